@@ -1,0 +1,7 @@
+//! pullgate: a verifying, caching reverse proxy for OCI registries.
+//!
+//! The rooms, their order and what each may know stand in ARCHITECTURE.md; the test
+//! `tests/rooms.rs` holds the code against that table.
+
+pub mod clock;
+pub mod oci;

@@ -242,10 +242,12 @@ fn refuse_other_spellings(bytes: &[u8]) -> Result<(), ManifestError> {
     ];
     let members: BTreeMap<String, serde::de::IgnoredAny> =
         serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
+    // Go folds the long s and the Kelvin sign as well.
+    let fold = |text: &str| text.to_uppercase().to_lowercase();
     let other_spelling = |key: &&String| {
         MEMBERS
             .iter()
-            .any(|member| key.as_str() != *member && key.to_lowercase() == member.to_lowercase())
+            .any(|member| key.as_str() != *member && fold(key) == fold(member))
     };
     match members.keys().find(other_spelling) {
         Some(key) => Err(ManifestError::Repeated(key.clone())),

@@ -5,3 +5,5 @@
 
 pub mod clock;
 pub mod oci;
+pub mod policy;
+pub mod verify;

@@ -4,10 +4,10 @@ use super::*;
 use crate::policy::Glob;
 use crate::policy::IdentityRule;
 use crate::policy::Keyless;
-use crate::policy::PublicKey;
 use crate::policy::SignerKind;
 use crate::verify::Format;
 use crate::verify::Identity;
+use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 const ISSUER: &str = "https://issuer.test";

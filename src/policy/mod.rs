@@ -11,4 +11,4 @@ mod signer;
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
 pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};
-pub use signer::{Claim, IdentityRule, Keyless, PatternError, PublicKey, SignerKind, SignerRule};
+pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

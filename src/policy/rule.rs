@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::policy::Glob;
-use crate::policy::PublicKey;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 /// All policy files together.

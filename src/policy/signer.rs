@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc};
 
 use regex::Regex;
 
-use crate::oci::Digest;
 use crate::policy::Glob;
 use crate::verify::Fact;
 use crate::verify::Identity;
+use crate::verify::PublicKey;
 use crate::verify::RootName;
 use crate::verify::Signer;
 
@@ -33,33 +33,6 @@ pub enum SignerKind {
         /// is required.
         log: Option<RootName>,
     },
-}
-
-/// A public key to verify with.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey {
-    /// SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7).
-    pub spki: Arc<[u8]>,
-    /// The SHA-256 of `spki`: the key's name in facts.
-    pub fingerprint: Digest,
-}
-
-impl PublicKey {
-    /// A key from its SubjectPublicKeyInfo in DER. That it is a key that the verifier can use
-    /// is for the `verify` room to say.
-    #[must_use]
-    pub fn from_spki(spki: &[u8]) -> Self {
-        Self {
-            spki: spki.into(),
-            fingerprint: Digest::sha256(spki),
-        }
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({})", self.fingerprint)
-    }
 }
 
 /// A login that may sign.

@@ -37,6 +37,33 @@ impl fmt::Debug for RootName {
     }
 }
 
+/// A public key to verify with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7).
+    pub spki: Arc<[u8]>,
+    /// The SHA-256 of `spki`: the key's name in facts.
+    pub fingerprint: Digest,
+}
+
+impl PublicKey {
+    /// A key from its SubjectPublicKeyInfo in DER. Whether it can be used says
+    /// [`check_key`](crate::verify::check_key).
+    #[must_use]
+    pub fn from_spki(spki: &[u8]) -> Self {
+        Self {
+            spki: spki.into(),
+            fingerprint: Digest::sha256(spki),
+        }
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.fingerprint)
+    }
+}
+
 /// Everything that was proven about one digest, and what did not prove.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Facts {

@@ -22,12 +22,8 @@ const JSON: &str = "application/json";
 /// Answers a request whose caller has been let in.
 pub(super) fn answer(content: &Content, options: &Options, request: &Recorded) -> Response<Bytes> {
     if request.method != Method::GET && request.method != Method::HEAD {
-        let code = ErrorCode::Unsupported;
-        let mut response = refuse(
-            StatusCode::METHOD_NOT_ALLOWED,
-            code,
-            "this registry is read",
-        );
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let mut response = refuse(status, ErrorCode::Unsupported, "nothing can be pushed here");
         set(&mut response, header::ALLOW, "GET, HEAD");
         return response;
     }
@@ -65,11 +61,8 @@ fn manifest(
         return refuse(StatusCode::NOT_FOUND, code, &message);
     }
     let mut response = ok(&descriptor.media_type, bytes.clone());
-    set(
-        &mut response,
-        CONTENT_DIGEST,
-        &descriptor.digest.to_string(),
-    );
+    let digest = descriptor.digest.to_string();
+    set(&mut response, CONTENT_DIGEST, &digest);
     response
 }
 
@@ -156,17 +149,13 @@ fn tags(content: &Content, name: &Repository, request: &Recorded) -> Response<By
     };
     let limit = request.parameter("n").and_then(|n| n.parse().ok());
     let last = request.parameter("last");
-    let (tags, next) = page(
-        repository.tags(last.as_deref()),
-        limit.unwrap_or(usize::MAX),
-    );
+    let after = repository.tags(last.as_deref());
+    let (tags, next) = page(after, limit.unwrap_or(usize::MAX));
     let body = json!({"name": name, "tags": tags}).to_string();
     let mut response = ok(JSON, body.into());
     if let Some(last) = next {
-        link_next(
-            &mut response,
-            &format!("{}?n={}&last={last}", request.path, tags.len()),
-        );
+        let next = format!("{}?n={}&last={last}", request.path, tags.len());
+        link_next(&mut response, &next);
     }
     response
 }
@@ -216,12 +205,10 @@ pub(super) fn ok(media_type: &str, body: Bytes) -> Response<Bytes> {
 
 /// An error as the specification words it.
 pub(super) fn refuse(status: StatusCode, code: ErrorCode, message: &str) -> Response<Bytes> {
-    let message = message.to_owned();
-    let detail = serde_json::Value::Null;
     let body = ErrorBody {
         code,
-        message,
-        detail,
+        message: message.to_owned(),
+        detail: serde_json::Value::Null,
     };
     let mut response = ok(JSON, body.to_json().into());
     *response.status_mut() = status;
@@ -233,10 +220,7 @@ pub(super) fn missing(endpoint: Endpoint) -> Response<Bytes> {
     let (code, message) = match endpoint {
         Endpoint::Manifests => (ErrorCode::ManifestUnknown, "manifest unknown"),
         Endpoint::Blobs => (ErrorCode::BlobUnknown, "blob unknown to registry"),
-        Endpoint::Tags => (
-            ErrorCode::NameUnknown,
-            "repository name not known to registry",
-        ),
+        Endpoint::Tags => (ErrorCode::NameUnknown, "repository name unknown"),
         Endpoint::Base | Endpoint::Token | Endpoint::Referrers | Endpoint::Unknown => {
             return no_such_page();
         }
@@ -251,16 +235,14 @@ fn no_such_page() -> Response<Bytes> {
     response
 }
 
+/// Says where the next page is.
 pub(super) fn link_next(response: &mut Response<Bytes>, target: &str) {
     set(response, header::LINK, &format!("<{target}>; rel=\"next\""));
 }
 
 /// Replaces the body, and says its length.
 pub(super) fn set_body(response: &mut Response<Bytes>, body: Bytes) {
-    let length = HeaderValue::from(body.len());
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, length);
+    set(response, header::CONTENT_LENGTH, &body.len().to_string());
     *response.body_mut() = body;
 }
 

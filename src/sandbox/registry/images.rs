@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::oci::{Descriptor, Digest, Reference, media_type};
+use crate::oci::{Descriptor, Digest, Platform, Reference, media_type};
 
 use super::Registry;
 
@@ -34,11 +34,19 @@ impl Registry {
         self.put_json(repository, tag, media_type::OCI_MANIFEST, &manifest)
     }
 
-    /// Puts an index of manifests; those that are not there are listed with size 0.
+    /// Puts an index that lists these manifests as images for linux/amd64; those that are not
+    /// there are listed with size 0.
     pub fn put_index(&self, repository: &str, tag: Option<&str>, manifests: &[Digest]) -> Digest {
         let manifests: Vec<_> = manifests
             .iter()
-            .map(|digest| self.describe(repository, digest))
+            .map(|digest| Descriptor {
+                platform: Some(Platform {
+                    os: "linux".to_owned(),
+                    architecture: "amd64".to_owned(),
+                    variant: None,
+                }),
+                ..self.describe(repository, digest)
+            })
             .collect();
         let index = json!({
             "schemaVersion": 2,

@@ -4,7 +4,7 @@
 //! the token dance in front of them. Content is put by method and not over HTTP, so a push is
 //! answered 405. Every request is recorded, and every answer can be spoilt by a [`Fault`].
 //!
-//! Read `endpoints.rs` for what an honest registry does and `fault.rs` for what others do. This
+//! Read `endpoints.rs` for what an honest registry does and `misdeed.rs` for what others do. This
 //! module knows no policy, no signatures and no proxy; the bytes it is given may be as wrong as
 //! a test wants them. It forgets nothing: what it holds and records grows with its use.
 
@@ -13,6 +13,7 @@ mod content;
 mod endpoints;
 mod fault;
 mod images;
+mod misdeed;
 mod request;
 mod serve;
 
@@ -35,7 +36,8 @@ use tokio_util::{
 use crate::oci::Digest;
 
 pub use auth::{Auth, Login};
-pub use fault::{Fault, FaultId, Misdeed};
+pub use fault::{Fault, FaultId};
+pub use misdeed::Misdeed;
 pub use request::{Endpoint, Recorded};
 
 use auth::Door;

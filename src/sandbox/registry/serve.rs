@@ -21,9 +21,8 @@ use tokio::{
 };
 
 use super::{
-    Recorded, Shared, endpoints,
-    fault::{Answer, Delivery},
-    locked,
+    Recorded, Shared, endpoints, locked,
+    misdeed::{Answer, Delivery},
     request::Route,
 };
 
@@ -53,6 +52,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    // Small answers leave at once, also on connections that are used again.
+    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| Box::pin(respond(&shared, request)));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let served = poll_fn(|context| connection.poll_without_shutdown(context)).await;

@@ -788,14 +788,15 @@ mod faults {
     #[tokio::test]
     async fn headers_lie() {
         let (registry, _) = registry_with_manifest().await;
-        registry.misbehave(Misdeed::content_type("text/html"));
-        registry.misbehave(Misdeed::content_digest("sha256:lie"));
+        let lie = Digest::sha256(b"lie");
+        registry.misbehave(Misdeed::ContentType("text/html".into()));
+        registry.misbehave(Misdeed::ContentDigest(lie));
         let verified = HeaderValue::from_static("true");
         let name = http::HeaderName::from_static("x-verified");
         registry.misbehave(Misdeed::Header(name, verified));
         let answer = get(&registry, &manifest_path("v1")).await;
         assert_eq!(answer.header("content-type"), "text/html");
-        assert_eq!(answer.header("docker-content-digest"), "sha256:lie");
+        assert_eq!(answer.header("docker-content-digest"), lie.to_string());
         assert_eq!(answer.header("x-verified"), "true");
         assert_eq!(answer.body(), b"{}");
     }

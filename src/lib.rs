@@ -5,3 +5,5 @@
 
 pub mod clock;
 pub mod oci;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;

@@ -11,7 +11,8 @@ use crate::oci::{Descriptor, Digest, Platform, REFERENCE_TYPE, media_type};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// The media type of a Sigstore bundle, as cosign 3 writes it.
+pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// A blob, and what a manifest says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -359,4 +360,102 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     archive.extend_from_slice(content);
     archive.resize(archive.len().next_multiple_of(BLOCK) + 2 * BLOCK, 0);
     archive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Manifest, ManifestKind};
+
+    fn parsed(package: &Package) -> Manifest {
+        Manifest::parse(&package.manifest, Some(package.media_type)).expect("a manifest")
+    }
+
+    #[test]
+    fn an_image_lists_what_it_brings() {
+        let image = runnable("hello");
+        let manifest = parsed(&image);
+        assert!(!manifest.is_evidence());
+        assert_eq!(image.blobs.len(), 2);
+        for blob in &image.blobs {
+            assert!(manifest.lists(&Digest::sha256(blob)));
+        }
+        assert_ne!(image.digest(), runnable("other").digest());
+    }
+
+    #[test]
+    fn an_archive_is_whole_blocks_with_a_right_checksum() {
+        let archive = tar("app", b"hello");
+        assert_eq!(archive.len(), 4 * 512);
+        assert_eq!(&archive[512..517], b"hello");
+        let stated = std::str::from_utf8(&archive[148..154]).expect("octal digits");
+        let blanks = 8 * u32::from(b' ');
+        let others = archive[..148].iter().chain(&archive[156..512]);
+        let sum = others.copied().map(u32::from).sum::<u32>() + blanks;
+        assert_eq!(u32::from_str_radix(stated, 8), Ok(sum));
+    }
+
+    #[test]
+    fn an_index_lists_images_and_their_attestations() {
+        let (amd, arm) = (platform("linux", "amd64"), platform("linux", "arm64"));
+        let images = [runnable_for(&amd, "hello"), runnable_for(&arm, "hello")];
+        let predicate = json!({"builder": {"id": ""}});
+        let (attestation, entry) = buildkit_attestation(
+            &images[0].digest(),
+            "https://slsa.dev/provenance/v0.2",
+            &predicate,
+        );
+        let index = index(&[
+            entry_for(&images[0], amd),
+            entry_for(&images[1], arm),
+            entry,
+        ]);
+        let ManifestKind::Index(listed) = parsed(&index).kind else {
+            panic!("an index");
+        };
+        let digests: Vec<_> = listed.manifests.iter().map(|entry| entry.digest).collect();
+        let [amd, arm] = images.map(|image| image.digest());
+        assert_eq!(digests, [amd, arm, attestation.digest()]);
+        let marked = listed.manifests[2].annotation(REFERENCE_TYPE);
+        assert_eq!(marked, Some("attestation-manifest"));
+        parsed(&attestation);
+    }
+
+    #[test]
+    fn a_fallback_index_names_types_but_no_annotations() {
+        let image = runnable("hello");
+        let artifact = disguised(Disguise::ArtifactType, &image.descriptor(), "x");
+        let index = fallback_index(&image.digest(), &[&artifact]);
+        let tag = format!("sha256-{}", image.digest().hex());
+        assert_eq!(index.tag.as_deref(), Some(tag.as_str()));
+        let ManifestKind::Index(listed) = parsed(&index).kind else {
+            panic!("an index");
+        };
+        let [entry] = &listed.manifests[..] else {
+            panic!("one entry");
+        };
+        assert_eq!(entry.artifact_type.as_deref(), Some(BUNDLE));
+        assert_eq!(entry.annotations, None);
+    }
+
+    // THREATS G7: of the disguises only the last takes in those who look at media types alone.
+    #[test]
+    fn disguises_are_runnable_images() {
+        let image = runnable("hello").descriptor();
+        for (disguise, by_media_type) in [
+            (Disguise::ArtifactType, false),
+            (Disguise::SignatureTag, false),
+            (Disguise::MixedLayers, false),
+            (Disguise::LayerType, true),
+        ] {
+            let package = disguised(disguise, &image, "mallory");
+            assert_eq!(
+                parsed(&package).is_evidence(),
+                by_media_type,
+                "{disguise:?}"
+            );
+            let layer = package.blobs.last().expect("a layer");
+            assert_eq!(&layer[..3], b"app");
+        }
+    }
 }

@@ -8,14 +8,11 @@ use serde_json::{Value, json};
 
 use crate::oci::{Descriptor, Digest, media_type};
 
-use crate::sandbox::image::{Blob, Draft, Package, fallback_tag};
+use crate::sandbox::image::{BUNDLE, Blob, Draft, Package, fallback_tag};
 
 use super::encoding::base64;
 use super::rekor::Entry;
 use super::signed::{Content, Signed, Verifier};
-
-/// The media type of a bundle.
-pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// A signature with everything that vouches for it. The members are public, so that a test
 /// can take any of them from other evidence.
@@ -106,6 +103,10 @@ impl Evidence {
 
     /// The evidence as a layer of the old format. There is no room for more than one log entry
     /// or timestamp, nor for inclusion proofs or entries of Rekor v2.
+    ///
+    /// Cosign 3 timestamps the signature in `.att` layers too; cosign 2 timestamped the whole
+    /// layer there, which takes [`Sigstore::timestamp`](super::Sigstore::timestamp) over the
+    /// layer's bytes.
     #[must_use]
     pub fn layer(&self) -> Blob {
         let (media_type, bytes, signature) = match self.signed.envelope() {

@@ -6,4 +6,5 @@
 pub mod clock;
 pub mod oci;
 pub mod policy;
+pub mod upstream;
 pub mod verify;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::{
     MalformedAnswer, RedirectRefusal, UpstreamError,
@@ -12,8 +13,8 @@ use super::{
     challenge::Challenge,
     client::Shared,
     connect::Client,
-    origin::realm_of,
     query::Query,
+    realm::realm_of,
     redirect::{Hop, judge, refuse},
     token::{self, Grant, Slot},
 };
@@ -102,24 +103,21 @@ impl Shared {
         slot: &Slot,
         refused: Option<Grant>,
     ) -> Result<Grant, UpstreamError> {
-        let mut held = slot.lock().await;
-        if let Some(grant) = held.as_ref()
-            && grant.is_good()
-            && refused.is_none_or(|refused| refused.header() != grant.header())
-        {
-            return Ok(grant.clone());
+        let arrived = Instant::now();
+        let mut flight = slot.lock().await;
+        if let Some(outcome) = flight.outcome_for(arrived, refused.as_ref()) {
+            return outcome;
         }
-        *held = None;
-        let grant = match challenge {
+        let outcome = match challenge {
             Some(Challenge::Bearer { realm, service }) => {
-                self.token(&realm, service.as_deref(), repository).await?
+                self.token(&realm, service.as_deref(), repository).await
             }
             Some(Challenge::Basic) => Grant::basic(&self.settings.credentials)
-                .ok_or_else(|| self.unauthorized(StatusCode::UNAUTHORIZED))?,
-            None => return Err(self.unauthorized(StatusCode::UNAUTHORIZED)),
+                .ok_or_else(|| self.unauthorized(StatusCode::UNAUTHORIZED)),
+            None => Err(self.unauthorized(StatusCode::UNAUTHORIZED)),
         };
-        *held = Some(grant.clone());
-        Ok(grant)
+        flight.land(outcome.clone());
+        outcome
     }
 
     /// Fetches a token to pull `repository` from a token service that belongs to this

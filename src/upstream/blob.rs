@@ -5,8 +5,8 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    BlobBody, BlobStream, MalformedAnswer, Upstream, UpstreamError, authorize::Kind, body::Patient,
-    client::Shared,
+    BlobBody, BlobStream, MalformedAnswer, Stage, Upstream, UpstreamError, authorize::Kind,
+    body::Patient, client::Shared,
 };
 use crate::oci::Digest;
 use crate::oci::Repository;
@@ -33,7 +33,7 @@ impl Upstream {
             request.headers_mut().insert(header::RANGE, range);
         }
         let answer = shared.follow(Kind::Blob, repository, request);
-        let answer = shared.within_deadline(answer).await?;
+        let answer = shared.within_deadline(Stage::Answer, answer).await?;
         shared.blob_body(answer, from, place)
     }
 
@@ -50,7 +50,7 @@ impl Upstream {
         let _place = shared.place(&shared.documents).await?;
         let request = shared.request(Method::HEAD, &blob_path(shared, repository, digest))?;
         let answer = shared.follow(Kind::Blob, repository, request);
-        let answer = shared.within_deadline(answer).await?;
+        let answer = shared.within_deadline(Stage::Answer, answer).await?;
         Ok(content_length(answer.headers()))
     }
 }
@@ -63,10 +63,10 @@ impl Shared {
         place: OwnedSemaphorePermit,
     ) -> Result<BlobBody, UpstreamError> {
         let (size, skip) = if answer.status() == StatusCode::PARTIAL_CONTENT {
-            let (start, size) = content_range(answer.headers())
+            let (_, size) = content_range(answer.headers())
                 .filter(|(start, _)| from > 0 && *start == from)
                 .ok_or(UpstreamError::Malformed(MalformedAnswer::Range))?;
-            (size, from - start)
+            (size, 0)
         } else {
             (content_length(answer.headers()), from)
         };

@@ -129,7 +129,8 @@ impl Patient {
             }
             whole.extend_from_slice(&bytes);
         }
-        Ok(whole.into())
+        // Without spare capacity: whoever keeps it counts its length.
+        Ok(whole.into_boxed_slice().into())
     }
 
     fn poll_impatience(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamError> {

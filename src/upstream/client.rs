@@ -1,6 +1,6 @@
 //! One upstream: its parts, and what every request to it has in common.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
@@ -130,18 +130,19 @@ impl Shared {
         }
     }
 
-    /// Bounds `work` in all that it does.
+    /// Bounds `work` in all that it does; `stage` is what people are told took too long.
     pub(super) async fn within_deadline<T>(
         &self,
+        stage: Stage,
         work: impl Future<Output = Result<T, UpstreamError>>,
     ) -> Result<T, UpstreamError> {
         let deadline = self.settings.limits.manifest_deadline;
         timeout(deadline, work)
             .await
-            .unwrap_or_else(|_| Err(self.timed_out(Stage::Document, deadline)))
+            .unwrap_or_else(|_| Err(self.timed_out(stage, deadline)))
     }
 
-    pub(super) fn timed_out(&self, stage: Stage, after: std::time::Duration) -> UpstreamError {
+    pub(super) fn timed_out(&self, stage: Stage, after: Duration) -> UpstreamError {
         UpstreamError::TimedOut {
             host: self.settings.host.clone(),
             stage,

@@ -1,12 +1,17 @@
 //! Documents, read whole: manifests, lists of referrers, lists of tags.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{
-    MalformedAnswer, RedirectRefusal, Upstream, UpstreamError,
+    MalformedAnswer, RedirectRefusal, Stage, Upstream, UpstreamError,
     authorize::Kind,
     body::Patient,
     client::Shared,
@@ -70,7 +75,7 @@ impl Upstream {
         let limit = shared.settings.limits.manifest_bytes_max;
         let accept = Some(media_type::ACCEPT_MANIFESTS);
         let answer = shared.document(repository, &path, accept, limit);
-        let answer = shared.within_deadline(answer).await?;
+        let answer = shared.within_deadline(Stage::Document, answer).await?;
         if let Reference::Digest(expected) = reference {
             let found = Digest::of(expected.algorithm(), &answer.bytes);
             if found != *expected {
@@ -101,7 +106,7 @@ impl Upstream {
     ) -> Result<Referrers, UpstreamError> {
         let shared = self.shared();
         let pages = shared.referrers(repository, digest, max);
-        shared.within_deadline(pages).await
+        shared.within_deadline(Stage::Document, pages).await
     }
 
     /// A page of the repository's tags: `n` at most where given, those after `last`.
@@ -133,7 +138,7 @@ impl Upstream {
         let page = query.behind(&path);
         let limit = shared.settings.limits.list_bytes_max;
         let answer = shared.document(repository, &page, None, limit);
-        let answer = shared.within_deadline(answer).await?;
+        let answer = shared.within_deadline(Stage::Document, answer).await?;
         let list: List = serde_json::from_slice(&answer.bytes).map_err(|_| not_json())?;
         let mut tags = list.tags.unwrap_or_default();
         tags.retain(|tag| Tag::is_valid(tag));
@@ -237,8 +242,7 @@ impl Shared {
     }
 }
 
-/// Adds the descriptors of a page, up to `max` in all; false when that was too few. Those
-/// that do not parse are skipped: one bad neighbour must not hide the others (THREATS B10).
+/// Adds the descriptors of a page, up to `max` in all; false when that was too few.
 fn take_descriptors(
     page: &[u8],
     max: usize,
@@ -247,19 +251,49 @@ fn take_descriptors(
     #[derive(Deserialize)]
     struct Page<'a> {
         #[serde(borrow)]
-        manifests: Option<Vec<&'a RawValue>>,
+        manifests: Option<&'a RawValue>,
     }
     let page: Page<'_> = serde_json::from_slice(page).map_err(|_| not_json())?;
-    for manifest in page.manifests.unwrap_or_default() {
-        let Ok(descriptor) = serde_json::from_str(manifest.get()) else {
-            continue;
-        };
-        if descriptors.len() == max {
-            return Ok(false);
-        }
-        descriptors.push(descriptor);
+    let Some(manifests) = page.manifests else {
+        return Ok(true);
+    };
+    let take = TakeDescriptors { max, descriptors };
+    serde_json::Deserializer::from_str(manifests.get())
+        .deserialize_seq(take)
+        .map_err(|_| not_json())
+}
+
+/// Reads an array without keeping more of it than asked for, so that a page of a million
+/// entries costs no more than its bytes. Entries that do not parse are skipped: one bad
+/// neighbour must not hide the others (THREATS B10).
+struct TakeDescriptors<'a> {
+    max: usize,
+    descriptors: &'a mut Vec<Descriptor>,
+}
+
+impl<'de> Visitor<'de> for TakeDescriptors<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of descriptors")
     }
-    Ok(true)
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<bool, A::Error> {
+        let mut all = true;
+        while let Some(entry) = entries.next_element::<&RawValue>()? {
+            if !all {
+                continue;
+            }
+            let Ok(descriptor) = serde_json::from_str(entry.get()) else {
+                continue;
+            };
+            all = self.descriptors.len() < self.max;
+            if all {
+                self.descriptors.push(descriptor);
+            }
+        }
+        Ok(all)
+    }
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

@@ -22,6 +22,7 @@ mod exchange;
 mod link;
 mod origin;
 mod query;
+mod realm;
 mod redirect;
 mod retry_after;
 mod settings;

@@ -496,6 +496,46 @@ async fn a_foreign_realm_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_token_service_that_fails_is_asked_once_by_all_who_wait() {
+    let registry = Registry::start(|asked| {
+        if asked.target.starts_with("/token") {
+            return reply(429, &[("Retry-After", "9")], "");
+        }
+        let host = asked.header("host").unwrap_or_default();
+        let realm = format!(r#"Bearer realm="http://{host}/token""#);
+        reply(401, &[("WWW-Authenticate", &realm)], "")
+    })
+    .await;
+    let upstream = registry.upstream();
+    let pulls = (0..20).map(|_| manifest(&upstream, "v1"));
+    for fetched in futures_util::future::join_all(pulls).await {
+        let retry_after = Some(Duration::from_secs(9));
+        assert_eq!(
+            fetched.err(),
+            Some(UpstreamError::RateLimited { retry_after })
+        );
+    }
+    let asked = registry.asked();
+    let tokens = asked
+        .iter()
+        .filter(|asked| asked.target.starts_with("/token"));
+    assert!(tokens.count() < 20, "failures are shared");
+}
+
+#[tokio::test]
+async fn https_is_never_spoken_in_the_clear() {
+    let registry = Registry::start(|_| reply(200, &[], MANIFEST)).await;
+    let upstream = registry.upstream_with(|settings| {
+        let url = registry.url("").replace("http:", "https:");
+        settings.url = url.parse().expect("a URL");
+        settings.limits.answer_timeout = Duration::from_millis(500);
+    });
+    assert!(manifest(&upstream, "v1").await.is_err());
+    let asked = registry.asked();
+    assert!(asked.iter().all(|asked| !asked.method.starts_with("GET")));
+}
+
+#[tokio::test]
 async fn basic_credentials_are_sent_where_they_are_asked_for() {
     let registry = Registry::start(|asked| match asked.header("authorization") {
         Some("Basic cm9ib3Q6aHVudGVyMg==") => reply(200, &[], MANIFEST),
@@ -802,7 +842,7 @@ async fn tags_come_in_pages() {
 #[test]
 fn docker_hub_is_known() {
     let settings = Settings::known("docker.io".parse().expect("a host"));
-    assert_eq!(settings.url.to_string(), "https://registry-1.docker.io:443");
+    assert_eq!(settings.url.to_string(), "https://registry-1.docker.io");
     let short = settings.canonical("busybox".parse().expect("a name"));
     assert_eq!(short.as_str(), "library/busybox");
     let long = settings.canonical("acme/app".parse().expect("a name"));

@@ -34,7 +34,7 @@ impl Grant {
         self.header.clone()
     }
 
-    pub(super) fn is_good(&self) -> bool {
+    fn is_good(&self) -> bool {
         Instant::now() < self.until
     }
 
@@ -84,13 +84,47 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// The place of one repository's grant. Who has no grant holds the lock while fetching one,
-/// so that a thousand pulls ask the token service once.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Grant>>>;
+/// What came of the last attempt to be let into one repository.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    grant: Option<Grant>,
+    failure: Option<(Instant, UpstreamError)>,
+}
+
+impl Flight {
+    /// What came of a flight that landed while its caller, who `arrived` and then waited, was
+    /// waiting; so that a thousand pulls share a failure as they share a token. A grant that
+    /// was already `refused` is no answer.
+    pub(super) fn outcome_for(
+        &self,
+        arrived: Instant,
+        refused: Option<&Grant>,
+    ) -> Option<Result<Grant, UpstreamError>> {
+        if let Some((landed, error)) = &self.failure
+            && *landed >= arrived
+        {
+            return Some(Err(error.clone()));
+        }
+        let grant = self.grant.as_ref().filter(|grant| grant.is_good())?;
+        let is_new = refused.is_none_or(|refused| refused.header() != grant.header());
+        is_new.then(|| Ok(grant.clone()))
+    }
+
+    pub(super) fn land(&mut self, outcome: Result<Grant, UpstreamError>) {
+        match outcome {
+            Ok(grant) => (self.grant, self.failure) = (Some(grant), None),
+            Err(error) => (self.grant, self.failure) = (None, Some((Instant::now(), error))),
+        }
+    }
+}
+
+/// The place of one repository. Who has no grant holds the lock while fetching one, so that
+/// the token service is asked once.
+pub(super) type Slot = Arc<tokio::sync::Mutex<Flight>>;
 
 /// The grant in `slot`, where it is still good. Waits for one that is being fetched.
 pub(super) async fn current(slot: &Slot) -> Option<Grant> {
-    slot.lock().await.clone().filter(Grant::is_good)
+    slot.lock().await.grant.clone().filter(Grant::is_good)
 }
 
 /// The grants of one identity at one upstream, a bounded number of them.

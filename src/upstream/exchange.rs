@@ -141,7 +141,8 @@ fn failure(error: &legacy::Error, host: String) -> Failure {
             retry: false,
         };
     }
-    let cause = cause(error);
+    // The outermost layer only says that there is an error.
+    let cause = cause(error.source().unwrap_or(error));
     Failure {
         error: UpstreamError::Unreachable { host, cause },
         retry: true,

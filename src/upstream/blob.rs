@@ -1,6 +1,8 @@
 //! Blobs: their bytes, and their size.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -52,6 +54,64 @@ impl Upstream {
         let answer = shared.follow(Kind::Blob, repository, request);
         let answer = shared.within_deadline(Stage::Answer, answer).await?;
         Ok(content_length(answer.headers()))
+    }
+}
+
+impl Upstream {
+    /// A small blob as a whole, hashed here.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; [`UpstreamError::TooLarge`] beyond `bytes_max`, and
+    /// [`UpstreamError::WrongBytes`] where the bytes are not those of the digest.
+    pub async fn blob_bytes(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        bytes_max: u64,
+    ) -> Result<Bytes, UpstreamError> {
+        let shared = self.shared();
+        let whole = async {
+            self.blob(repository, digest, 0)
+                .await?
+                .whole(digest, bytes_max)
+                .await
+        };
+        shared.within_deadline(Stage::Document, whole).await
+    }
+}
+
+impl BlobBody {
+    /// All of it, hashed here.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; [`UpstreamError::TooLarge`] beyond `bytes_max`, and
+    /// [`UpstreamError::WrongBytes`] where the bytes are not those of the digest.
+    pub async fn whole(mut self, digest: &Digest, bytes_max: u64) -> Result<Bytes, UpstreamError> {
+        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let too_large = UpstreamError::TooLarge { limit };
+        // A claim, but there is no need to read what says itself that it is too large.
+        if self.size.is_some_and(|size| size > bytes_max) {
+            return Err(too_large);
+        }
+        let mut whole = Vec::new();
+        while let Some(frame) = self.body.frame().await {
+            let Ok(bytes) = frame?.into_data() else {
+                continue;
+            };
+            if bytes.len() > limit - whole.len() {
+                return Err(too_large);
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        let found = Digest::of(digest.algorithm(), &whole);
+        if found == *digest {
+            Ok(whole.into())
+        } else {
+            Err(UpstreamError::WrongBytes {
+                expected: Box::new(*digest),
+                found: Box::new(found),
+            })
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use sigstore_verify::{Verifier, trust_root::TrustedRoot};
 use x509_cert::der::Decode as _;
 
+use crate::oci::Digest;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -15,6 +16,8 @@ pub struct TrustRoot {
     pub name: RootName,
     /// After this time no certificate authority in it issues certificates any more.
     pub expires_at: Option<Timestamp>,
+    /// The digest of the document it was read from: two roots are the same when these are.
+    pub document: Digest,
     pub(super) verifier: Verifier,
 }
 
@@ -42,6 +45,7 @@ impl TrustRoot {
         Ok(Self {
             name,
             expires_at: expires_at(&root),
+            document: Digest::sha256(json.as_bytes()),
             verifier,
         })
     }
@@ -88,4 +92,19 @@ pub struct Material {
     pub roots: Vec<Arc<TrustRoot>>,
     /// The keys that policy names.
     pub keys: Vec<PublicKey>,
+}
+
+impl Material {
+    /// True when proofs rest on the same roots and keys, so that facts stay true.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let roots = |material: &Self| -> Vec<(RootName, Digest)> {
+            material
+                .roots
+                .iter()
+                .map(|root| (root.name.clone(), root.document))
+                .collect()
+        };
+        roots(self) == roots(other) && self.keys == other.keys
+    }
 }

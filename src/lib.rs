@@ -13,5 +13,6 @@ pub mod oci;
 pub mod policy;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod server;
 pub mod upstream;
 pub mod verify;

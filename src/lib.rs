@@ -4,6 +4,7 @@
 //! `tests/rooms.rs` holds the code against that table.
 
 pub mod clock;
+pub mod config;
 pub mod oci;
 pub mod policy;
 pub mod verify;

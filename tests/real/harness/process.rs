@@ -23,11 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition outside this process is looked at again.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Where a program is: in the tools folder that `.ci/install` fills, or else on the path.
+/// The folder that `.ci/install` fills.
+pub(crate) fn tools() -> PathBuf {
+    std::env::var_os("PULLGATE_TOOLS")
+        .map_or_else(|| PathBuf::from("/var/tmp/pullgate-tools"), PathBuf::from)
+}
+
+/// Where a program is: among the tools, or else on the path.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let tools = std::env::var_os("PULLGATE_TOOLS")
-        .map_or_else(|| PathBuf::from("/var/tmp/pullgate-tools"), PathBuf::from);
-    let built = tools.join("bin").join(name);
+    let built = tools().join("bin").join(name);
     if built.exists() {
         return built;
     }

@@ -1,9 +1,6 @@
 //! Rekor v1, which the old signature format cannot do without: a server over a Trillian log
 //! over PostgreSQL, and Redis for its index.
 
-use std::path::Path;
-use std::path::PathBuf;
-
 use crate::harness::pki::Pki;
 use crate::harness::process::Daemon;
 use crate::harness::process::Undertaker;
@@ -12,9 +9,7 @@ use crate::harness::process::free_port;
 use crate::harness::process::must;
 use crate::harness::process::run;
 use crate::harness::process::tool;
-
-/// Where Debian keeps the programs of its PostgreSQL.
-const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+use crate::harness::process::tools;
 
 /// The running log.
 pub(crate) struct RekorV1 {
@@ -59,7 +54,7 @@ fn start_postgres(undertaker: &Undertaker) -> (u16, Daemon) {
     let data = undertaker.folder("postgres");
     let name = data.display().to_string();
     must(command("chown").args(["postgres:postgres", &name]));
-    // It refuses to run as root, and is told to die with whoever starts it.
+    // It refuses to run as root.
     let as_postgres = |program: &str| {
         let mut command = command("setpriv");
         command
@@ -71,7 +66,7 @@ fn start_postgres(undertaker: &Undertaker) -> (u16, Daemon) {
                 "postgres",
                 "--clear-groups",
             ])
-            .arg(Path::new(POSTGRES).join(program));
+            .arg(tool(program));
         command
     };
     must(as_postgres("initdb").args(["-A", "trust", "-U", "postgres", "--no-sync", "-D", &name]));
@@ -92,7 +87,7 @@ fn start_postgres(undertaker: &Undertaker) -> (u16, Daemon) {
     daemon.becomes("does not answer", || {
         run(&mut psql(port, &["-c", "select 1"])).success
     });
-    let schema = trillian_schema().display().to_string();
+    let schema = tools().join("share/trillian.sql").display().to_string();
     must(&mut psql(port, &["-f", &schema]));
     (port, daemon)
 }
@@ -112,11 +107,6 @@ fn psql(port: u16, arguments: &[&str]) -> std::process::Command {
         .args(["-p", &port.to_string()])
         .args(arguments);
     command
-}
-
-/// The tables that Trillian wants; `.ci/install` puts them beside its programs.
-fn trillian_schema() -> PathBuf {
-    tool("trillian.sql")
 }
 
 fn start_redis(undertaker: &Undertaker) -> (u16, Daemon) {

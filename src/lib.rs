@@ -3,5 +3,15 @@
 //! The rooms, their order and what each may know stand in ARCHITECTURE.md; the test
 //! `tests/rooms.rs` holds the code against that table.
 
+pub mod audit;
 pub mod clock;
+pub mod content;
+pub mod evidence;
+pub mod gate;
+pub mod metrics;
 pub mod oci;
+pub mod policy;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+pub mod upstream;
+pub mod verify;

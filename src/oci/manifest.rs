@@ -96,6 +96,10 @@ pub struct Manifest {
 
 /// What a manifest is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a manifest is behind an Arc wherever it is kept"
+)]
 pub enum ManifestKind {
     /// An image or an artifact: a config and layers.
     Image(Image),

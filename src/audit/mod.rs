@@ -1,0 +1,123 @@
+//! Decisions on record: the latest ones in memory for `/decisions`, and a line of log for
+//! each that was not a mere repetition.
+//!
+//! A record is made for every pull, so it holds what is already at hand and is put into words
+//! only when somebody asks.
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The name of one decision: sixteen hexadecimal digits. The first half is drawn when the
+/// program starts, so that the ids of two runs or replicas do not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecisionId(u64);
+
+impl std::fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What does not change between two pulls of the same thing under the same policy.
+pub trait Decided: Send + Sync {
+    /// The parts of the record beside id, time and client: `image`, `digest`, `verdict`,
+    /// `reason`, `mode`, `policies`.
+    fn describe(&self) -> Value;
+}
+
+/// One decision about one pull.
+#[derive(Clone)]
+pub struct Record {
+    /// Its name.
+    pub id: DecisionId,
+    /// When.
+    pub time: Timestamp,
+    /// Who asked, as far as the network tells.
+    pub client: IpAddr,
+    /// What was decided.
+    pub decided: Arc<dyn Decided>,
+}
+
+impl Record {
+    /// The record as INTERFACE.md section 6 has it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut record = json!({
+            "id": self.id.to_string(),
+            "time": self.time.to_string(),
+            "client": self.client.to_string(),
+        });
+        if let (Value::Object(record), Value::Object(decided)) =
+            (&mut record, self.decided.describe())
+        {
+            record.extend(decided);
+        }
+        record
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Record({})", self.id)
+    }
+}
+
+/// The latest decisions, in memory.
+#[derive(Debug)]
+pub struct Decisions {
+    next: AtomicU64,
+    latest: Mutex<VecDeque<Record>>,
+    capacity: usize,
+}
+
+impl Decisions {
+    /// Keeps the latest `capacity` decisions. `seed` sets this run's ids apart from others'.
+    #[must_use]
+    pub fn new(capacity: usize, seed: u32) -> Self {
+        Self {
+            next: AtomicU64::new(u64::from(seed) << 32),
+            latest: Mutex::new(VecDeque::with_capacity(capacity)),
+            capacity,
+        }
+    }
+
+    /// Records a decision and names it.
+    pub fn record(&self, time: Timestamp, client: IpAddr, decided: Arc<dyn Decided>) -> DecisionId {
+        let id = DecisionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let record = Record {
+            id,
+            time,
+            client,
+            decided,
+        };
+        let oldest = {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let oldest = if latest.len() >= self.capacity {
+                latest.pop_front()
+            } else {
+                None
+            };
+            latest.push_back(record);
+            oldest
+        };
+        // Whatever the oldest record was the last to hold is freed outside of the lock.
+        drop(oldest);
+        id
+    }
+
+    /// The latest `limit` decisions, newest first.
+    #[must_use]
+    pub fn latest(&self, limit: usize) -> Vec<Record> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.iter().rev().take(limit).cloned().collect()
+    }
+}

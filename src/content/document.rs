@@ -1,0 +1,74 @@
+//! A manifest with the bytes it was read from.
+
+use bytes::Bytes;
+
+use crate::oci::Digest;
+use crate::oci::Manifest;
+use crate::oci::ManifestError;
+use crate::oci::media_type;
+use crate::upstream::FetchedManifest;
+
+/// The bytes of a manifest, their digest, and what they say.
+#[derive(Debug)]
+pub struct Document {
+    digest: Digest,
+    digest_text: Bytes,
+    etag: Bytes,
+    bytes: Bytes,
+    manifest: Result<Manifest, ManifestError>,
+}
+
+impl Document {
+    /// `digest` is what `fetched` hashes to: only this room makes documents, and it hashes.
+    pub(super) fn new(digest: Digest, fetched: FetchedManifest) -> Self {
+        let manifest = Manifest::parse(&fetched.bytes, fetched.content_type.as_deref());
+        let text = digest.to_string();
+        Self {
+            digest,
+            etag: format!("\"{text}\"").into(),
+            digest_text: text.into(),
+            bytes: fetched.bytes,
+            manifest,
+        }
+    }
+
+    /// The digest of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The digest as it stands in headers, ready to be shared.
+    #[must_use]
+    pub fn digest_text(&self) -> &Bytes {
+        &self.digest_text
+    }
+
+    /// The digest as an entity tag (RFC 9110, section 8.8.3).
+    #[must_use]
+    pub fn etag(&self) -> &Bytes {
+        &self.etag
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What they say, or why they cannot be read in one way only.
+    ///
+    /// # Errors
+    /// The [`ManifestError`] of the bytes.
+    pub fn manifest(&self) -> Result<&Manifest, &ManifestError> {
+        self.manifest.as_ref()
+    }
+
+    /// The media type to serve it with.
+    #[must_use]
+    pub fn media_type(&self) -> &'static str {
+        self.manifest
+            .as_ref()
+            .map_or(media_type::OCI_MANIFEST, |manifest| manifest.media_type)
+    }
+}

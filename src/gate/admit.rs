@@ -1,0 +1,601 @@
+//! Admission of manifests: from what is asked for to an [`Admitted`] or a [`Refusal`].
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use prometheus::IntCounter;
+use serde_json::{Value, json};
+
+use crate::audit::Decided;
+use crate::content::ContentKey;
+use crate::content::Document;
+use crate::gate::Ask;
+use crate::gate::Asked;
+use crate::gate::Denied;
+use crate::gate::Gate;
+use crate::gate::Missing;
+use crate::gate::Refusal;
+use crate::gate::Refused;
+use crate::gate::Resolved;
+use crate::gate::Ruling;
+use crate::gate::facts::crashed;
+use crate::gate::graph::Scope;
+use crate::gate::refusal::{Cause, describe, own_shortfall};
+use crate::metrics::CacheKind;
+use crate::oci::ImageName;
+use crate::oci::Reference;
+use crate::oci::Tag;
+use crate::policy::Judgement;
+use crate::policy::Policy;
+use crate::policy::Reason;
+use crate::policy::Shape;
+use crate::policy::Shortfall;
+use crate::policy::judge;
+use crate::upstream::Upstream;
+use crate::upstream::UpstreamError;
+use crate::verify::Facts;
+
+/// How long an answer from a stale tag is repeated before the upstream is tried again.
+const STALE_RETRY: Duration = Duration::from_secs(5);
+
+/// A manifest that may leave: the only key to its bytes. It can only be had from
+/// [`Gate::manifest`].
+#[derive(Debug, Clone)]
+pub struct Admitted(pub(super) Arc<Admission>);
+
+/// An admission as it is kept: everything that an answer needs and that does not change
+/// between two pulls.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) ask: Ask,
+    pub(super) document: Arc<Document>,
+    pub(super) grounds: Grounds,
+    pub(super) facts: Arc<Facts>,
+    /// The ruling it was derived under.
+    generation: u64,
+    pub(super) valid_until: Instant,
+    stale: bool,
+    warnings: Vec<String>,
+    counter: IntCounter,
+}
+
+/// Why a manifest may leave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grounds {
+    /// Every matching policy passed.
+    Judged(Judgement),
+    /// It proves itself to be evidence, which has to pass for others to verify.
+    Evidence,
+    /// No policy matches, and the default is `unsafe_allow`.
+    Unjudged,
+}
+
+impl Admitted {
+    /// The bytes that were hashed and judged.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.0.document
+    }
+
+    /// Why it may leave.
+    #[must_use]
+    pub fn grounds(&self) -> &Grounds {
+        &self.0.grounds
+    }
+
+    /// What is proven about it.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    /// What policies in `warn` mode have to say.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+
+    /// True when its tag could not be resolved anew.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.0.stale
+    }
+
+    /// Counts one pull of it.
+    pub fn count(&self) {
+        self.0.counter.inc();
+    }
+
+    /// What is to be recorded of one pull of it.
+    #[must_use]
+    pub fn decided(&self) -> Arc<dyn Decided> {
+        Arc::<Admission>::clone(&self.0)
+    }
+}
+
+impl Admission {
+    pub(super) fn holds(&self, ruling: &Ruling) -> bool {
+        self.generation == ruling.generation && Instant::now() < self.valid_until
+    }
+}
+
+impl Decided for Admission {
+    fn describe(&self) -> Value {
+        let asked = Asked::Manifest(self.ask.image.clone(), self.ask.reference.clone());
+        let (reason, judgement) = match &self.grounds {
+            Grounds::Judged(judgement) => (judgement.reason.as_str(), Some(judgement)),
+            Grounds::Evidence | Grounds::Unjudged => (Reason::Admitted.as_str(), None),
+        };
+        let digest = Some(self.document.digest());
+        let mut value = describe(&asked, digest, "admitted", reason, judgement);
+        match &self.grounds {
+            Grounds::Evidence => value["grounds"] = json!("evidence"),
+            Grounds::Unjudged => value["grounds"] = json!("default: unsafe_allow"),
+            Grounds::Judged(_) if !self.warnings.is_empty() => {
+                value["warnings"] = json!(self.warnings);
+            }
+            Grounds::Judged(_) => {}
+        }
+        value
+    }
+}
+
+/// A manifest that was found, and how long its finding holds.
+struct Found {
+    document: Arc<Document>,
+    until: Instant,
+    stale: bool,
+}
+
+impl Gate {
+    /// Asks for a manifest by tag or digest.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: no, don't know, or not there.
+    pub async fn manifest(&self, ask: &Ask) -> Result<Admitted, Refusal> {
+        let ruling = self.0.ruling.load();
+        let held = self
+            .0
+            .admissions
+            .get(ask)
+            .filter(|held| held.holds(&ruling));
+        self.0
+            .metrics
+            .cache_requested(CacheKind::Admissions, held.is_some());
+        match held {
+            Some(admission) => Ok(Admitted(admission)),
+            None => {
+                let ruling = arc_swap::Guard::into_inner(ruling);
+                // Boxed: the cold way's state is large, and the hot way need not carry it.
+                Box::pin(self.admit(&ruling, ask)).await
+            }
+        }
+    }
+
+    pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
+        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
+        let Some(upstream) = self.upstream(&ask.image.registry) else {
+            return Err(Refusal::NotFound(Missing::Repository));
+        };
+        let found = self.find(upstream, ask, asked).await?;
+        let key = ContentKey {
+            host: ask.image.registry.clone(),
+            repository: ask.image.repository.clone(),
+            digest: *found.document.digest(),
+        };
+        self.0.hints.listed(&key, &found.document);
+        if matches!(ask.reference, Reference::Tag(_)) {
+            self.0.hints.tagged(key.clone());
+        }
+        let admission = self.rule(ruling, upstream, ask, &key, found).await?;
+        let admission = Arc::new(admission);
+        self.0
+            .admissions
+            .insert(ask.clone(), Arc::clone(&admission));
+        Ok(Admitted(admission))
+    }
+
+    /// From a manifest to its admission.
+    async fn rule(
+        &self,
+        ruling: &Ruling,
+        upstream: &Upstream,
+        ask: &Ask,
+        key: &ContentKey,
+        found: Found,
+    ) -> Result<Admission, Refusal> {
+        let policies = ruling.rules.matching(&ask.image);
+        let manifest = match found.document.manifest() {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                return Err(self.deny(
+                    ask,
+                    &found.document,
+                    own_shortfall(
+                        Reason::Malformed,
+                        error.to_string(),
+                        "an OCI or Docker schema 2 manifest that can be read in one way only",
+                        "push the image anew with a current tool",
+                    ),
+                ));
+            }
+        };
+        if manifest.is_evidence() {
+            return Ok(self.admission(ruling, ask, found, Grounds::Evidence, Arc::default(), None));
+        }
+        if policies.is_empty() {
+            if ruling.allows_by_default() {
+                return Ok(self.admission(
+                    ruling,
+                    ask,
+                    found,
+                    Grounds::Unjudged,
+                    Arc::default(),
+                    None,
+                ));
+            }
+            return Err(self.deny(ask, &found.document, no_policy(&ask.image)));
+        }
+        let shape = if manifest.as_index().is_some() {
+            Shape::Index
+        } else {
+            Shape::Image
+        };
+        let judged = self
+            .judge(ruling, upstream, key, &found.document, shape, &policies)
+            .await;
+        let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
+        let judged = judged.map_err(|cause| self.unavailable(cause, asked, Some(key.digest)))?;
+        let Judged {
+            judgement,
+            facts,
+            until,
+        } = judged;
+        match judgement.refusal() {
+            None => Ok(self.admission(
+                ruling,
+                ask,
+                found,
+                Grounds::Judged(judgement),
+                facts,
+                Some(until),
+            )),
+            Some((outcome, shortfall)) => {
+                let (policy, shortfall) = (Arc::clone(&outcome.policy), shortfall.clone());
+                Err(self.denied(Denied {
+                    asked: Asked::Manifest(ask.image.clone(), ask.reference.clone()),
+                    refused: Some(outside(&found.document)),
+                    shortfall,
+                    policy: Some(policy),
+                    judgement: Some(judgement),
+                    facts,
+                }))
+            }
+        }
+    }
+
+    /// Judges a manifest by its own facts, then by those around it, then once more by facts
+    /// gathered anew, so that what has just been signed passes.
+    async fn judge(
+        &self,
+        ruling: &Ruling,
+        upstream: &Upstream,
+        key: &ContentKey,
+        document: &Document,
+        shape: Shape,
+        policies: &[Arc<Policy>],
+    ) -> Result<Judged, Cause> {
+        let started = Instant::now();
+        let mut scope = Scope::new(self, ruling, upstream, policies);
+        loop {
+            let now = self.0.clock.now();
+            let mut subject = scope.alone(key, shape).await?;
+            let mut judgement = judge(policies, &subject, now);
+            if !judgement.is_complete() && scope.may_lie_around() {
+                scope.look_around(key, document, &mut subject).await;
+                judgement = judge(policies, &subject, now);
+            }
+            // Facts with which a policy fell short may be old: somebody may have signed since.
+            let fresh_enough = scope.oldest() + self.0.settings.unsigned_ttl > started;
+            if !judgement.is_complete() && !fresh_enough && scope.not_before.is_none() {
+                scope.not_before = Some(started);
+                continue;
+            }
+            if !judgement.is_admitted()
+                && let Some(doubt) = scope.doubt()
+            {
+                return Err(doubt);
+            }
+            let until = self.holds_until(&scope, &judgement, now);
+            return Ok(Judged {
+                judgement,
+                facts: subject.facts,
+                until,
+            });
+        }
+    }
+
+    /// How long an admission may be repeated: as long as its facts and exemptions last; a
+    /// warning is looked at again as soon as a refusal would be.
+    fn holds_until(&self, scope: &Scope<'_>, judgement: &Judgement, now: Timestamp) -> Instant {
+        let mut until = scope.expires_at();
+        if !judgement.is_complete() {
+            until = until.min(Instant::now() + self.0.settings.unsigned_ttl);
+        }
+        if let Some(end) = judgement.holds_until {
+            let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
+            until = until.min(Instant::now() + left);
+        }
+        until
+    }
+
+    fn admission(
+        &self,
+        ruling: &Ruling,
+        ask: &Ask,
+        found: Found,
+        grounds: Grounds,
+        facts: Arc<Facts>,
+        until: Option<Instant>,
+    ) -> Admission {
+        let (mut warnings, mut reason, mut mode, mut policy) =
+            (Vec::new(), Reason::Admitted, "enforce", "none");
+        if let Grounds::Judged(judgement) = &grounds {
+            let first = judgement.warnings().next();
+            if let Some((_, shortfall)) = first {
+                reason = shortfall.reason;
+            }
+            let decisive = first
+                .map(|(outcome, _)| outcome)
+                .or(judgement.policies.first());
+            if let Some(outcome) = decisive {
+                (mode, policy) = (outcome.mode.as_str(), &*outcome.policy);
+            }
+            warnings = judgement
+                .warnings()
+                .map(|(outcome, shortfall)| warning(&ask.image, &outcome.policy, shortfall))
+                .collect();
+        }
+        let counter = self
+            .0
+            .metrics
+            .decision("admitted", reason.as_str(), mode, policy);
+        let facts_until = until.unwrap_or_else(|| Instant::now() + self.0.settings.facts_ttl);
+        Admission {
+            ask: ask.clone(),
+            valid_until: facts_until.min(found.until),
+            stale: found.stale,
+            document: found.document,
+            grounds,
+            facts,
+            generation: ruling.generation,
+            warnings,
+            counter,
+        }
+    }
+
+    fn deny(&self, ask: &Ask, document: &Document, shortfall: Shortfall) -> Refusal {
+        self.denied(Denied {
+            asked: Asked::Manifest(ask.image.clone(), ask.reference.clone()),
+            refused: Some(outside(document)),
+            shortfall,
+            policy: None,
+            judgement: None,
+            facts: Arc::default(),
+        })
+    }
+
+    /// Counts a "no".
+    pub(super) fn denied(&self, denied: Denied) -> Refusal {
+        let reason = denied.shortfall.reason.as_str();
+        let policy = denied.policy.as_deref().unwrap_or("none");
+        self.0
+            .metrics
+            .decision("denied", reason, "enforce", policy)
+            .inc();
+        Refusal::Denied(Arc::new(denied))
+    }
+
+    /// Counts a "don't know".
+    pub(super) fn unavailable(
+        &self,
+        cause: Cause,
+        asked: Asked,
+        digest: Option<crate::oci::Digest>,
+    ) -> Refusal {
+        self.0
+            .metrics
+            .decision("unavailable", cause.doubt.as_str(), "enforce", "none")
+            .inc();
+        cause.about(asked, digest)
+    }
+
+    /// The manifest that is asked for, with its bytes.
+    async fn find(
+        &self,
+        upstream: &Upstream,
+        ask: &Ask,
+        asked: impl Fn() -> Asked,
+    ) -> Result<Found, Refusal> {
+        let answer = match &ask.reference {
+            Reference::Digest(digest) => {
+                let key = ContentKey {
+                    host: ask.image.registry.clone(),
+                    repository: ask.image.repository.clone(),
+                    digest: *digest,
+                };
+                let document = self.0.content.manifest(upstream, &key).await;
+                let until = Instant::now() + self.0.settings.facts_ttl;
+                document.map(|document| Found {
+                    document,
+                    until,
+                    stale: false,
+                })
+            }
+            Reference::Tag(tag) => match self.resolve(upstream, &ask.image, tag).await {
+                Ok(answer) => answer,
+                Err(cause) => return Err(self.unavailable(cause, asked(), None)),
+            },
+        };
+        answer.map_err(|error| self.not_found(&error, asked(), Missing::Manifest))
+    }
+
+    /// What a tag names: as it was seen within `tag_ttl`, or fetched now, in one flight for
+    /// all who ask. The bytes are fetched by the tag and hashed here, so that an upstream
+    /// that answers otherwise the next time changes nothing.
+    async fn resolve(
+        &self,
+        upstream: &Upstream,
+        image: &ImageName,
+        tag: &Tag,
+    ) -> Result<Result<Found, UpstreamError>, Cause> {
+        let settings = &self.0.settings;
+        let name = (image.clone(), tag.clone());
+        let known = self.0.tags.get(&name);
+        let fresh = known.filter(|known| known.at.elapsed() < settings.tag_ttl);
+        self.0
+            .metrics
+            .cache_requested(CacheKind::Tags, fresh.is_some());
+        if let Some(resolved) = fresh {
+            let until = resolved.at + settings.tag_ttl;
+            return Ok(self.named(upstream, image, resolved, until, false).await);
+        }
+        let (gate, flown, upstream_of_flight) = (self.clone(), name.clone(), upstream.clone());
+        let flight = || async move {
+            let at = Instant::now();
+            let (image, tag) = &flown;
+            let reference = Reference::Tag(tag.clone());
+            let fetched = upstream_of_flight
+                .manifest(&image.repository, &reference)
+                .await
+                .map_err(Arc::new)?;
+            let document = gate
+                .0
+                .content
+                .take_in(&image.registry, &image.repository, fetched);
+            gate.0.tags.insert(
+                flown,
+                Resolved {
+                    digest: *document.digest(),
+                    at,
+                },
+            );
+            Ok(document)
+        };
+        match self
+            .0
+            .tag_flights
+            .join(name, flight)
+            .await
+            .map_err(|_| crashed())?
+        {
+            Ok(document) => {
+                let until = Instant::now() + settings.tag_ttl;
+                Ok(Ok(Found {
+                    document,
+                    until,
+                    stale: false,
+                }))
+            }
+            Err(error) if error.is_transient() => {
+                match known.filter(|known| known.at.elapsed() < settings.stale_ttl) {
+                    Some(resolved) => {
+                        self.0.metrics.answered_stale();
+                        let until = Instant::now() + STALE_RETRY;
+                        Ok(self.named(upstream, image, resolved, until, true).await)
+                    }
+                    None => Ok(Err(UpstreamError::clone(&error))),
+                }
+            }
+            Err(error) => Ok(Err(UpstreamError::clone(&error))),
+        }
+    }
+
+    async fn named(
+        &self,
+        upstream: &Upstream,
+        image: &ImageName,
+        resolved: Resolved,
+        until: Instant,
+        stale: bool,
+    ) -> Result<Found, UpstreamError> {
+        let key = ContentKey {
+            host: image.registry.clone(),
+            repository: image.repository.clone(),
+            digest: resolved.digest,
+        };
+        let document = self.0.content.manifest(upstream, &key).await?;
+        Ok(Found {
+            document,
+            until,
+            stale,
+        })
+    }
+
+    pub(super) fn not_found(
+        &self,
+        error: &UpstreamError,
+        asked: Asked,
+        missing: Missing,
+    ) -> Refusal {
+        match error {
+            UpstreamError::NotFound => Refusal::NotFound(missing),
+            UpstreamError::TooLarge { limit } => self.denied(Denied {
+                asked,
+                refused: None,
+                shortfall: own_shortfall(
+                    Reason::OverLimit,
+                    format!("content larger than {limit} bytes"),
+                    "content within the limits",
+                    "raise the limit if content of this size is wanted (limits in the \
+                     configuration)",
+                ),
+                policy: None,
+                judgement: None,
+                facts: Arc::default(),
+            }),
+            error => self.unavailable(Cause::of_upstream(error), asked, None),
+        }
+    }
+}
+
+struct Judged {
+    judgement: Judgement,
+    facts: Arc<Facts>,
+    until: Instant,
+}
+
+fn outside(document: &Document) -> Refused {
+    let bytes: &Bytes = document.bytes();
+    Refused {
+        digest: *document.digest(),
+        media_type: document.media_type(),
+        length: bytes.len(),
+    }
+}
+
+pub(super) fn no_policy(image: &ImageName) -> Shortfall {
+    own_shortfall(
+        Reason::NoPolicy,
+        format!("no policy for {image}"),
+        "a policy whose `images` match it (default: deny)",
+        "add a policy for this image, or pull from a repository that has one",
+    )
+}
+
+fn warning(image: &ImageName, policy: &str, shortfall: &Shortfall) -> String {
+    let Shortfall {
+        reason,
+        found,
+        expected,
+        ..
+    } = shortfall;
+    format!(
+        "{image} would be refused by policy {policy:?} [{}]. Found: {found}. Expected: {expected}",
+        reason.as_str(),
+    )
+}

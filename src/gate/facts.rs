@@ -1,0 +1,153 @@
+//! Facts: gathered once per digest and trust epoch, whatever policies make of them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::content::ContentKey;
+use crate::evidence;
+use crate::gate::Gate;
+use crate::gate::Ruling;
+use crate::gate::proofs::NotProven;
+use crate::gate::refusal::{Cause, Doubt};
+use crate::metrics::CacheKind;
+use crate::upstream::Upstream;
+use crate::verify;
+use crate::verify::Evidence;
+use crate::verify::Facts;
+use crate::verify::Material;
+
+/// What facts depend on, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct FactsKey {
+    pub(super) content: ContentKey,
+    pub(super) trust_epoch: u64,
+}
+
+/// Facts with their age.
+#[derive(Debug)]
+pub(super) struct FactsEntry {
+    pub(super) facts: Arc<Facts>,
+    /// What could not be read. Facts with a doubt are never kept: what looks unsigned may
+    /// not be.
+    pub(super) doubt: Option<Cause>,
+    pub(super) gathered_at: Instant,
+}
+
+impl FactsEntry {
+    /// Until when the entry may be taken as it is. "Nothing proven" is asked again soon:
+    /// somebody may be about to sign.
+    pub(super) fn expires_at(&self, settings: &crate::gate::Settings) -> Instant {
+        let ttl = if self.doubt.is_some() {
+            Duration::ZERO
+        } else if self.facts.proven.is_empty() {
+            settings.unsigned_ttl.min(settings.facts_ttl)
+        } else {
+            settings.facts_ttl
+        };
+        self.gathered_at + ttl
+    }
+}
+
+impl Gate {
+    /// The facts about a digest: held ones that are young enough, or gathered now, in one
+    /// flight for all who ask. `not_before` refuses held ones that are older.
+    pub(super) async fn facts(
+        &self,
+        ruling: &Ruling,
+        upstream: &Upstream,
+        content: &ContentKey,
+        not_before: Option<Instant>,
+    ) -> Result<Arc<FactsEntry>, Cause> {
+        let key = FactsKey {
+            content: content.clone(),
+            trust_epoch: ruling.trust_epoch,
+        };
+        let held = self.0.facts.get(&key).filter(|entry| {
+            Instant::now() < entry.expires_at(&self.0.settings)
+                && not_before.is_none_or(|not_before| entry.gathered_at >= not_before)
+        });
+        self.0
+            .metrics
+            .cache_requested(CacheKind::Facts, held.is_some());
+        if let Some(entry) = held {
+            return Ok(entry);
+        }
+        let (gate, upstream, material) =
+            (self.clone(), upstream.clone(), Arc::clone(&ruling.material));
+        let flight = {
+            let key = key.clone();
+            || async move {
+                let entry = Arc::new(gate.gather(&upstream, &key.content, material).await?);
+                if entry.doubt.is_none() {
+                    gate.0.facts.insert(key, Arc::clone(&entry));
+                }
+                Ok(entry)
+            }
+        };
+        let landed = self.0.facts_flights.join(key, flight).await;
+        landed.unwrap_or_else(|_| Err(crashed()))
+    }
+
+    /// Finds evidence and proves it.
+    async fn gather(
+        &self,
+        upstream: &Upstream,
+        content: &ContentKey,
+        material: Arc<Material>,
+    ) -> Result<FactsEntry, Cause> {
+        // The age counts from the first question, not from the last answer.
+        let gathered_at = Instant::now();
+        let ContentKey {
+            repository, digest, ..
+        } = content;
+        let found = evidence::find(upstream, repository, digest, &self.0.settings.evidence).await;
+        let mut facts = Facts {
+            truncated: found.truncated,
+            ..Facts::default()
+        };
+        if !found.evidence.is_empty() {
+            let (metrics, now, digest) = (Arc::clone(&self.0.metrics), self.0.clock.now(), *digest);
+            let proofs = self.0.proofs.run(move || {
+                let prove = |evidence: &Evidence| {
+                    let started = Instant::now();
+                    let proof = verify::prove(evidence, &digest, &material, now);
+                    let format = evidence.format().as_str();
+                    metrics.verified(format, proof.is_ok(), started.elapsed());
+                    proof
+                };
+                found.evidence.iter().map(prove).collect::<Vec<_>>()
+            });
+            for proof in proofs.await.map_err(not_proven)? {
+                match proof {
+                    Ok(proven) => facts.proven.extend(proven),
+                    Err(rejected) => facts.rejected.push(rejected),
+                }
+            }
+        }
+        let doubt = found.failures.first().map(Cause::of_failure);
+        Ok(FactsEntry {
+            facts: Arc::new(facts),
+            doubt,
+            gathered_at,
+        })
+    }
+}
+
+fn not_proven(error: NotProven) -> Cause {
+    match error {
+        NotProven::Overloaded => Cause::new(
+            Doubt::Overloaded,
+            "too many images are waiting for their proofs",
+        ),
+        NotProven::Crashed => crashed(),
+    }
+}
+
+pub(super) fn crashed() -> Cause {
+    Cause::new(
+        Doubt::Overloaded,
+        "the proof crashed: please report this with the image's name",
+    )
+}

@@ -1,0 +1,234 @@
+//! The gate: the only door between those who pull and what the registry has.
+//!
+//! [`Gate::manifest`] and [`Gate::blob`] resolve what is asked for to a digest, gather the
+//! facts about it, let policy judge them, and give an [`Admitted`] or an [`AdmittedBlob`], or
+//! a [`Refusal`]. The two values cannot be made anywhere else, and bytes are had through them
+//! only.
+//!
+//! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
+
+mod admit;
+mod facts;
+mod flight;
+mod graph;
+mod hints;
+mod proofs;
+mod reach;
+mod refusal;
+mod ruling;
+
+pub use admit::{Admitted, Grounds};
+pub use reach::AdmittedBlob;
+pub use refusal::{Asked, Denied, Doubt, Missing, Refusal, Refused, Unavailable};
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use moka::{policy::EvictionPolicy, sync::Cache};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::content::ContentKey;
+use crate::content::Document;
+use crate::content::Store;
+use crate::evidence;
+use crate::metrics::Metrics;
+use crate::oci::Digest;
+use crate::oci::ImageName;
+use crate::oci::Reference;
+use crate::oci::RegistryHost;
+use crate::oci::Tag;
+use crate::policy::Rules;
+use crate::upstream::Upstream;
+use crate::verify::Material;
+
+use admit::Admission;
+use facts::{FactsEntry, FactsKey};
+use flight::Flights;
+use hints::Hints;
+use proofs::Proofs;
+use reach::Reach;
+use refusal::Cause;
+use ruling::Ruling;
+
+/// What the gate is built with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long proven facts are taken as they are.
+    pub facts_ttl: Duration,
+    /// How long "no evidence found", and a refusal, are taken as they are.
+    pub unsigned_ttl: Duration,
+    /// How long a tag is taken to name what it named.
+    pub tag_ttl: Duration,
+    /// How long a tag may go on naming it while its upstream cannot be reached.
+    pub stale_ttl: Duration,
+    /// Bounds on the search for evidence.
+    pub evidence: evidence::Limits,
+    /// How many manifests of an index, and around a manifest, are looked at for one decision.
+    pub index_manifests_max: usize,
+    /// How deep indexes may lie in one another.
+    pub index_depth_max: usize,
+    /// How many proofs run at a time.
+    pub verification_threads: usize,
+    /// How many digests may wait for their proofs.
+    pub verification_queue_max: usize,
+    /// Bytes of evidence that is served: it is held while it is checked.
+    pub evidence_bytes_max: u64,
+}
+
+/// How many entries the gate's own caches hold. The size of one is some hundred bytes, so
+/// that all of them together stay within some tens of megabytes.
+const ADMISSIONS_MAX: u64 = 10_000;
+const FACTS_MAX: u64 = 100_000;
+const TAGS_MAX: u64 = 50_000;
+const HINTS_MAX: u64 = 200_000;
+const REACHES_MAX: u64 = 50_000;
+
+/// What is asked for by name: the key of an admission. Registry, repository and reference are
+/// members of their own, so no name can run into another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// The image.
+    pub image: ImageName,
+    /// Tag or digest.
+    pub reference: Reference,
+}
+
+/// What a tag was seen to name.
+#[derive(Debug, Clone, Copy)]
+struct Resolved {
+    digest: Digest,
+    at: Instant,
+}
+
+type TagAnswer = Result<Arc<Document>, Arc<crate::upstream::UpstreamError>>;
+
+/// The gate. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    ruling: ArcSwap<Ruling>,
+    /// Held while a new ruling is made from the running one.
+    reloading: Mutex<()>,
+    upstreams: HashMap<RegistryHost, Upstream>,
+    content: Store,
+    admissions: Cache<Ask, Arc<Admission>>,
+    reaches: Cache<ContentKey, Arc<Reach>>,
+    facts: Cache<FactsKey, Arc<FactsEntry>>,
+    facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
+    tags: Cache<(ImageName, Tag), Resolved>,
+    tag_flights: Flights<(ImageName, Tag), TagAnswer>,
+    hints: Hints,
+    proofs: Proofs,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The parts that a gate is put together from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The registries, by the host that image names carry.
+    pub upstreams: Vec<Upstream>,
+    /// The store of content.
+    pub content: Store,
+    /// The policies.
+    pub rules: Rules,
+    /// What proofs rest on.
+    pub material: Material,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// Where the gate's flights and proofs run; whoever owns it waits for them at the end.
+    pub tasks: TaskTracker,
+}
+
+impl Gate {
+    /// A gate with nothing cached.
+    #[must_use]
+    pub fn new(settings: Settings, parts: Parts) -> Self {
+        let Parts {
+            upstreams,
+            content,
+            rules,
+            material,
+            metrics,
+            clock,
+            tasks,
+        } = parts;
+        let proofs = Proofs::new(
+            settings.verification_threads,
+            settings.verification_queue_max,
+            tasks.clone(),
+        );
+        metrics.policy_in_force(1);
+        let tags_ttl = settings.tag_ttl.max(settings.stale_ttl);
+        Self(Arc::new(Inner {
+            ruling: ArcSwap::from_pointee(Ruling::first(rules, material)),
+            reloading: Mutex::new(()),
+            upstreams: upstreams
+                .into_iter()
+                .map(|upstream| (upstream.host().clone(), upstream))
+                .collect(),
+            content,
+            admissions: Cache::new(ADMISSIONS_MAX),
+            reaches: Cache::new(REACHES_MAX),
+            facts: Cache::builder()
+                .max_capacity(FACTS_MAX)
+                .time_to_live(settings.facts_ttl.max(settings.unsigned_ttl))
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            facts_flights: Flights::new(tasks.clone()),
+            tags: Cache::builder()
+                .max_capacity(TAGS_MAX)
+                .time_to_live(tags_ttl)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            tag_flights: Flights::new(tasks),
+            hints: Hints::new(HINTS_MAX),
+            proofs,
+            metrics,
+            clock,
+            settings,
+        }))
+    }
+
+    /// Puts new policies and trust material in force, all at once. Whatever was derived from
+    /// the old ones is derived anew when it is next asked for.
+    pub fn reload(&self, rules: Rules, material: Material) {
+        let _one_at_a_time = self
+            .0
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let next = self.0.ruling.load().next(rules, material);
+        self.0.metrics.policy_in_force(next.generation);
+        self.0.ruling.store(Arc::new(next));
+    }
+
+    /// The upstream of this name, for what is no content: lists of tags and referrers.
+    #[must_use]
+    pub fn upstream(&self, host: &RegistryHost) -> Option<&Upstream> {
+        self.0.upstreams.get(host)
+    }
+
+    /// The bounds on evidence, for the list of referrers.
+    #[must_use]
+    pub fn evidence_limits(&self) -> &evidence::Limits {
+        &self.0.settings.evidence
+    }
+}

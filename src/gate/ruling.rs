@@ -1,0 +1,49 @@
+//! What is in force: policies and the material of proofs, taken as one. A request loads it
+//! once, so that none sees half of a policy.
+
+use std::sync::Arc;
+
+use crate::policy::DefaultRule;
+use crate::policy::Rules;
+use crate::verify::Material;
+
+/// Policies, trust material, and the numbers by which caches know them.
+#[derive(Debug)]
+pub(super) struct Ruling {
+    pub(super) rules: Rules,
+    pub(super) material: Arc<Material>,
+    /// Counts every change. What was derived under another number is derived anew.
+    pub(super) generation: u64,
+    /// Counts changes of the trust material. Facts belong to one number.
+    pub(super) trust_epoch: u64,
+}
+
+impl Ruling {
+    pub(super) fn first(rules: Rules, material: Material) -> Self {
+        Self {
+            rules,
+            material: Arc::new(material),
+            generation: 1,
+            trust_epoch: 1,
+        }
+    }
+
+    /// What follows this one. Facts stay where they rest on the same keys and trust roots.
+    pub(super) fn next(&self, rules: Rules, material: Material) -> Self {
+        let same = self.material.same_as(&material);
+        Self {
+            rules,
+            material: Arc::new(material),
+            generation: self.generation + 1,
+            trust_epoch: if same {
+                self.trust_epoch
+            } else {
+                self.trust_epoch + 1
+            },
+        }
+    }
+
+    pub(super) fn allows_by_default(&self) -> bool {
+        self.rules.default == DefaultRule::UnsafeAllow
+    }
+}

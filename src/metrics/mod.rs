@@ -1,0 +1,293 @@
+//! The numbers for dashboards. Sole home of the Prometheus client.
+//!
+//! Every counter that the hot path touches is a handle that was looked up once. No label ever
+//! carries a repository, a tag, a digest or a client's address; policies' names and upstreams'
+//! come from the configuration, so that their number is bounded.
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
+};
+
+/// The caches that are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKind {
+    /// Admissions: what a pull needs to be answered at once.
+    Admissions,
+    /// Facts about digests.
+    Facts,
+    /// Tags and what they name.
+    Tags,
+    /// Manifests by digest.
+    Manifests,
+    /// Blobs by digest.
+    Blobs,
+}
+
+impl CacheKind {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Admissions, "admissions"),
+        (Self::Facts, "facts"),
+        (Self::Tags, "tags"),
+        (Self::Manifests, "manifests"),
+        (Self::Blobs, "blobs"),
+    ];
+}
+
+/// Every metric of the program. A metric's help text is its comment here.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Decisions about pulls, by verdict, reason, and the mode and name of the policy that
+    /// made it.
+    decisions: IntCounterVec,
+    /// Requests on the pull listener, by endpoint and status.
+    http_requests: IntCounterVec,
+    /// Manifests that were answered with 200: the hot path's handle of the above.
+    manifests_ok: IntCounter,
+    /// From the head of a request to the head of its answer.
+    http_duration: Histogram,
+    /// The cost of proving one piece of evidence, by format.
+    verification_duration: HistogramVec,
+    /// Pieces of evidence that were tried, by format and outcome.
+    verifications: IntCounterVec,
+    /// Look-ups in caches: hits and misses, in the order of [`CacheKind::ALL`].
+    caches: Vec<[IntCounter; 2]>,
+    /// Requests to upstreams, by status; 0 where no answer came.
+    upstream_requests: IntCounterVec,
+    /// When the last certificate authority of a trust root ends.
+    trust_root_expiry: IntGaugeVec,
+    /// Reloads of policy, by outcome.
+    policy_reloads: IntCounterVec,
+    /// The number of the policy in force; counts up with each reload.
+    policy_epoch: IntGauge,
+    /// Answers from a tag that could not be resolved anew.
+    stale_answers: IntCounter,
+    /// Connections on the pull listener.
+    connections: IntGauge,
+}
+
+/// Buckets in seconds, from a hot pull to a cold one with a slow registry.
+const REQUEST_BUCKETS: [f64; 12] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0,
+];
+/// Buckets in seconds around the 0.05 to 1.1 ms of a proof.
+const PROOF_BUCKETS: [f64; 9] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25,
+];
+
+impl Metrics {
+    /// All metrics, at zero.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when two metrics have one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            registered(
+                &registry,
+                IntCounterVec::new(Opts::new(name, help), labels)?,
+            )
+        };
+        let http_requests = counters(
+            "pullgate_http_requests_total",
+            "Requests on the pull listener, by endpoint and status.",
+            &["endpoint", "status"],
+        )?;
+        let caches = counters(
+            "pullgate_cache_requests_total",
+            "Look-ups in caches, by cache and outcome.",
+            &["cache", "outcome"],
+        )?;
+        let build = registered(
+            &registry,
+            IntGaugeVec::new(
+                Opts::new("pullgate_build_info", "The running version; always 1."),
+                &["version"],
+            )?,
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            decisions: counters(
+                "pullgate_decisions_total",
+                "Decisions about pulls, by verdict, reason, and the mode and name of the policy.",
+                &["verdict", "reason", "mode", "policy"],
+            )?,
+            manifests_ok: http_requests.with_label_values(&["manifests", "200"]),
+            http_requests,
+            http_duration: registered(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "pullgate_http_request_duration_seconds",
+                        "From the head of a request to the head of its answer.",
+                    )
+                    .buckets(REQUEST_BUCKETS.to_vec()),
+                )?,
+            )?,
+            verification_duration: registered(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "pullgate_verification_duration_seconds",
+                        "The cost of proving one piece of evidence.",
+                    )
+                    .buckets(PROOF_BUCKETS.to_vec()),
+                    &["format"],
+                )?,
+            )?,
+            verifications: counters(
+                "pullgate_verifications_total",
+                "Pieces of evidence that were tried, by format and outcome.",
+                &["format", "outcome"],
+            )?,
+            caches: CacheKind::ALL
+                .iter()
+                .map(|(_, name)| {
+                    ["hit", "miss"].map(|outcome| caches.with_label_values(&[*name, outcome]))
+                })
+                .collect(),
+            upstream_requests: counters(
+                "pullgate_upstream_requests_total",
+                "Requests to upstream registries, by status; 0 where no answer came.",
+                &["upstream", "status"],
+            )?,
+            trust_root_expiry: registered(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "pullgate_trust_root_expiry_timestamp_seconds",
+                        "When the last certificate authority of a trust root ends.",
+                    ),
+                    &["root"],
+                )?,
+            )?,
+            policy_reloads: counters(
+                "pullgate_policy_reloads_total",
+                "Reloads of policy, by outcome.",
+                &["outcome"],
+            )?,
+            policy_epoch: registered(
+                &registry,
+                IntGauge::new(
+                    "pullgate_policy_epoch",
+                    "The number of the policy in force.",
+                )?,
+            )?,
+            stale_answers: registered(
+                &registry,
+                IntCounter::new(
+                    "pullgate_stale_answers_total",
+                    "Answers from a tag that could not be resolved anew, since its upstream \
+                     could not be reached.",
+                )?,
+            )?,
+            connections: registered(
+                &registry,
+                IntGauge::new(
+                    "pullgate_connections",
+                    "Open connections on the pull listener.",
+                )?,
+            )?,
+            registry,
+        })
+    }
+
+    /// The text for Prometheus (exposition format 0.0.4).
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when a metric cannot be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// The counter of one kind of decision; to be kept beside what is decided.
+    #[must_use]
+    pub fn decision(&self, verdict: &str, reason: &str, mode: &str, policy: &str) -> IntCounter {
+        self.decisions
+            .with_label_values(&[verdict, reason, mode, policy])
+    }
+
+    /// A request on the pull listener was answered.
+    pub fn http_answered(&self, endpoint: &'static str, status: u16, took: Duration) {
+        if endpoint == "manifests" && status == 200 {
+            self.manifests_ok.inc();
+        } else {
+            self.http_requests
+                .with_label_values(&[endpoint, &status.to_string()])
+                .inc();
+        }
+        self.http_duration.observe(took.as_secs_f64());
+    }
+
+    /// A piece of evidence was tried.
+    pub fn verified(&self, format: &str, proven: bool, took: Duration) {
+        let outcome = if proven { "proven" } else { "rejected" };
+        self.verifications
+            .with_label_values(&[format, outcome])
+            .inc();
+        self.verification_duration
+            .with_label_values(&[format])
+            .observe(took.as_secs_f64());
+    }
+
+    /// A cache was asked.
+    pub fn cache_requested(&self, cache: CacheKind, hit: bool) {
+        for ((kind, _), [hits, misses]) in CacheKind::ALL.iter().zip(&self.caches) {
+            if *kind == cache {
+                if hit { hits.inc() } else { misses.inc() }
+            }
+        }
+    }
+
+    /// An upstream was asked; `status` is 0 where no answer came.
+    pub fn upstream_requested(&self, upstream: &str, status: u16) {
+        self.upstream_requests
+            .with_label_values(&[upstream, &status.to_string()])
+            .inc();
+    }
+
+    /// The trust roots in use, each with the end of its last certificate authority in seconds
+    /// since 1970.
+    pub fn trust_roots(&self, roots: impl Iterator<Item = (String, i64)>) {
+        self.trust_root_expiry.reset();
+        for (root, expiry) in roots {
+            self.trust_root_expiry
+                .with_label_values(&[&root])
+                .set(expiry);
+        }
+    }
+
+    /// Policy was loaded, or a reload failed and the running one stays.
+    pub fn policy_reloaded(&self, success: bool) {
+        let outcome = if success { "success" } else { "failure" };
+        self.policy_reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// The number of the policy in force.
+    pub fn policy_in_force(&self, epoch: u64) {
+        self.policy_epoch
+            .set(i64::try_from(epoch).unwrap_or(i64::MAX));
+    }
+
+    /// An answer was given from a tag that could not be resolved anew.
+    pub fn answered_stale(&self) {
+        self.stale_answers.inc();
+    }
+
+    /// The gauge of open connections.
+    #[must_use]
+    pub fn connections(&self) -> &IntGauge {
+        &self.connections
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

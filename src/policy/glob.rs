@@ -1,0 +1,122 @@
+//! The globs of policy files: `*` within one segment, `**` across, everything else literal,
+//! and the whole text must match.
+
+use std::fmt;
+
+use regex::Regex;
+
+/// A compiled glob over texts with segments divided by `/`.
+#[derive(Clone)]
+pub struct Glob {
+    text: String,
+    regex: Regex,
+}
+
+/// Why a text is not a glob.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    /// An empty pattern would match nothing, or be read as everything.
+    #[error("the pattern is empty")]
+    Empty,
+    /// Three or more stars in a row mean nothing.
+    #[error("`***` means nothing; use `*` within a segment or `**` across segments")]
+    Stars,
+    /// Too long to be compiled within bounds.
+    #[error("the pattern is too long")]
+    TooLong,
+}
+
+impl Glob {
+    /// Compiles `text`.
+    ///
+    /// # Errors
+    /// [`GlobError`] when the pattern is empty, has `***`, or is too long.
+    pub fn new(text: &str) -> Result<Self, GlobError> {
+        if text.is_empty() {
+            return Err(GlobError::Empty);
+        }
+        if text.contains("***") {
+            return Err(GlobError::Stars);
+        }
+        let mut pattern = String::from(r"\A(?s:");
+        for (position, part) in text.split("**").enumerate() {
+            if position > 0 {
+                pattern.push_str(".*");
+            }
+            for (position, literal) in part.split('*').enumerate() {
+                if position > 0 {
+                    pattern.push_str("[^/]*");
+                }
+                pattern.push_str(&regex::escape(literal));
+            }
+        }
+        pattern.push_str(r")\z");
+        let regex = Regex::new(&pattern).map_err(|_| GlobError::TooLong)?;
+        Ok(Self {
+            text: text.to_owned(),
+            regex,
+        })
+    }
+
+    /// True when the whole of `text` matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Glob({:?})", self.text)
+    }
+}
+
+impl PartialEq for Glob {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        Glob::new(pattern).expect("a pattern").matches(text)
+    }
+
+    #[test]
+    fn stars_stay_in_their_segment_and_double_stars_do_not() {
+        assert!(matches("docker.io/library/*", "docker.io/library/busybox"));
+        assert!(!matches("docker.io/library/*", "docker.io/library/a/b"));
+        assert!(!matches("docker.io/library/*", "xdocker.io/library/a"));
+        assert!(matches("ghcr.io/intelops/**", "ghcr.io/intelops/a/b/c"));
+        assert!(!matches("ghcr.io/intelops/**", "ghcr.io/intelops"));
+        assert!(matches("**/miner", "a/b/miner"));
+        assert!(!matches("**/miner", "a/b/miner2"));
+        assert!(matches("**", "anything/at/all"));
+    }
+
+    // THREATS I2: what is not a star is literal.
+    #[test]
+    fn everything_else_is_literal() {
+        assert!(!matches("ghcr.io/a", "ghcrXio/a"));
+        assert!(!matches("a[b]", "ab"));
+        assert!(!matches("a?", "ab"));
+        assert!(!matches("a|b", "b"));
+        assert!(!matches("a", "a\n"));
+        assert!(!matches("*@acme.test", "x@acme.test.evil"));
+    }
+
+    #[test]
+    fn empty_and_tripled_patterns_are_errors() {
+        assert_eq!(Glob::new(""), Err(GlobError::Empty));
+        assert_eq!(Glob::new("a/***"), Err(GlobError::Stars));
+    }
+}

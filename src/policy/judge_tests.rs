@@ -1,0 +1,327 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::policy::Glob;
+use crate::policy::IdentityRule;
+use crate::policy::Keyless;
+use crate::policy::SignerKind;
+use crate::verify::Format;
+use crate::verify::Identity;
+use crate::verify::PublicKey;
+use crate::verify::RootName;
+
+const ISSUER: &str = "https://issuer.test";
+
+fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
+    Arc::new(SignerRule {
+        name: name.into(),
+        kind: SignerKind::Keyless(Keyless {
+            issuer: ISSUER.to_owned(),
+            identity: IdentityRule::glob(identity).expect("a glob"),
+            claims: Vec::new(),
+            root: RootName::from("acme"),
+        }),
+    })
+}
+
+fn key_rule(name: &str, key: &[u8], log: Option<&str>) -> Arc<SignerRule> {
+    let kind = SignerKind::Key {
+        key: PublicKey::from_spki(key),
+        log: log.map(RootName::from),
+    };
+    Arc::new(SignerRule {
+        name: name.into(),
+        kind,
+    })
+}
+
+fn signed(subject: &str) -> Fact {
+    Fact {
+        kind: Kind::Signature,
+        signer: Signer::Identity(Arc::new(Identity {
+            issuer: ISSUER.to_owned(),
+            subject: subject.to_owned(),
+            claims: BTreeMap::new(),
+        })),
+        root: Some(RootName::from("acme")),
+        signed_at: None,
+        format: Format::Bundle,
+        source: Digest::sha256(subject.as_bytes()),
+        docker_reference: None,
+    }
+}
+
+fn key_signed(key: &[u8], log: Option<&str>) -> Fact {
+    Fact {
+        signer: Signer::Key {
+            fingerprint: Digest::sha256(key),
+        },
+        root: log.map(RootName::from),
+        ..signed("")
+    }
+}
+
+fn policy(at_least: usize, of: &[Arc<SignerRule>], signs: Signs) -> Arc<Policy> {
+    Arc::new(Policy {
+        name: "p".into(),
+        images: vec![Glob::new("**").expect("a glob")],
+        except: Vec::new(),
+        mode: Mode::Enforce,
+        requirement: Requirement::SignedBy(SignedBy {
+            at_least,
+            of: of.to_vec(),
+        }),
+        signs,
+    })
+}
+
+fn facts(proven: &[Fact]) -> Arc<Facts> {
+    Arc::new(Facts {
+        proven: proven.to_vec(),
+        ..Facts::default()
+    })
+}
+
+fn image(proven: &[Fact]) -> Subject {
+    Subject::alone(Digest::sha256(b"image"), Shape::Image, true, facts(proven))
+}
+
+fn index(proven: &[Fact]) -> Subject {
+    Subject::alone(Digest::sha256(b"index"), Shape::Index, true, facts(proven))
+}
+
+fn reason(policy: &Arc<Policy>, subject: &Subject) -> Reason {
+    judge(std::slice::from_ref(policy), subject, Timestamp::UNIX_EPOCH).reason
+}
+
+#[test]
+fn the_right_signer_passes_and_others_do_not() {
+    let policy = policy(1, &[rule("a", "a@x")], Signs::Either);
+    assert_eq!(reason(&policy, &image(&[signed("a@x")])), Reason::Admitted);
+    assert_eq!(
+        reason(&policy, &image(&[signed("b@x")])),
+        Reason::UntrustedSigner
+    );
+    assert_eq!(reason(&policy, &image(&[])), Reason::Unsigned);
+    assert_eq!(
+        reason(&policy, &image(&[signed("b@x"), signed("a@x")])),
+        Reason::Admitted
+    );
+    let mut other_root = signed("a@x");
+    other_root.root = Some(RootName::from("public"));
+    assert_eq!(
+        reason(&policy, &image(&[other_root])),
+        Reason::UntrustedSigner
+    );
+}
+
+// THREATS B11: an attestation is no signature.
+#[test]
+fn an_attestation_is_no_signature() {
+    let policy = policy(1, &[rule("a", "a@x")], Signs::Either);
+    let attested = Fact {
+        kind: Kind::Attestation {
+            predicate_type: "https://slsa.dev/provenance/v1".to_owned(),
+        },
+        ..signed("a@x")
+    };
+    assert_eq!(reason(&policy, &image(&[attested])), Reason::Unsigned);
+}
+
+// THREATS T3: one signer is counted once, whatever names policy has for it.
+#[test]
+fn signers_are_counted_once() {
+    let twice = policy(
+        2,
+        &[key_rule("a", b"k", None), key_rule("b", b"k", None)],
+        Signs::Either,
+    );
+    assert_eq!(
+        reason(
+            &twice,
+            &image(&[key_signed(b"k", None), key_signed(b"k", None)])
+        ),
+        Reason::NotEnoughSigners
+    );
+    let one_name = policy(2, &[rule("any", "*@x"), rule("b", "b@x")], Signs::Either);
+    assert_eq!(
+        reason(&one_name, &image(&[signed("b@x")])),
+        Reason::NotEnoughSigners
+    );
+    assert_eq!(
+        reason(&one_name, &image(&[signed("a@x"), signed("c@x")])),
+        Reason::NotEnoughSigners
+    );
+    assert_eq!(
+        reason(&one_name, &image(&[signed("b@x"), signed("c@x")])),
+        Reason::Admitted
+    );
+    // The pairing has to move: `any` fits both, `b` only one.
+    let crossed = policy(2, &[rule("b", "b@x"), rule("any", "*@x")], Signs::Either);
+    assert_eq!(
+        reason(&crossed, &image(&[signed("b@x"), signed("c@x")])),
+        Reason::Admitted
+    );
+    let three = policy(
+        3,
+        &[rule("any", "*@x"), rule("b", "b@x"), rule("c", "c@x")],
+        Signs::Either,
+    );
+    assert_eq!(
+        reason(
+            &three,
+            &image(&[signed("c@x"), signed("b@x"), signed("a@x")])
+        ),
+        Reason::Admitted
+    );
+    assert_eq!(
+        reason(&three, &image(&[signed("c@x"), signed("b@x")])),
+        Reason::NotEnoughSigners
+    );
+    let mut rerun = signed("b@x");
+    rerun.signer = Signer::Identity(Arc::new(Identity {
+        issuer: ISSUER.to_owned(),
+        subject: "b@x".to_owned(),
+        claims: BTreeMap::from([("run_invocation_uri", "2".to_owned())]),
+    }));
+    assert_eq!(
+        reason(&one_name, &image(&[signed("b@x"), rerun])),
+        Reason::NotEnoughSigners
+    );
+}
+
+#[test]
+fn a_required_log_is_required() {
+    let logged = policy(1, &[key_rule("a", b"k", Some("acme"))], Signs::Either);
+    assert_eq!(
+        reason(&logged, &image(&[key_signed(b"k", None)])),
+        Reason::UntrustedSigner
+    );
+    assert_eq!(
+        reason(&logged, &image(&[key_signed(b"k", Some("public"))])),
+        Reason::UntrustedSigner
+    );
+    assert_eq!(
+        reason(&logged, &image(&[key_signed(b"k", Some("acme"))])),
+        Reason::Admitted
+    );
+    let unlogged = policy(1, &[key_rule("a", b"k", None)], Signs::Either);
+    assert_eq!(
+        reason(&unlogged, &image(&[key_signed(b"k", None)])),
+        Reason::Admitted
+    );
+    assert_eq!(
+        reason(&unlogged, &image(&[key_signed(b"k", Some("acme"))])),
+        Reason::Admitted
+    );
+}
+
+// THREATS G3: child signed, index not; index signed, child not.
+#[test]
+fn signs_says_what_a_signature_covers() {
+    let by = [rule("a", "a@x")];
+    let child_of = |own: &[Fact], parent: &[Fact]| {
+        let mut child = image(own);
+        child.tagged = false;
+        child.parents = vec![index(parent)];
+        child
+    };
+    let index_of = |own: &[Fact], child: &[Fact]| {
+        let mut parent = index(own);
+        parent.children = Some(vec![image(child), image(child)]);
+        parent
+    };
+    let good = &[signed("a@x")][..];
+    for (signs, child_alone, index_alone, child_covered, index_by_children) in [
+        (Signs::Index, false, true, true, false),
+        (Signs::Instance, true, false, false, true),
+        (Signs::Either, true, true, true, true),
+    ] {
+        let policy = policy(1, &by, signs);
+        let passes = |subject: &Subject| reason(&policy, subject) == Reason::Admitted;
+        assert_eq!(
+            passes(&child_of(good, &[])),
+            child_alone,
+            "{signs:?} child signed"
+        );
+        assert_eq!(
+            passes(&index_of(good, &[])),
+            index_alone,
+            "{signs:?} index signed"
+        );
+        assert_eq!(
+            passes(&child_of(&[], good)),
+            child_covered,
+            "{signs:?} child of signed index"
+        );
+        assert_eq!(
+            passes(&index_of(&[], good)),
+            index_by_children,
+            "{signs:?} children signed"
+        );
+        assert!(!passes(&child_of(&[], &[])), "{signs:?} nothing signed");
+        assert!(!passes(&index_of(&[], &[])), "{signs:?} nothing signed");
+    }
+    let policy = policy(1, &by, Signs::Index);
+    assert_eq!(
+        reason(&policy, &image(good)),
+        Reason::Admitted,
+        "a tagged image is its own root"
+    );
+    let mut unknown = image(good);
+    unknown.tagged = false;
+    assert_eq!(
+        reason(&policy, &unknown),
+        Reason::Unsigned,
+        "nothing is known to lead to it"
+    );
+}
+
+#[test]
+fn every_enforcing_policy_must_pass_and_warnings_only_warn() {
+    let signed_by = policy(1, &[rule("a", "a@x")], Signs::Either);
+    let never = Arc::new(Policy {
+        name: "never".into(),
+        requirement: Requirement::Deny {
+            reason: "no miners".to_owned(),
+        },
+        ..Policy::clone(&signed_by)
+    });
+    let warn = Arc::new(Policy {
+        mode: Mode::Warn,
+        ..Policy::clone(&never)
+    });
+    let subject = image(&[signed("a@x")]);
+    let at = Timestamp::UNIX_EPOCH;
+    assert_eq!(
+        judge(&[Arc::clone(&signed_by), never], &subject, at).reason,
+        Reason::DeniedByPolicy
+    );
+    let warned = judge(&[signed_by, warn], &subject, at);
+    assert!(warned.is_admitted());
+    assert_eq!(warned.warnings().count(), 1);
+    assert_eq!(judge(&[], &subject, at).reason, Reason::NoPolicy);
+}
+
+#[test]
+fn exemptions_end() {
+    let until = Timestamp::from_second(100).expect("a time");
+    let exempt = Arc::new(Policy {
+        requirement: Requirement::AllowUnsigned {
+            until: Some(until),
+            because: "trial".to_owned(),
+        },
+        ..Policy::clone(&policy(1, &[], Signs::Either))
+    });
+    let subject = image(&[]);
+    let before = judge(
+        std::slice::from_ref(&exempt),
+        &subject,
+        Timestamp::UNIX_EPOCH,
+    );
+    assert_eq!(
+        (before.reason, before.holds_until),
+        (Reason::Admitted, Some(until))
+    );
+    assert_eq!(judge(&[exempt], &subject, until).reason, Reason::Unsigned);
+}

@@ -1,0 +1,14 @@
+//! Judgement: facts, an image's name and the time go in, a verdict comes out.
+//!
+//! This room is pure: it awaits nothing, spawns nothing, logs nothing and reads no clock. It
+//! does not know how facts were proven, where policies are written, or what HTTP is.
+
+mod glob;
+mod judge;
+mod rule;
+mod signer;
+
+pub use glob::{Glob, GlobError};
+pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
+pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};
+pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

@@ -1,0 +1,275 @@
+//! Signers, as policy names them: who a proven signature must be by.
+
+use std::{fmt, sync::Arc};
+
+use regex::Regex;
+
+use crate::policy::Glob;
+use crate::verify::Fact;
+use crate::verify::Identity;
+use crate::verify::PublicKey;
+use crate::verify::RootName;
+use crate::verify::Signer;
+
+/// A named signer of a policy file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignerRule {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Whom it means.
+    pub kind: SignerKind,
+}
+
+/// Whom a signer rule means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SignerKind {
+    /// A login, certified by Fulcio under a trust root.
+    Keyless(Keyless),
+    /// The holder of a key.
+    Key {
+        /// The key.
+        key: PublicKey,
+        /// The trust root whose transparency log must hold the signature; `None` when no log
+        /// is required.
+        log: Option<RootName>,
+    },
+}
+
+/// A login that may sign.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keyless {
+    /// The OIDC issuer's URL; compared as a whole.
+    pub issuer: String,
+    /// The certificate's subject alternative name.
+    pub identity: IdentityRule,
+    /// Fulcio extensions that must be there with just this value.
+    pub claims: Vec<Claim>,
+    /// The trust root under which certificate, log and time must be proven.
+    pub root: RootName,
+}
+
+/// One Fulcio extension that must have one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name in snake case, as in Fulcio's oid-info.md.
+    pub name: String,
+    /// The value, compared as a whole.
+    pub value: String,
+}
+
+/// How an identity is compared. Always as a whole.
+#[derive(Debug, Clone)]
+pub enum IdentityRule {
+    /// Equal.
+    Exact(String),
+    /// A glob.
+    Glob(Glob),
+    /// A regular expression, anchored at both ends.
+    Regex {
+        /// As it was written.
+        text: String,
+        /// Anchored and compiled.
+        regex: Regex,
+    },
+}
+
+/// Why a text is not an identity pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// An empty identity would say nothing about who signs (CVE-2025-29778).
+    #[error("the identity is empty")]
+    Empty,
+    /// The regular expression does not compile.
+    #[error("the regular expression does not compile: {0}")]
+    Regex(String),
+    /// The glob does not compile.
+    #[error(transparent)]
+    Glob(#[from] crate::policy::GlobError),
+}
+
+impl IdentityRule {
+    /// Equality with `text`.
+    ///
+    /// # Errors
+    /// [`PatternError::Empty`] when there is no text.
+    pub fn exact(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        Ok(Self::Exact(text.to_owned()))
+    }
+
+    /// A glob.
+    ///
+    /// # Errors
+    /// [`PatternError`] when the glob is empty or does not compile.
+    pub fn glob(text: &str) -> Result<Self, PatternError> {
+        Ok(Self::Glob(Glob::new(text)?))
+    }
+
+    /// A regular expression; it must match the whole identity, so `|` and a missing `$` widen
+    /// nothing (CVE-2026-22772).
+    ///
+    /// # Errors
+    /// [`PatternError`] when the expression is empty or does not compile on its own.
+    pub fn regex(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        let fails = |error: regex::Error| PatternError::Regex(error.to_string());
+        // On its own first: a text like `a)|(b` closes our group and opens another.
+        Regex::new(text).map_err(fails)?;
+        let regex = Regex::new(&format!(r"\A(?:{text})\z")).map_err(fails)?;
+        Ok(Self::Regex {
+            text: text.to_owned(),
+            regex,
+        })
+    }
+
+    /// True when the whole of `identity` matches.
+    #[must_use]
+    pub fn matches(&self, identity: &str) -> bool {
+        match self {
+            Self::Exact(text) => text == identity,
+            Self::Glob(glob) => glob.matches(identity),
+            Self::Regex { regex, .. } => regex.is_match(identity),
+        }
+    }
+}
+
+impl PartialEq for IdentityRule {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(two)) => one == two,
+            (Self::Glob(one), Self::Glob(two)) => one == two,
+            (Self::Regex { text: one, .. }, Self::Regex { text: two, .. }) => one == two,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for IdentityRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => f.write_str(text),
+            Self::Glob(glob) => write!(f, "{} (glob)", glob.as_str()),
+            Self::Regex { text, .. } => write!(f, "{text} (regular expression)"),
+        }
+    }
+}
+
+/// How near a fact came to a rule, for the explanation; a higher value is nearer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Miss {
+    /// Another kind of signer, issuer and identity.
+    Stranger,
+    /// The right key, but no proof that a log holds the signature.
+    NotLogged,
+    /// The right issuer, another identity.
+    Identity,
+    /// The right identity, proven under another trust root.
+    Root,
+    /// The right identity from another issuer.
+    Issuer,
+    /// Everything but one claim.
+    Claim(String, Option<String>),
+}
+
+impl SignerRule {
+    /// Whether the fact is a signature by this signer, and how it misses otherwise.
+    pub(super) fn compare(&self, fact: &Fact) -> Result<(), Miss> {
+        match (&self.kind, &fact.signer) {
+            (SignerKind::Key { key, log }, Signer::Key { fingerprint }) => {
+                if key.fingerprint != *fingerprint {
+                    Err(Miss::Stranger)
+                } else if log.is_some() && fact.root != *log {
+                    Err(Miss::NotLogged)
+                } else {
+                    Ok(())
+                }
+            }
+            (SignerKind::Keyless(rule), Signer::Identity(identity)) => rule.compare(identity, fact),
+            _ => Err(Miss::Stranger),
+        }
+    }
+
+    /// The rule in words, for people.
+    pub(super) fn describe(&self) -> String {
+        match &self.kind {
+            SignerKind::Key {
+                key,
+                log: Some(root),
+            } => {
+                format!(
+                    "{} (the key {}, logged under {root})",
+                    self.name, key.fingerprint
+                )
+            }
+            SignerKind::Key { key, log: None } => {
+                format!("{} (the key {})", self.name, key.fingerprint)
+            }
+            SignerKind::Keyless(rule) => {
+                let mut text = format!("{} ({}, issuer {}", self.name, rule.identity, rule.issuer);
+                for claim in &rule.claims {
+                    text.push_str(&format!(", {} = {}", claim.name, claim.value));
+                }
+                text.push_str(&format!(", trust root {})", rule.root));
+                text
+            }
+        }
+    }
+}
+
+impl Keyless {
+    fn compare(&self, identity: &Identity, fact: &Fact) -> Result<(), Miss> {
+        let issuer_fits = self.issuer == identity.issuer;
+        let subject_fits = self.identity.matches(&identity.subject);
+        match (issuer_fits, subject_fits) {
+            (false, false) => return Err(Miss::Stranger),
+            (true, false) => return Err(Miss::Identity),
+            (false, true) => return Err(Miss::Issuer),
+            (true, true) => {}
+        }
+        if fact.root.as_ref() != Some(&self.root) {
+            return Err(Miss::Root);
+        }
+        for claim in &self.claims {
+            let found = identity.claims.get(claim.name.as_str());
+            if found != Some(&claim.value) {
+                return Err(Miss::Claim(claim.name.clone(), found.cloned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // THREATS I2 (CVE-2026-22772): a pattern never matches more than it says.
+    #[test]
+    fn regular_expressions_are_anchored() {
+        let rule = IdentityRule::regex("https://github.com/acme/.*|x").expect("compiles");
+        assert!(rule.matches("https://github.com/acme/app"));
+        assert!(!rule.matches("evil https://github.com/acme/app"));
+        assert!(!rule.matches("xy"));
+        assert!(!rule.matches("https://github.com/acme/app\nmore"));
+        assert!(IdentityRule::regex("a)|(b").is_err());
+        assert!(
+            IdentityRule::regex("(?i)ALICE@acme[.]test")
+                .expect("compiles")
+                .matches("alice@acme.test")
+        );
+        let commented = IdentityRule::regex("(?x)alice # ");
+        assert!(commented.is_err() || !commented.expect("compiles").matches("alice and more"));
+    }
+
+    // THREATS I1 (CVE-2025-29778): an empty identity is no identity.
+    #[test]
+    fn empty_identities_are_errors() {
+        assert_eq!(IdentityRule::exact(""), Err(PatternError::Empty));
+        assert_eq!(IdentityRule::regex(""), Err(PatternError::Empty));
+        assert!(IdentityRule::glob("").is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! Requests with all they may lead to: challenges, tokens, redirects. Here it is decided
+//! which requests carry credentials (THREATS A1 to A3).
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{
+    MalformedAnswer, RedirectRefusal, UpstreamError,
+    body::Patient,
+    challenge::Challenge,
+    client::Shared,
+    connect::Client,
+    query::Query,
+    realm::realm_of,
+    redirect::{Hop, judge, refuse},
+    token::{self, Grant, Slot},
+};
+use crate::oci::Repository;
+
+/// What is asked for, which decides from where it may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Manifests and lists: from the registry itself only.
+    Document,
+    /// Blobs: from wherever the registry and the settings agree.
+    Blob,
+}
+
+impl Shared {
+    /// Sends `request` and follows redirects. Credentials go to the registry's own origin
+    /// only, and no more once a redirect has left it.
+    pub(super) async fn follow(
+        &self,
+        kind: Kind,
+        repository: &Repository,
+        mut request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let redirects = match kind {
+            Kind::Document => None,
+            Kind::Blob => Some(&self.settings.redirects),
+        };
+        let mut hop = Hop::Registry;
+        let mut at_home = true;
+        for _ in 0..=self.settings.limits.redirects_max {
+            let client = self.client(kind, hop);
+            let answer = if at_home {
+                self.send_authorized(client, repository, &request).await?
+            } else {
+                self.exchange(client, &request).await?
+            };
+            if !is_redirect(answer.status()) {
+                return self.accept(answer, at_home);
+            }
+            let (target, next) = judge(answer.headers(), request.uri(), self.origin(), redirects)?;
+            hop = next;
+            at_home &= hop == Hop::Registry;
+            *request.uri_mut() = target;
+        }
+        let host = request.uri().host().unwrap_or_default();
+        Err(refuse(host, RedirectRefusal::TooMany))
+    }
+
+    fn client(&self, kind: Kind, hop: Hop) -> &Client {
+        match (kind, hop) {
+            (Kind::Document, _) => &self.clients.documents,
+            (Kind::Blob, Hop::Registry | Hop::Listed) => &self.clients.blobs,
+            (Kind::Blob, Hop::Public) => &self.clients.public,
+        }
+    }
+
+    /// Sends `request` with what is known to open the repository, and where the registry
+    /// asks for something else, once more with that.
+    async fn send_authorized(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        request: &Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let slot = self.tokens.slot(repository);
+        let held = token::current(&slot).await;
+        let answer = match &held {
+            Some(grant) => self.exchange(client, &with_grant(request, grant)).await?,
+            None => self.exchange(client, request).await?,
+        };
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let challenge = Challenge::of(answer.headers());
+        drop(answer);
+        let grant = self.meet(challenge, repository, &slot, held).await?;
+        self.exchange(client, &with_grant(request, &grant)).await
+    }
+
+    /// Meets a challenge, unless somebody else has done so in the meantime. `refused` is the
+    /// grant that the challenge was the answer to.
+    async fn meet(
+        &self,
+        challenge: Option<Challenge>,
+        repository: &Repository,
+        slot: &Slot,
+        refused: Option<Grant>,
+    ) -> Result<Grant, UpstreamError> {
+        let arrived = Instant::now();
+        let mut flight = slot.lock().await;
+        if let Some(outcome) = flight.outcome_for(arrived, refused.as_ref()) {
+            return outcome;
+        }
+        let outcome = match challenge {
+            Some(Challenge::Bearer { realm, service }) => {
+                self.token(&realm, service.as_deref(), repository).await
+            }
+            Some(Challenge::Basic) => Grant::basic(&self.settings.credentials)
+                .ok_or_else(|| self.unauthorized(StatusCode::UNAUTHORIZED)),
+            None => Err(self.unauthorized(StatusCode::UNAUTHORIZED)),
+        };
+        flight.land(outcome.clone());
+        outcome
+    }
+
+    /// Fetches a token to pull `repository` from a token service that belongs to this
+    /// registry; all others are not even asked.
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        repository: &Repository,
+    ) -> Result<Grant, UpstreamError> {
+        let realm = realm_of(realm, self.origin()).map_err(|reason| {
+            let parsed = realm.parse::<http::Uri>().ok();
+            let host = parsed.as_ref().and_then(|realm| realm.host());
+            UpstreamError::ForeignRealm {
+                host: self.settings.host.clone(),
+                realm: host.unwrap_or("(no host)").to_owned(),
+                reason,
+            }
+        })?;
+        let mut query = Query::of(&realm);
+        if let Some(service) = service {
+            query.push("service", service);
+        }
+        query.push("scope", &format!("repository:{repository}:pull"));
+        let mut request = self.request(Method::GET, "/")?;
+        *request.uri_mut() = query
+            .on(realm)
+            .map_err(|_| UpstreamError::Malformed(MalformedAnswer::Address))?;
+        if let Some(credentials) = Grant::basic(&self.settings.credentials) {
+            request = with_grant(&request, &credentials);
+        }
+        let answer = self.exchange(&self.clients.documents, &request).await?;
+        let status = answer.status();
+        if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+            return Err(self.unauthorized(status));
+        }
+        let answer = self.accept(answer, true)?;
+        let limits = &self.settings.limits;
+        let body = Patient::new(answer.into_body(), &self.settings.host, limits);
+        Grant::from_json(&body.collect(limits.token_bytes_max).await?)
+    }
+}
+
+fn with_grant(request: &Request<Empty<Bytes>>, grant: &Grant) -> Request<Empty<Bytes>> {
+    let mut request = request.clone();
+    let value: HeaderValue = grant.header();
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    request
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    )
+}

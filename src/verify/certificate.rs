@@ -1,0 +1,170 @@
+//! Keyless signatures: certificates that Fulcio issued for a login.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use sigstore_verify::{
+    VerificationPolicy,
+    crypto::CertificateInfo,
+    types::{Artifact, Bundle, DerCertificate},
+};
+use x509_cert::{
+    Certificate,
+    der::{Decode as _, asn1::Utf8StringRef, oid::ObjectIdentifier},
+    ext::pkix::{SubjectAltName, name::GeneralName},
+};
+
+use crate::verify::Identity;
+use crate::verify::Material;
+use crate::verify::RootName;
+use crate::verify::Signer;
+
+/// Fulcio's first issuer extension: the raw text.
+const ISSUER_V1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
+/// Its successor: a DER UTF8String.
+const ISSUER_V2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
+
+/// A certified signer, under one trust root.
+pub(super) struct Certified {
+    pub(super) root: RootName,
+    pub(super) signer: Signer,
+    pub(super) signed_at: Option<Timestamp>,
+}
+
+/// Proves certificate, log and time under each trust root (step 2), and reads who signed from
+/// the proven certificate (step 4).
+pub(super) fn certified(
+    bundle: &Bundle,
+    artifact: &Artifact<'_>,
+    material: &Material,
+) -> Result<Vec<Certified>, String> {
+    let certificate = bundle
+        .signing_certificate()
+        .ok_or("there is no signing certificate")?;
+    refuse_ambiguous(certificate)?;
+    let policy = VerificationPolicy::any_identity();
+    let mut certified = Vec::new();
+    let mut errors = Vec::new();
+    for root in &material.roots {
+        match root.verifier.verify(artifact.clone(), bundle, &policy) {
+            Ok(result) => {
+                let info = result.certificate().ok_or("no certificate was verified")?;
+                certified.push(Certified {
+                    root: root.name.clone(),
+                    signer: Signer::Identity(Arc::new(identity(info)?)),
+                    signed_at: result.verified_timestamps().iter().min().copied(),
+                });
+            }
+            Err(error) => errors.push(format!("under the trust root {}: {error}", root.name)),
+        }
+    }
+    if certified.is_empty() {
+        if errors.is_empty() {
+            return Err("signed keyless, and no policy for this image names a login".to_owned());
+        }
+        return Err(errors.join("; "));
+    }
+    Ok(certified)
+}
+
+/// A certificate that names several people, or two issuers, could be read in two ways: the
+/// verifier family takes the first name it finds (THREATS I3).
+fn refuse_ambiguous(certificate: &DerCertificate) -> Result<(), String> {
+    let certificate = Certificate::from_der(certificate.as_bytes())
+        .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
+    let extensions = certificate
+        .tbs_certificate
+        .extensions
+        .as_deref()
+        .unwrap_or_default();
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = extensions
+        .iter()
+        .find(|extension| !seen.insert(extension.extn_id))
+    {
+        return Err(format!(
+            "the certificate has the extension {} twice",
+            twice.extn_id
+        ));
+    }
+    let names = certificate
+        .tbs_certificate
+        .get::<SubjectAltName>()
+        .map_err(|error| format!("the certificate's subject alternative name: {error}"))?
+        .map(|(_, names)| names.0)
+        .unwrap_or_default();
+    match names.as_slice() {
+        [GeneralName::Rfc822Name(_) | GeneralName::UniformResourceIdentifier(_)] => {}
+        [_] => return Err("the certificate names neither an e-mail address nor a URI".to_owned()),
+        names => {
+            return Err(format!(
+                "the certificate has {} names instead of one",
+                names.len()
+            ));
+        }
+    }
+    let text = |oid| {
+        let value = extensions
+            .iter()
+            .find(|extension| extension.extn_id == oid)?;
+        let bytes = value.extn_value.as_bytes();
+        let text = Utf8StringRef::from_der(bytes).map(|text| text.as_str().as_bytes());
+        Some(text.unwrap_or(bytes).to_vec())
+    };
+    match (text(ISSUER_V1), text(ISSUER_V2)) {
+        (Some(one), Some(two)) if one != two => {
+            Err("the certificate's two issuer extensions disagree".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn identity(info: &CertificateInfo) -> Result<Identity, String> {
+    let issuer = info.issuer.clone().filter(|issuer| !issuer.is_empty());
+    let subject = info.identity.as_ref().map(|name| name.as_str().to_owned());
+    Ok(Identity {
+        issuer: issuer.ok_or("the certificate names no issuer")?,
+        subject: subject
+            .filter(|subject| !subject.is_empty())
+            .ok_or("the certificate names nobody")?,
+        claims: claims(info),
+    })
+}
+
+/// Fulcio's extensions by their names in snake case (oid-info.md).
+fn claims(info: &CertificateInfo) -> BTreeMap<&'static str, String> {
+    let claims = &info.ci_claims;
+    [
+        ("build_signer_uri", &claims.build_signer_uri),
+        ("build_signer_digest", &claims.build_signer_digest),
+        ("runner_environment", &claims.runner_environment),
+        ("source_repository_uri", &claims.source_repository_uri),
+        ("source_repository_digest", &claims.source_repository_digest),
+        ("source_repository_ref", &claims.source_repository_ref),
+        (
+            "source_repository_identifier",
+            &claims.source_repository_identifier,
+        ),
+        (
+            "source_repository_owner_uri",
+            &claims.source_repository_owner_uri,
+        ),
+        (
+            "source_repository_owner_identifier",
+            &claims.source_repository_owner_identifier,
+        ),
+        ("build_config_uri", &claims.build_config_uri),
+        ("build_config_digest", &claims.build_config_digest),
+        ("build_trigger", &claims.build_trigger),
+        ("run_invocation_uri", &claims.run_invocation_uri),
+        (
+            "source_repository_visibility_at_signing",
+            &claims.source_repository_visibility_at_signing,
+        ),
+        ("deployment_environment", &claims.deployment_environment),
+        ("token_subject", &claims.token_subject),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value.clone()?)))
+    .collect()
+}

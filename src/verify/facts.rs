@@ -1,0 +1,194 @@
+//! What a proof yields: statements about one digest that are true whatever a policy says.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::oci::Digest;
+
+/// The name under which configuration knows a trust root. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct RootName(Arc<str>);
+
+impl RootName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for RootName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for RootName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RootName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A public key to verify with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7).
+    pub spki: Arc<[u8]>,
+    /// The SHA-256 of `spki`: the key's name in facts.
+    pub fingerprint: Digest,
+}
+
+impl PublicKey {
+    /// A key from its SubjectPublicKeyInfo in DER. Whether it can be used says
+    /// [`check_key`](crate::verify::check_key).
+    #[must_use]
+    pub fn from_spki(spki: &[u8]) -> Self {
+        Self {
+            spki: spki.into(),
+            fingerprint: Digest::sha256(spki),
+        }
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.fingerprint)
+    }
+}
+
+/// Everything that was proven about one digest, and what did not prove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Facts {
+    /// What is true.
+    pub proven: Vec<Fact>,
+    /// Evidence that was found and proves nothing, with the reason.
+    pub rejected: Vec<Rejected>,
+    /// True when there was more evidence than the limits let be read.
+    pub truncated: bool,
+}
+
+impl Facts {
+    /// True when no evidence was found at all, good or bad.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.proven.is_empty() && self.rejected.is_empty() && !self.truncated
+    }
+
+    /// The proven signatures (attestations are no signatures).
+    pub fn signatures(&self) -> impl Iterator<Item = &Fact> {
+        self.proven
+            .iter()
+            .filter(|fact| fact.kind == Kind::Signature)
+    }
+}
+
+/// "This digest carries a valid signature by that signer, logged there, at that time."
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fact {
+    /// A signature, or an attestation and of what.
+    pub kind: Kind,
+    /// Who signed.
+    pub signer: Signer,
+    /// The trust root under which certificate, log and time were proven. `None` for a key's
+    /// signature without a proven log entry.
+    pub root: Option<RootName>,
+    /// The earliest proven time of signing, where one was proven.
+    pub signed_at: Option<Timestamp>,
+    /// The format that carried it.
+    pub format: Format,
+    /// The digest of the evidence: of the bundle, or of the signed payload.
+    pub source: Digest,
+    /// What a `.sig` payload names as the image (`critical.identity.docker-reference`).
+    /// Bundles name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_reference: Option<String>,
+}
+
+/// What was signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A cosign signature of the image.
+    Signature,
+    /// An in-toto statement about the image, with this predicate type.
+    Attestation {
+        /// The predicate type's URI.
+        predicate_type: String,
+    },
+}
+
+/// Who signed. Signers are the same when these are equal, whatever names policy has for them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signer {
+    /// The holder of a key.
+    Key {
+        /// The SHA-256 of the key's SubjectPublicKeyInfo in DER.
+        fingerprint: Digest,
+    },
+    /// A login, as a certificate authority has certified it.
+    Identity(Arc<Identity>),
+}
+
+/// A certified login (Fulcio, oid-info.md).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Identity {
+    /// The OIDC issuer's URL.
+    pub issuer: String,
+    /// The certificate's subject alternative name: an e-mail address or a URI.
+    pub subject: String,
+    /// Fulcio's other extensions, by their names in snake case.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<&'static str, String>,
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { fingerprint } => write!(f, "the key {fingerprint}"),
+            Self::Identity(identity) => {
+                write!(f, "{} (issuer {})", identity.subject, identity.issuer)
+            }
+        }
+    }
+}
+
+/// The formats in which evidence is written. Also a metrics label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// A Sigstore bundle (cosign v3's default).
+    Bundle,
+    /// A layer of a `.sig` manifest (cosign's first format).
+    SigLayer,
+}
+
+impl Format {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::SigLayer => "sig_layer",
+        }
+    }
+}
+
+/// Evidence that proves nothing, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rejected {
+    /// The digest of the evidence.
+    pub source: Digest,
+    /// Its format.
+    pub format: Format,
+    /// Why it does not count, for people.
+    pub why: String,
+}

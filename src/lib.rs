@@ -3,8 +3,12 @@
 //! The rooms, their order and what each may know stand in ARCHITECTURE.md; the test
 //! `tests/rooms.rs` holds the code against that table.
 
+pub mod admin;
+pub mod app;
 pub mod audit;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod content;
 pub mod evidence;
 pub mod gate;
@@ -13,5 +17,7 @@ pub mod oci;
 pub mod policy;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod server;
+pub mod trust;
 pub mod upstream;
 pub mod verify;

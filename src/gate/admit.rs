@@ -45,7 +45,10 @@ const STALE_RETRY: Duration = Duration::from_secs(5);
 /// A manifest that may leave: the only key to its bytes. It can only be had from
 /// [`Gate::manifest`].
 #[derive(Debug, Clone)]
-pub struct Admitted(pub(super) Arc<Admission>);
+pub struct Admitted {
+    pub(super) admission: Arc<Admission>,
+    first: bool,
+}
 
 /// An admission as it is kept: everything that an answer needs and that does not change
 /// between two pulls.
@@ -78,42 +81,48 @@ impl Admitted {
     /// The bytes that were hashed and judged.
     #[must_use]
     pub fn document(&self) -> &Document {
-        &self.0.document
+        &self.admission.document
     }
 
     /// Why it may leave.
     #[must_use]
     pub fn grounds(&self) -> &Grounds {
-        &self.0.grounds
+        &self.admission.grounds
     }
 
     /// What is proven about it.
     #[must_use]
     pub fn facts(&self) -> &Facts {
-        &self.0.facts
+        &self.admission.facts
     }
 
     /// What policies in `warn` mode have to say.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        &self.0.warnings
+        &self.admission.warnings
     }
 
     /// True when its tag could not be resolved anew.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.0.stale
+        self.admission.stale
+    }
+
+    /// True when it was judged for this very pull, and not for an earlier one.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.first
     }
 
     /// Counts one pull of it.
     pub fn count(&self) {
-        self.0.counter.inc();
+        self.admission.counter.inc();
     }
 
     /// What is to be recorded of one pull of it.
     #[must_use]
     pub fn decided(&self) -> Arc<dyn Decided> {
-        Arc::<Admission>::clone(&self.0)
+        Arc::<Admission>::clone(&self.admission)
     }
 }
 
@@ -167,7 +176,10 @@ impl Gate {
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
         match held {
-            Some(admission) => Ok(Admitted(admission)),
+            Some(admission) => Ok(Admitted {
+                admission,
+                first: false,
+            }),
             None => {
                 let ruling = arc_swap::Guard::into_inner(ruling);
                 // Boxed: the cold way's state is large, and the hot way need not carry it.
@@ -196,7 +208,10 @@ impl Gate {
         self.0
             .admissions
             .insert(ask.clone(), Arc::clone(&admission));
-        Ok(Admitted(admission))
+        Ok(Admitted {
+            admission,
+            first: true,
+        })
     }
 
     /// From a manifest to its admission.

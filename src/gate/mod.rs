@@ -12,6 +12,7 @@ mod facts;
 mod flight;
 mod graph;
 mod hints;
+mod lists;
 mod proofs;
 mod reach;
 mod refusal;
@@ -220,15 +221,7 @@ impl Gate {
         self.0.ruling.store(Arc::new(next));
     }
 
-    /// The upstream of this name, for what is no content: lists of tags and referrers.
-    #[must_use]
-    pub fn upstream(&self, host: &RegistryHost) -> Option<&Upstream> {
+    fn upstream(&self, host: &RegistryHost) -> Option<&Upstream> {
         self.0.upstreams.get(host)
-    }
-
-    /// The bounds on evidence, for the list of referrers.
-    #[must_use]
-    pub fn evidence_limits(&self) -> &evidence::Limits {
-        &self.0.settings.evidence
     }
 }

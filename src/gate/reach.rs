@@ -147,7 +147,7 @@ impl Gate {
             .filter(|held| held.holds(ruling));
         let admission = match held {
             Some(held) => held,
-            None => self.admit(ruling, &ask).await?.0,
+            None => self.admit(ruling, &ask).await?.admission,
         };
         let form = match admission.grounds {
             Grounds::Evidence => Some(form_of(manifest, &key.digest)),

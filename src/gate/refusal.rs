@@ -73,6 +73,8 @@ pub enum Asked {
     Manifest(ImageName, Reference),
     /// A blob.
     Blob(ImageName, Digest),
+    /// A list of tags or referrers.
+    Lists(ImageName),
 }
 
 impl fmt::Display for Asked {
@@ -80,6 +82,7 @@ impl fmt::Display for Asked {
         match self {
             Self::Manifest(image, reference) => f.write_str(&image.with(reference)),
             Self::Blob(image, digest) => write!(f, "blob {digest} of {image}"),
+            Self::Lists(image) => image.fmt(f),
         }
     }
 }

@@ -1,0 +1,87 @@
+//! The image patterns of policies: globs over whole names, `registry/repository`.
+
+use crate::config::problem::listed;
+use crate::config::problem::quoted;
+use crate::config::reader::Value;
+use crate::config::suggest::nearest;
+use crate::config::upstreams::DOCKER_HUB;
+use crate::oci::RegistryHost;
+use crate::policy::Glob;
+
+/// Reads one pattern, and warns of one that can never match.
+pub(super) fn pattern(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Option<Glob> {
+    let text = value.text()?;
+    if let Some((message, mend)) = mistake(text) {
+        value.error(&format!("{} {message}", quoted(text)), mend);
+        return None;
+    }
+    let glob = value.parsed(
+        Glob::new,
+        "see `images` in docs/CONFIGURATION.md for what patterns are",
+    )?;
+    if let Some((message, mend)) = never_matches(text, hosts) {
+        value.warn(&format!("{} {message}", quoted(text)), &mend);
+    }
+    Some(glob)
+}
+
+/// What makes a text no pattern over names.
+fn mistake(text: &str) -> Option<(&'static str, &'static str)> {
+    const NAMES_ONLY: &str = "patterns are over names without tag and digest: `ghcr.io/acme/app`";
+    if text.contains("://") {
+        return Some((
+            "is a URL, and images are meant by name",
+            "write it without the scheme: `ghcr.io/acme/**`",
+        ));
+    }
+    if text.contains('@') {
+        return Some(("has a digest", NAMES_ONLY));
+    }
+    let (host, repository) = text.split_once('/').unwrap_or(("", text));
+    // The first segment may have a port.
+    if repository.contains(':') && !host.starts_with('[') {
+        return Some(("has a tag", NAMES_ONLY));
+    }
+    if text.chars().any(|character| character.is_whitespace()) {
+        return Some(("has a space", "remove it, or write two patterns"));
+    }
+    None
+}
+
+/// Why no name that this proxy serves matches.
+fn never_matches(text: &str, hosts: Option<&[RegistryHost]>) -> Option<(String, String)> {
+    const FULL: &str = "names are whole: `docker.io/library/busybox`; `**` crosses segments";
+    let never = |why: &str, mend: &str| Some((format!("matches no image: {why}"), mend.to_owned()));
+    let Some((first, rest)) = text.split_once('/') else {
+        return match text.contains("**") {
+            true => None,
+            false => never("it has no registry and repository", FULL),
+        };
+    };
+    if text.chars().any(|character| character.is_ascii_uppercase()) {
+        return never("names are in lower case", "write it in lower case");
+    }
+    if first == DOCKER_HUB && !rest.contains('/') && !rest.contains("**") {
+        return never(
+            "on Docker Hub every name has two segments at least",
+            &format!("write `docker.io/library/{rest}`"),
+        );
+    }
+    let hosts = hosts?;
+    if first.starts_with('*') || first.contains("**") {
+        return None;
+    }
+    let glob = Glob::new(first).ok()?;
+    if hosts.iter().any(|host| glob.matches(host.as_str())) {
+        return None;
+    }
+    let names = || hosts.iter().map(RegistryHost::as_str);
+    let mend = match nearest(first, names()) {
+        Some(host) => format!("did you mean `{host}`?"),
+        None => format!(
+            "add it under `upstreams`, where there is {}",
+            listed(names(), "and")
+        ),
+    };
+    never(&format!("{} is no upstream", quoted(first)), &mend)
+}

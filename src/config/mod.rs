@@ -1,0 +1,41 @@
+//! Configuration: the files become [`Settings`], once.
+//!
+//! This room is the sole home of YAML. A file becomes a small tree in which every node knows
+//! its line (`yaml`); the tree is read by sections (`schema`, `reader`), and every reading
+//! that fails is told and passed over, so that one run tells all problems of all files: file,
+//! line, key, and the mend. (A deserializer would stop at the first.) What is read is lowered
+//! into the types of the rooms below, and nobody has to look at a text again.
+//!
+//! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
+//! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
+
+mod file;
+mod files;
+mod images;
+mod limits;
+mod pem;
+mod policies;
+mod problem;
+mod reader;
+mod roots;
+mod schema;
+mod settings;
+mod signed_by;
+mod signers;
+mod suggest;
+mod units;
+mod upstreams;
+mod yaml;
+
+pub use file::{Checks, Loaded, load};
+pub use limits::Limits;
+pub use problem::{Problem, Severity};
+pub use settings::{
+    CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
+    UpstreamCredentials, UpstreamSettings,
+};
+
+#[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
+mod tests;

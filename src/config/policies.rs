@@ -1,0 +1,305 @@
+//! The policy files, lowered into [`Rules`]. All files together are one policy: a signer or
+//! policy has its name in one place, and may be used from every file.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::images;
+use crate::config::problem::quoted;
+use crate::config::reader::Fields;
+use crate::config::reader::Value;
+use crate::config::schema;
+use crate::config::signed_by;
+use crate::config::signers;
+use crate::config::units;
+use crate::oci::Digest;
+use crate::oci::RegistryHost;
+use crate::policy::DefaultRule;
+use crate::policy::Glob;
+use crate::policy::Mode;
+use crate::policy::Policy;
+use crate::policy::Requirement;
+use crate::policy::Rules;
+use crate::policy::SignerRule;
+use crate::policy::Signs;
+
+/// What policies are read with.
+pub(super) struct Context<'a> {
+    /// What signers are read with.
+    pub(super) signers: signers::Context<'a>,
+    /// The hosts of all upstreams; `None` where they are not known for a problem with them.
+    pub(super) hosts: Option<&'a [RegistryHost]>,
+    /// The time, for exemptions that have ended.
+    pub(super) now: Timestamp,
+}
+
+/// Every signer of every file by its name; `None` for one with a problem, so that the
+/// policies that name it are not blamed for it.
+pub(super) type Signers = HashMap<String, Option<Arc<SignerRule>>>;
+
+/// Lowers all documents of all policy files.
+pub(super) fn lower(documents: &[Value<'_>], context: &Context<'_>) -> Rules {
+    let documents: Vec<Fields<'_>> = documents.iter().filter_map(open).collect();
+    let signers = all_signers(&documents, context);
+    Rules {
+        policies: all_policies(&documents, &signers, context),
+        default: default_rule(&documents),
+    }
+}
+
+/// The keys of a document, if it is one of ours.
+fn open<'a>(document: &Value<'a>) -> Option<Fields<'a>> {
+    if document.is_null() {
+        document.warn("there is nothing in this document", "remove it");
+        return None;
+    }
+    if let Some((_, kind)) = document.peek("kind") {
+        let name = kind.as_text().unwrap_or("?");
+        kind.error(
+            &format!(
+                "not supported by this version: documents of kind {}",
+                quoted(name)
+            ),
+            "remove the document, and write its rules as `policies` (docs/CONFIGURATION.md)",
+        );
+        return None;
+    }
+    document.fields(&schema::POLICY_FILE)
+}
+
+/// Where a name was given first.
+struct FirstUse<'a> {
+    file: &'a Path,
+    line: usize,
+}
+
+/// Refuses a name that stood before.
+fn is_new<'a>(
+    names: &mut HashMap<String, FirstUse<'a>>,
+    what: &str,
+    name: &str,
+    value: &Value<'a>,
+) -> bool {
+    if let Some(first) = names.get(name) {
+        value.error(
+            &format!(
+                "there is already a {what} {} ({}, line {})",
+                quoted(name),
+                first.file.display(),
+                first.line
+            ),
+            "all policy files are one policy: give one of the two another name, or remove it",
+        );
+        return false;
+    }
+    let first = FirstUse {
+        file: value.sheet().file,
+        line: value.line(),
+    };
+    names.insert(name.to_owned(), first);
+    true
+}
+
+fn all_signers(documents: &[Fields<'_>], context: &Context<'_>) -> Signers {
+    let mut names = HashMap::new();
+    let mut signers = Signers::new();
+    for document in documents {
+        let entries = document.at("signers").and_then(|value| value.entries());
+        for (name, value) in entries.unwrap_or_default() {
+            let rule = signers::lower(name, &value, &context.signers);
+            if is_new(&mut names, "signer", name, &value) {
+                signers.insert(name.to_owned(), rule.map(Arc::new));
+            }
+        }
+    }
+    signers
+}
+
+fn default_rule(documents: &[Fields<'_>]) -> DefaultRule {
+    let mut first: Option<Value<'_>> = None;
+    let mut rule = DefaultRule::default();
+    for document in documents {
+        let Some(value) = document.at("default") else {
+            continue;
+        };
+        let words = [
+            ("deny", DefaultRule::Deny),
+            ("unsafe_allow", DefaultRule::UnsafeAllow),
+        ];
+        rule = value.choice(&words).unwrap_or(rule);
+        match &first {
+            None => first = Some(value),
+            Some(first) => {
+                let file = first.sheet().file.display();
+                value.error(
+                    &format!("`default` stands already in {file}, line {}", first.line()),
+                    "keep one of the two",
+                );
+            }
+        }
+    }
+    rule
+}
+
+fn all_policies(
+    documents: &[Fields<'_>],
+    signers: &Signers,
+    context: &Context<'_>,
+) -> Vec<Arc<Policy>> {
+    let mut names = HashMap::new();
+    let mut policies = Vec::new();
+    for document in documents {
+        let items = document.at("policies").and_then(|value| value.list());
+        for value in items.unwrap_or_default() {
+            if let Some(fields) = value.fields(&schema::POLICY) {
+                let name = name(&fields, &mut names);
+                let policy = policy(&fields, name, signers, context);
+                policies.extend(policy.map(Arc::new));
+            }
+        }
+    }
+    policies
+}
+
+fn name<'a>(fields: &Fields<'a>, names: &mut HashMap<String, FirstUse<'a>>) -> Option<Arc<str>> {
+    let value = fields.required(
+        "name",
+        "name it: the name stands in refusals, logs and metrics",
+    )?;
+    let text = value.text()?;
+    let plain = |character: char| {
+        character == ' ' || (character.is_ascii_graphic() && !matches!(character, '"' | '\\'))
+    };
+    if text.len() > 128 || !text.chars().all(plain) {
+        value.error(
+            "the name does not fit into headers and metrics",
+            "use up to 128 letters (a to z), digits, spaces and signs, without quotes and \
+             backslashes",
+        );
+        return None;
+    }
+    is_new(names, "policy", text, &value).then(|| text.into())
+}
+
+/// Reads everything even where the name is wrong, so that all problems are told.
+fn policy(
+    fields: &Fields<'_>,
+    name: Option<Arc<str>>,
+    signers: &Signers,
+    context: &Context<'_>,
+) -> Option<Policy> {
+    let images = fields.required(
+        "images",
+        "say which images it is for: images: [\"ghcr.io/acme/**\"]",
+    );
+    let images = images.and_then(|value| globs(&value, context.hosts));
+    let except = fields
+        .at("except")
+        .map_or(Some(Vec::new()), |value| globs(&value, context.hosts));
+    let mode = fields.at("mode").map_or(Some(Mode::Enforce), |value| {
+        value.choice(&[("enforce", Mode::Enforce), ("warn", Mode::Warn)])
+    });
+    let requirement = requirement(fields, signers, context.now);
+    let signs = signs(fields);
+    Some(Policy {
+        name: name?,
+        images: images?,
+        except: except?,
+        mode: mode?,
+        requirement: requirement?,
+        signs: signs?,
+    })
+}
+
+fn globs(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Option<Vec<Glob>> {
+    let items = value.filled_list("name at least one image, or remove the line")?;
+    let globs: Vec<Glob> = items
+        .iter()
+        .filter_map(|item| images::pattern(item, hosts))
+        .collect();
+    (globs.len() == items.len()).then_some(globs)
+}
+
+fn signs(fields: &Fields<'_>) -> Option<Signs> {
+    let Some(value) = fields.at("signs") else {
+        return Some(Signs::default());
+    };
+    if fields.at("signed_by").is_none() && !fields.has_later() {
+        value.warn(
+            "`signs` has no meaning without `signed_by`",
+            "remove the line",
+        );
+    }
+    value.choice(&[
+        ("index", Signs::Index),
+        ("instance", Signs::Instance),
+        ("either", Signs::Either),
+    ])
+}
+
+fn requirement(fields: &Fields<'_>, signers: &Signers, now: Timestamp) -> Option<Requirement> {
+    const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
+    const MEND: &str =
+        "a policy asks for one thing; two policies for the same images must both pass";
+    match fields.exactly_one(FORMS, MEND)? {
+        ("signed_by", value) => signed_by::lower(&value, signers).map(Requirement::SignedBy),
+        ("digests", value) => digests(&value).map(Requirement::Digests),
+        ("deny", value) => value.text().map(|reason| Requirement::Deny {
+            reason: reason.to_owned(),
+        }),
+        (_, value) => exemption(&value, now),
+    }
+}
+
+fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {
+    let items = value.filled_list("pin at least one digest; to let nothing pass, use `deny`")?;
+    let mut digests = BTreeSet::new();
+    let mut whole = true;
+    for item in items {
+        let digest = item.parsed(
+            str::parse::<Digest>,
+            "write the digest that the registry has for the image: `sha256:` and 64 digits",
+        );
+        match digest {
+            Some(digest) => {
+                if !digests.insert(digest) {
+                    item.warn("this digest stands twice", "remove one");
+                }
+            }
+            None => whole = false,
+        }
+    }
+    whole.then_some(digests)
+}
+
+fn exemption(value: &Value<'_>, now: Timestamp) -> Option<Requirement> {
+    let fields = value.fields(&schema::EXEMPTION)?;
+    let because = fields.required("because", "say why, for whoever reads this in a year");
+    let because = because.and_then(|value| value.text());
+    let until = match fields.at("until") {
+        Some(value) => {
+            let until = value.parsed(units::end, units::DATE_MEND)?;
+            if until <= now {
+                value.warn(
+                    "this exemption has ended, so these images are refused",
+                    "remove the policy, sign the images, or move the date",
+                );
+            }
+            Some(until)
+        }
+        None => {
+            value.warn(
+                "this exemption never ends",
+                "give it an end: `until: 2026-12-31`",
+            );
+            None
+        }
+    };
+    Some(Requirement::AllowUnsigned {
+        until,
+        because: because?.to_owned(),
+    })
+}

@@ -1,0 +1,115 @@
+//! The trust roots: `trust_roots` and `default_trust_root` lowered.
+
+use crate::config::Checks;
+use crate::config::RootSource;
+use crate::config::SigstoreInstance;
+use crate::config::TrustRootSource;
+use crate::config::problem::listed;
+use crate::config::problem::quoted;
+use crate::config::reader::Value;
+use crate::config::schema;
+use crate::config::suggest::nearest;
+use crate::verify::RootName;
+
+/// The trust root that is there without being written.
+pub(super) const PUBLIC: &str = "public";
+
+/// The names of all trust roots, those with problems included, and which is the default.
+#[derive(Debug)]
+pub(super) struct RootNames {
+    names: Vec<RootName>,
+    default: RootName,
+}
+
+impl RootNames {
+    /// The root of a signer that names none.
+    pub(super) fn default_root(&self) -> RootName {
+        self.default.clone()
+    }
+
+    /// The root that `value` names.
+    pub(super) fn find(&self, value: &Value<'_>) -> Option<RootName> {
+        let text = value.text()?;
+        let found = self.names.iter().find(|name| name.as_str() == text);
+        if found.is_none() {
+            let names = || self.names.iter().map(RootName::as_str);
+            let mend = match nearest(text, names()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!(
+                    "name one that stands under `trust_roots` in the configuration: {}",
+                    listed(names(), "or")
+                ),
+            };
+            value.error(&format!("there is no trust root {}", quoted(text)), &mend);
+        }
+        found.cloned()
+    }
+}
+
+/// Lowers `trust_roots` and `default_trust_root`.
+pub(super) fn lower(
+    roots: Option<&Value<'_>>,
+    default: Option<&Value<'_>>,
+    checks: &Checks,
+) -> (Vec<TrustRootSource>, RootNames) {
+    let entries = roots.and_then(Value::entries).unwrap_or_default();
+    let mut names = RootNames {
+        names: entries
+            .iter()
+            .map(|(name, _)| RootName::from(*name))
+            .collect(),
+        default: RootName::from(PUBLIC),
+    };
+    let mut sources: Vec<TrustRootSource> = entries
+        .iter()
+        .filter_map(|(name, value)| source(name, value, checks))
+        .collect();
+    if names.names.iter().all(|name| name.as_str() != PUBLIC) {
+        names.names.push(RootName::from(PUBLIC));
+        sources.push(TrustRootSource {
+            name: RootName::from(PUBLIC),
+            source: RootSource::Sigstore(SigstoreInstance::PublicGood),
+        });
+    }
+    if let Some(root) = default.and_then(|value| names.find(value)) {
+        names.default = root;
+    }
+    (sources, names)
+}
+
+fn source(name: &str, value: &Value<'_>, checks: &Checks) -> Option<TrustRootSource> {
+    const MEND: &str = "write { file: trusted_root.json } or { sigstore: public_good }";
+    if name.trim().is_empty() {
+        value.error("a trust root has no name", "give it one");
+    }
+    let fields = value.fields(&schema::TRUST_ROOT)?;
+    let source = match fields.exactly_one(&["file", "sigstore"], MEND)? {
+        ("file", value) => file(&value, checks)?,
+        (_, value) => RootSource::Sigstore(value.choice(&[
+            ("public_good", SigstoreInstance::PublicGood),
+            ("staging", SigstoreInstance::Staging),
+            ("github", SigstoreInstance::Github),
+        ])?),
+    };
+    Some(TrustRootSource {
+        name: RootName::from(name),
+        source,
+    })
+}
+
+fn file(value: &Value<'_>, checks: &Checks) -> Option<RootSource> {
+    let (path, bytes) = value.file()?;
+    let checked = String::from_utf8(bytes)
+        .map_err(|_| "it is not UTF-8".to_owned())
+        .and_then(|json| (checks.root)(&json).map(|()| json));
+    match checked {
+        Ok(json) => Some(RootSource::File { path, json }),
+        Err(why) => {
+            value.error(
+                &format!("{} is no trust root: {why}", path.display()),
+                "give a Sigstore trusted_root.json (cosign trusted-root create makes one)",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a configuration means, once it has been read: no text is left to be looked at again.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Limits;
+use crate::oci::RegistryHost;
+use crate::policy::Rules;
+use crate::verify::RootName;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where pulls are answered.
+    pub listen: SocketAddr,
+    /// Where operators are answered; never the same as `listen`.
+    pub admin: SocketAddr,
+    /// The pull listener's certificate; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// The registries that are proxied; at least one.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// The one of them that is meant by requests that name none.
+    pub default_upstream: Option<RegistryHost>,
+    /// All policy files together.
+    pub rules: Rules,
+    /// The trust roots; `public` is always among them.
+    pub trust_roots: Vec<TrustRootSource>,
+    /// The caches.
+    pub cache: CacheSettings,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// The files of a certificate. They were there and had the right form when the configuration
+/// was read; they are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain, in PEM.
+    pub certificate: PathBuf,
+    /// The private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// A registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// The host that image names carry.
+    pub host: RegistryHost,
+    /// Where it listens: an http or https URL without user, query and trailing slash.
+    pub url: String,
+    /// Certificate authorities beside those of the web: the bytes of a PEM file with at least
+    /// one certificate. Empty when there is none.
+    pub ca: Vec<u8>,
+    /// The hosts (`name`, `*.domain`, each perhaps with a port) that blobs may be redirected
+    /// to. `None`: to the same host and to public addresses.
+    pub redirects: Option<Vec<String>>,
+    /// Who the proxy is to this registry.
+    pub credentials: UpstreamCredentials,
+    /// True where short names live under `library/`, as on Docker Hub.
+    pub library_prefix: bool,
+}
+
+/// Who the proxy is to a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamCredentials {
+    /// Nobody in particular.
+    Anonymous,
+    /// A user with a password or access token.
+    Basic {
+        /// The user name; it has no colon.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// A text that shows in no log and no message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// A trust root and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustRootSource {
+    /// The name that signers use.
+    pub name: RootName,
+    /// Where it comes from.
+    pub source: RootSource,
+}
+
+/// Where a trust root comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootSource {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What it held when the configuration was read.
+        json: String,
+    },
+    /// One of those that are built in.
+    Sigstore(SigstoreInstance),
+}
+
+/// The trust roots that are built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SigstoreInstance {
+    /// Sigstore's public good instance.
+    PublicGood,
+    /// Sigstore's staging instance: for trying things out, never for trust.
+    Staging,
+    /// GitHub's own instance, which signs the attestations of private repositories.
+    Github,
+}
+
+/// The caches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Where blobs, manifests and closure hints are kept; in memory only without.
+    pub directory: Option<PathBuf>,
+    /// The most that the directory may hold.
+    pub disk_bytes_max: u64,
+    /// The most that memory may hold.
+    pub memory_bytes_max: u64,
+    /// How long proven facts are used.
+    pub facts_ttl: Duration,
+    /// How long "no evidence found" is used.
+    pub unsigned_ttl: Duration,
+    /// How long a tag is taken to stay where it is; zero: every pull by tag asks upstream.
+    pub tag_ttl: Duration,
+    /// How long a resolved tag may outlive an unreachable upstream.
+    pub stale_ttl: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            disk_bytes_max: 20 << 30,
+            memory_bytes_max: 256 << 20,
+            facts_ttl: Duration::from_secs(60 * 60),
+            unsigned_ttl: Duration::from_secs(5),
+            tag_ttl: Duration::from_secs(30),
+            stale_ttl: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}

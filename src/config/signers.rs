@@ -1,0 +1,292 @@
+//! The signers of policy files, lowered.
+
+use std::sync::Arc;
+
+use crate::config::Checks;
+use crate::config::pem;
+use crate::config::problem::listed;
+use crate::config::problem::quoted;
+use crate::config::reader::Fields;
+use crate::config::reader::Value;
+use crate::config::roots::RootNames;
+use crate::config::schema;
+use crate::config::suggest::nearest;
+use crate::config::upstreams::is_loopback;
+use crate::policy::Claim;
+use crate::policy::IdentityRule;
+use crate::policy::Keyless;
+use crate::policy::PatternError;
+use crate::policy::PublicKey;
+use crate::policy::SignerKind;
+use crate::policy::SignerRule;
+use crate::verify::RootName;
+
+/// The issuers that Sigstore's public instance knows and that have one fixed URL, by the
+/// names that people use.
+const ISSUERS: &[(&str, &str)] = &[
+    (
+        "github-actions",
+        "https://token.actions.githubusercontent.com",
+    ),
+    ("gitlab", "https://gitlab.com"),
+    ("google", "https://accounts.google.com"),
+    ("github", "https://github.com/login/oauth"),
+    ("microsoft", "https://login.microsoftonline.com"),
+    ("buildkite", "https://agent.buildkite.com"),
+    ("codefresh", "https://oidc.codefresh.io"),
+    ("chainguard", "https://issuer.enforce.dev"),
+];
+
+/// Fulcio's extensions but for the issuer, by their names in snake case (Fulcio, oid-info.md,
+/// 1.3.6.1.4.1.57264.1.9 to .24).
+pub(super) const CLAIMS: &[&str] = &[
+    "build_signer_uri",
+    "build_signer_digest",
+    "runner_environment",
+    "source_repository_uri",
+    "source_repository_digest",
+    "source_repository_ref",
+    "source_repository_identifier",
+    "source_repository_owner_uri",
+    "source_repository_owner_identifier",
+    "build_config_uri",
+    "build_config_digest",
+    "build_trigger",
+    "run_invocation_uri",
+    "source_repository_visibility_at_signing",
+    "deployment_environment",
+    "token_subject",
+];
+
+const IDENTITIES: &[&str] = &["identity", "identity_glob", "identity_regex"];
+
+/// What signers are read with.
+pub(super) struct Context<'a> {
+    /// The trust roots there are.
+    pub(super) roots: &'a RootNames,
+    /// What the verifier says of keys.
+    pub(super) checks: &'a Checks,
+}
+
+/// Lowers the signer `name`.
+pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Option<SignerRule> {
+    const MEND: &str = "write `keyless:` with an issuer and an identity, or `key:` with a file";
+    let fields = value.fields(&schema::SIGNER)?;
+    if name.trim().is_empty() {
+        value.error("a signer has no name", "give it one");
+        return None;
+    }
+    let kind = match fields.exactly_one(&["keyless", "key"], MEND)? {
+        ("keyless", value) => keyless(&value, &fields, context).map(SignerKind::Keyless),
+        (_, value) => key(&value, &fields, context),
+    };
+    Some(SignerRule {
+        name: name.into(),
+        kind: kind?,
+    })
+}
+
+/// The trust root that the signer names: beside `keyless` or `key`, or within it.
+fn root(outer: &Fields<'_>, inner: &Fields<'_>, context: &Context<'_>) -> Option<RootName> {
+    match (outer.at("trust_root"), inner.at("trust_root")) {
+        (None, None) => Some(context.roots.default_root()),
+        (Some(value), None) | (None, Some(value)) => context.roots.find(&value),
+        (Some(_), Some(value)) => {
+            value.error(
+                "the signer's trust root is given twice",
+                "keep one of the two",
+            );
+            None
+        }
+    }
+}
+
+fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<Keyless> {
+    if let Some(value) = signer.at("transparency_log") {
+        value.error(
+            "a keyless signature always needs the log",
+            "remove the line; it is for signers with a key",
+        );
+    }
+    let fields = value.fields(&schema::KEYLESS)?;
+    let issuer = fields.required(
+        "issuer",
+        "say who vouches for the login: `issuer: github-actions`, or another short name or URL",
+    );
+    let issuer = issuer.and_then(|value| issuer_url(&value));
+    let identity = fields.exactly_one(
+        IDENTITIES,
+        "say who may sign: without an identity, everybody who has a login at the issuer could",
+    );
+    let identity = identity.and_then(|(key, value)| identity_rule(key, &value));
+    let claims = fields
+        .at("claims")
+        .map_or(Some(Vec::new()), |value| claims(&value));
+    let root = root(signer, &fields, context);
+    Some(Keyless {
+        issuer: issuer?,
+        identity: identity?,
+        claims: claims?,
+        root: root?,
+    })
+}
+
+fn issuer_url(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    if let Some((_, url)) = ISSUERS.iter().find(|(name, _)| *name == text) {
+        return Some((*url).to_owned());
+    }
+    let plain = text.starts_with("http://") && is_loopback(text);
+    let url = plain || text.starts_with("https://");
+    if !url || text.contains(char::is_whitespace) || text.parse::<http::Uri>().is_err() {
+        let names = || ISSUERS.iter().map(|(name, _)| *name);
+        let mend = match nearest(text, names()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("write an https:// URL, or {}", listed(names(), "or")),
+        };
+        value.error(&format!("{} is no issuer", quoted(text)), &mend);
+        return None;
+    }
+    // Issuers are compared as a whole, and Fulcio writes these without a slash.
+    let known = ISSUERS
+        .iter()
+        .find(|(_, url)| *url == text.trim_end_matches('/'));
+    if let Some((name, _)) = known.filter(|(_, url)| *url != text) {
+        value.warn(
+            "this issuer's URL has no slash at its end, so nothing will match",
+            &format!("write `{name}`"),
+        );
+    }
+    Some(text.to_owned())
+}
+
+// THREATS I1 (CVE-2025-29778): an identity that says nothing is a load error.
+fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
+    let parse = match key {
+        "identity" => IdentityRule::exact,
+        "identity_glob" => IdentityRule::glob,
+        _ => IdentityRule::regex,
+    };
+    let text = value.text()?;
+    let rule = match parse(text) {
+        Ok(rule) => rule,
+        Err(error) => {
+            value.error(
+                &format!("{}: {}", quoted(text), first_line(&error)),
+                "correct the pattern",
+            );
+            return None;
+        }
+    };
+    if matches!(rule, IdentityRule::Exact(_)) && text.contains('*') {
+        value.warn(
+            "`identity` is compared literally, so the `*` only matches a `*`",
+            "write `identity_glob` if it is a pattern",
+        );
+    }
+    if ["https://a.example/b@c", "d@e.example", "f/g:h"]
+        .iter()
+        .all(|stranger| rule.matches(stranger))
+    {
+        value.warn(
+            "this matches everybody who has a login at the issuer",
+            "say whose signatures you mean",
+        );
+    }
+    Some(rule)
+}
+
+/// What is wrong with a pattern, on one line: the regex crate draws a picture.
+fn first_line(error: &PatternError) -> String {
+    match error {
+        PatternError::Regex(picture) => {
+            let cause = picture.lines().rev().find(|line| !line.trim().is_empty());
+            let cause = cause.unwrap_or("it does not compile").trim();
+            format!(
+                "not a regular expression: {}",
+                cause.trim_start_matches("error: ")
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+fn claims(value: &Value<'_>) -> Option<Vec<Claim>> {
+    let fields = value.fields(&schema::CLAIM)?;
+    let mut whole = true;
+    let mut claims = Vec::new();
+    for name in CLAIMS {
+        if let Some(value) = fields.at(name) {
+            match value.text() {
+                Some(text) => claims.push(Claim {
+                    name: (*name).to_owned(),
+                    value: text.to_owned(),
+                }),
+                None => whole = false,
+            }
+        }
+    }
+    whole.then_some(claims)
+}
+
+fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<SignerKind> {
+    let fields = value.fields(&schema::KEY)?;
+    let logged = signer.at("transparency_log").map_or(Some(true), |value| {
+        value.choice(&[("required", true), ("not_required", false)])
+    });
+    let root = root(signer, &fields, context);
+    let given = fields.exactly_one(
+        &["file", "pem"],
+        "write { file: key.pub }, or { pem: \"-----BEGIN PUBLIC KEY-----...\" }",
+    );
+    let key = given.and_then(|(form, value)| public_key(form, &value, context.checks));
+    let named = signer.at("trust_root").or_else(|| fields.at("trust_root"));
+    if let (Some(false), Some(value)) = (logged, named) {
+        value.warn(
+            "the trust root has no use where no transparency log is required",
+            "remove the line, or `transparency_log: not_required`",
+        );
+    }
+    Some(SignerKind::Key {
+        key: key?,
+        log: if logged? { Some(root?) } else { None },
+    })
+}
+
+fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
+    let (place, text) = if form == "file" {
+        let (path, bytes) = value.file()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        (format!("{}: ", path.display()), text)
+    } else {
+        (String::new(), value.text()?.to_owned())
+    };
+    let spki = match pem::public_key(&text) {
+        Ok(spki) => spki,
+        Err(no_key) => {
+            value.error(&format!("{place}{}", no_key.message), no_key.mend);
+            return None;
+        }
+    };
+    if let Err(why) = (checks.key)(&spki) {
+        value.error(
+            &format!("{place}this key cannot be verified with: {why}"),
+            "give a key of a usual kind, like the one that `cosign generate-key-pair` makes",
+        );
+        return None;
+    }
+    Some(PublicKey::from_spki(&spki))
+}
+
+/// Whether two rules can only ever mean one and the same signer.
+pub(super) fn same(one: &Arc<SignerRule>, two: &Arc<SignerRule>) -> bool {
+    match (&one.kind, &two.kind) {
+        (SignerKind::Key { key: one, .. }, SignerKind::Key { key: two, .. }) => one == two,
+        (SignerKind::Keyless(one), SignerKind::Keyless(two)) => {
+            one.issuer == two.issuer
+                && matches!(one.identity, IdentityRule::Exact(_))
+                && one.identity == two.identity
+        }
+        _ => false,
+    }
+}

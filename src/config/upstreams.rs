@@ -1,0 +1,261 @@
+//! The registries: `upstreams` lowered.
+
+use std::net::IpAddr;
+
+use http::Uri;
+
+use crate::config::Secret;
+use crate::config::UpstreamCredentials;
+use crate::config::UpstreamSettings;
+use crate::config::pem;
+use crate::config::problem::quoted;
+use crate::config::reader::Value;
+use crate::config::schema;
+use crate::oci::RegistryHost;
+
+/// The name that image names have for Docker Hub.
+pub(super) const DOCKER_HUB: &str = "docker.io";
+
+/// Where Docker Hub's registry listens.
+const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
+
+/// Other names of Docker Hub, under which no image is known.
+const DOCKER_HUB_OTHERS: &[&str] = &[
+    "index.docker.io",
+    "registry-1.docker.io",
+    "registry.docker.io",
+    "hub.docker.com",
+    "registry.hub.docker.com",
+];
+
+/// Every upstream that is right, and the hosts of all of them: a policy for an upstream with
+/// a slip in it is not to be blamed too.
+pub(super) struct Upstreams {
+    pub(super) settings: Vec<UpstreamSettings>,
+    pub(super) hosts: Vec<RegistryHost>,
+}
+
+/// Lowers `upstreams`.
+pub(super) fn lower(value: &Value<'_>) -> Option<Upstreams> {
+    let entries = value.entries()?;
+    if entries.is_empty() {
+        value.error("there is no upstream", MEND_NO_UPSTREAM);
+        return None;
+    }
+    let mut upstreams = Upstreams {
+        settings: Vec::new(),
+        hosts: Vec::new(),
+    };
+    for (name, value) in entries {
+        let host = host(name, &value);
+        let upstream = upstream(host.as_ref(), &value);
+        upstreams.settings.extend(upstream);
+        upstreams.hosts.extend(host);
+    }
+    Some(upstreams)
+}
+
+/// What to write where there is no upstream.
+pub(super) const MEND_NO_UPSTREAM: &str =
+    "name the registries to pull from by the hosts that image names carry: `docker.io: {}`";
+
+fn host(name: &str, value: &Value<'_>) -> Option<RegistryHost> {
+    if DOCKER_HUB_OTHERS.contains(&name) {
+        value.error(
+            "image names call Docker Hub `docker.io`, so this would never be asked",
+            "write `docker.io: {}`; its address is known",
+        );
+        return None;
+    }
+    match name.parse() {
+        Ok(host) => Some(host),
+        Err(error) => {
+            let mend = if name.contains("://") || name.contains('/') {
+                "write only the host here, and the address under its `url`"
+            } else {
+                "write the host as image names carry it, in lower case: `ghcr.io`, \
+                 `registry.example:5000`"
+            };
+            value.error(&format!("{}: {error}", quoted(name)), mend);
+            None
+        }
+    }
+}
+
+/// Reads everything even where the host is wrong, so that all problems are told.
+fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSettings> {
+    let fields = value.fields(&schema::UPSTREAM)?;
+    let given = fields.at("url").map(|value| (url(&value), value));
+    let ca = fields.at("ca").map(|value| certificates(&value));
+    let redirects = fields.at("redirects").map(|value| redirects(&value));
+    let credentials = fields
+        .at("credentials")
+        .map_or(Some(UpstreamCredentials::Anonymous), |value| {
+            credentials(&value)
+        });
+    let host = host?.clone();
+    let library_prefix = host.as_str() == DOCKER_HUB;
+    let url = match given {
+        Some((url, value)) => {
+            let url = url?;
+            warn_of_plain_credentials(&url, credentials.as_ref(), &value);
+            url
+        }
+        None if library_prefix => DOCKER_HUB_URL.to_owned(),
+        None => format!("https://{host}"),
+    };
+    Some(UpstreamSettings {
+        host,
+        url,
+        ca: ca.map_or(Some(Vec::new()), |ca| ca)?,
+        redirects: match redirects {
+            Some(redirects) => Some(redirects?),
+            None => None,
+        },
+        credentials: credentials?,
+        library_prefix,
+    })
+}
+
+fn url(value: &Value<'_>) -> Option<String> {
+    value.parsed(
+        |text| {
+            if text.contains(['?', '#']) {
+                return Err("an upstream's URL has no query");
+            }
+            let uri: Uri = text.parse().map_err(|_| "not a URL")?;
+            if !matches!(uri.scheme_str(), Some("https" | "http")) {
+                return Err("not an https or http URL");
+            }
+            let authority = uri.authority().ok_or("not a URL")?.as_str();
+            if authority.contains('@') {
+                return Err("a URL with a user name or password in it");
+            }
+            let host = authority.to_ascii_lowercase();
+            host.parse::<RegistryHost>()
+                .map_err(|_| "a URL without a host name or address")?;
+            Ok(text.trim_end_matches('/').to_owned())
+        },
+        "write https://HOST or https://HOST:PORT; names and passwords go under `credentials`",
+    )
+}
+
+fn warn_of_plain_credentials(
+    url: &str,
+    credentials: Option<&UpstreamCredentials>,
+    value: &Value<'_>,
+) {
+    let named = matches!(credentials, Some(UpstreamCredentials::Basic { .. }));
+    if named && url.starts_with("http://") && !is_loopback(url) {
+        value.warn(
+            "the password goes to this upstream in the clear",
+            "use https",
+        );
+    }
+}
+
+/// Whether the URL's host is this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    uri.host().is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost"
+            || address
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    })
+}
+
+fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
+    let (path, bytes) = value.file()?;
+    if pem::has_certificates(&bytes) {
+        return Some(bytes);
+    }
+    value.error(
+        &format!("{} holds no certificate in PEM", path.display()),
+        "give a file with at least one whole `-----BEGIN CERTIFICATE-----` block",
+    );
+    None
+}
+
+fn redirects(value: &Value<'_>) -> Option<Vec<String>> {
+    let items = value.list()?;
+    let wanted = items.len();
+    let hosts: Vec<String> = items.iter().filter_map(redirect).collect();
+    (hosts.len() == wanted).then_some(hosts)
+}
+
+fn redirect(value: &Value<'_>) -> Option<String> {
+    value.parsed(
+        |text| {
+            let text = text.to_ascii_lowercase();
+            let host = text.strip_prefix("*.").unwrap_or(&text);
+            match host.parse::<RegistryHost>() {
+                Ok(_) => Ok(text),
+                Err(_) => Err("not a host"),
+            }
+        },
+        "write a host, or `*.` and a domain for all hosts below it, perhaps with a port",
+    )
+}
+
+fn credentials(value: &Value<'_>) -> Option<UpstreamCredentials> {
+    const MEND: &str = "write `anonymous`, or { username: USER, password_file: FILE }";
+    match value.as_text() {
+        Some("anonymous" | "default") => return Some(UpstreamCredentials::Anonymous),
+        Some("caller") => {
+            value.error(
+                "not supported by this version: it does not pass on the caller's credentials",
+                MEND,
+            );
+            return None;
+        }
+        Some(text) => {
+            value.error(&format!("{} is no kind of credentials", quoted(text)), MEND);
+            return None;
+        }
+        None => {}
+    }
+    let fields = value.fields(&schema::CREDENTIALS)?;
+    if fields.has_later() {
+        return None;
+    }
+    let username = fields.required("username", MEND);
+    let username = username.and_then(|value| {
+        value.parsed(
+            |text| match text.contains(':') || text.contains(char::is_control) {
+                true => Err("a user name has no colon and no control characters"),
+                false => Ok(text.to_owned()),
+            },
+            "give the name alone; the password has a file of its own",
+        )
+    });
+    let password = fields.required("password_file", MEND);
+    let password = password.and_then(|value| password_file(&value));
+    Some(UpstreamCredentials::Basic {
+        username: username?,
+        password: password?,
+    })
+}
+
+fn password_file(value: &Value<'_>) -> Option<Secret> {
+    let (path, bytes) = value.file()?;
+    // Files written by an editor or `echo` end in a newline that is not part of the password.
+    let password = std::str::from_utf8(&bytes)
+        .ok()
+        .map(|text| text.trim_end_matches(['\r', '\n']));
+    match password {
+        Some(password) if !password.is_empty() && !password.contains(char::is_control) => {
+            Some(Secret::new(password))
+        }
+        _ => {
+            value.error(
+                &format!("{} does not hold one line with a password", path.display()),
+                "write the password or access token into it, and nothing else",
+            );
+            None
+        }
+    }
+}

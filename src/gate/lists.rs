@@ -1,0 +1,53 @@
+//! Lists: tags and referrers. They name things and contain nothing that could run; what they
+//! name is judged when it is asked for.
+
+use crate::evidence;
+use crate::gate::Asked;
+use crate::gate::Gate;
+use crate::gate::Missing;
+use crate::gate::Refusal;
+use crate::oci::Descriptor;
+use crate::oci::Digest;
+use crate::oci::ImageName;
+use crate::upstream::TagPage;
+
+impl Gate {
+    /// What the registry lists as referring to a digest: through its referrers API, or from
+    /// the fallback tag. Claims, all of it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the registry does not say.
+    pub async fn referrers(
+        &self,
+        image: &ImageName,
+        digest: Digest,
+    ) -> Result<Vec<Descriptor>, Refusal> {
+        let Some(upstream) = self.upstream(&image.registry) else {
+            return Err(Refusal::NotFound(Missing::Repository));
+        };
+        let limits = &self.0.settings.evidence;
+        let listed = evidence::referrers(upstream, &image.repository, &digest, limits).await;
+        listed.map(|(descriptors, _)| descriptors).map_err(|error| {
+            self.not_found(&error, Asked::Lists(image.clone()), Missing::Repository)
+        })
+    }
+
+    /// A page of a repository's tags.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the registry does not say.
+    pub async fn tags(
+        &self,
+        image: &ImageName,
+        count: Option<u32>,
+        last: Option<&str>,
+    ) -> Result<TagPage, Refusal> {
+        let Some(upstream) = self.upstream(&image.registry) else {
+            return Err(Refusal::NotFound(Missing::Repository));
+        };
+        let page = upstream.tags(&image.repository, count, last).await;
+        page.map_err(|error| {
+            self.not_found(&error, Asked::Lists(image.clone()), Missing::Repository)
+        })
+    }
+}

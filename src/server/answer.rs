@@ -1,0 +1,224 @@
+//! One request: routed, asked of the gate, answered, recorded.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use serde_json::json;
+use tracing::{debug, info, warn};
+
+use crate::audit::Decided;
+use crate::audit::DecisionId;
+use crate::content::BlobBody;
+use crate::gate::Admitted;
+use crate::gate::Ask;
+use crate::gate::Refusal;
+use crate::oci::Descriptor;
+use crate::oci::Digest;
+use crate::oci::ImageName;
+use crate::oci::Reference;
+use crate::oci::media_type;
+use crate::server::Service;
+use crate::server::range;
+use crate::server::respond;
+use crate::server::respond::Answer;
+use crate::server::route::{Page, Route};
+
+impl Service {
+    /// Answers one request of `client`.
+    pub(super) async fn answer<B>(&self, request: Request<B>, client: IpAddr) -> Answer {
+        let started = Instant::now();
+        let (parts, _) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
+        let (endpoint, mut answer) =
+            match self.router.route(&parts.method, &parts.uri, &parts.headers) {
+                Err(no_route) => ("none", respond::no_route(no_route)),
+                Ok(route) => {
+                    let endpoint = route.endpoint();
+                    let asked = Asked {
+                        headers: &parts.headers,
+                        path: parts.uri.path(),
+                        is_head,
+                        client,
+                    };
+                    (endpoint, self.serve(route, asked).await)
+                }
+            };
+        if is_head {
+            *answer.body_mut() = BlobBody::Held(None);
+        }
+        self.metrics
+            .http_answered(endpoint, answer.status().as_u16(), started.elapsed());
+        answer
+    }
+
+    async fn serve(&self, route: Route, asked: Asked<'_>) -> Answer {
+        match route {
+            Route::Base => respond::base(),
+            Route::Manifest(image, reference) => self.manifest(image, reference, asked).await,
+            Route::Blob(image, digest) => self.blob(image, digest, asked).await,
+            Route::Referrers(image, digest, artifact_type) => {
+                match self.gate.referrers(&image, digest).await {
+                    Ok(descriptors) => referrers(descriptors, artifact_type.as_deref()),
+                    Err(refusal) => self.refuse(&refusal, asked),
+                }
+            }
+            Route::Tags(image, page) => {
+                let answer = self
+                    .gate
+                    .tags(&image, page.count, page.last.as_deref())
+                    .await;
+                match answer {
+                    Ok(listed) => tags(&image, &page, &listed.tags, listed.more, asked.path),
+                    Err(refusal) => self.refuse(&refusal, asked),
+                }
+            }
+        }
+    }
+
+    async fn manifest(&self, image: ImageName, reference: Reference, asked: Asked<'_>) -> Answer {
+        let ask = Ask { image, reference };
+        match self.gate.manifest(&ask).await {
+            Ok(admitted) => {
+                let decision = self.record(admitted.decided(), asked.client);
+                admitted.count();
+                log_admitted(&ask, &admitted, decision, asked.client);
+                let matched = asked.has(admitted.document().etag());
+                respond::manifest(&admitted, matched, decision)
+            }
+            Err(refusal) => self.refuse(&refusal, asked),
+        }
+    }
+
+    async fn blob(&self, image: ImageName, digest: Digest, asked: Asked<'_>) -> Answer {
+        let text = digest.to_string();
+        let opened = async {
+            let admitted = self.gate.blob(&image, digest).await?;
+            if asked.is_head {
+                let size = self.gate.blob_size(&admitted).await?;
+                return Ok(respond::blob_head(size, &text));
+            }
+            let range = range::requested(asked.headers, &format!("\"{text}\""));
+            let answer = self.gate.open(&admitted, range).await?;
+            Ok(respond::blob(answer, &text))
+        };
+        opened
+            .await
+            .unwrap_or_else(|refusal| self.refuse(&refusal, asked))
+    }
+
+    fn record(&self, decided: Arc<dyn Decided>, client: IpAddr) -> DecisionId {
+        self.decisions.record(self.clock.now(), client, decided)
+    }
+
+    fn refuse(&self, refusal: &Refusal, asked: Asked<'_>) -> Answer {
+        let client = asked.client;
+        let decision = match refusal {
+            Refusal::Denied(denied) => {
+                let id = self.record(Arc::<crate::gate::Denied>::clone(denied), client);
+                info!(
+                    decision = %id,
+                    verdict = "denied",
+                    reason = denied.shortfall.reason.as_str(),
+                    image = %denied.asked,
+                    policy = denied.policy.as_deref(),
+                    %client,
+                    "{}", denied.message()
+                );
+                Some(id)
+            }
+            Refusal::Unavailable(unavailable) => {
+                let id = self.record(Arc::<crate::gate::Unavailable>::clone(unavailable), client);
+                warn!(
+                    decision = %id,
+                    verdict = "unavailable",
+                    reason = unavailable.doubt.as_str(),
+                    image = %unavailable.asked,
+                    %client,
+                    "{}", unavailable.message()
+                );
+                Some(id)
+            }
+            Refusal::NotFound(_) => None,
+        };
+        respond::refuse(refusal, decision, asked.is_head)
+    }
+}
+
+/// The parts of a request that an answer depends on beside its route.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    headers: &'a HeaderMap,
+    path: &'a str,
+    is_head: bool,
+    client: IpAddr,
+}
+
+impl Asked<'_> {
+    /// True when the client says that it has content with this tag (RFC 9110, 13.1.2).
+    fn has(&self, etag: &[u8]) -> bool {
+        self.headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .any(|value| {
+                value.as_bytes().split(|byte| *byte == b',').any(|tag| {
+                    let tag = tag.trim_ascii();
+                    tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag
+                })
+            })
+    }
+}
+
+/// A line for every decision; the repetitions of one are for who debugs.
+fn log_admitted(ask: &Ask, admitted: &Admitted, decision: DecisionId, client: IpAddr) {
+    if admitted.is_first() {
+        info!(
+            %decision,
+            verdict = "admitted",
+            image = %ask.image.with(&ask.reference),
+            digest = %admitted.document().digest(),
+            %client,
+            "admitted"
+        );
+        for warning in admitted.warnings() {
+            warn!(%decision, %client, "{warning}");
+        }
+    } else {
+        debug!(%decision, verdict = "admitted", %client, "admitted before");
+    }
+}
+
+fn referrers(mut descriptors: Vec<Descriptor>, artifact_type: Option<&str>) -> Answer {
+    if let Some(artifact_type) = artifact_type {
+        descriptors.retain(|listed| listed.artifact_type.as_deref() == Some(artifact_type));
+    }
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_INDEX,
+        "manifests": descriptors,
+    });
+    let mut answer = respond::json_document(&index);
+    let content_type = HeaderValue::from_static(media_type::OCI_INDEX);
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    if artifact_type.is_some() {
+        let name = header::HeaderName::from_static("oci-filters-applied");
+        respond::set(&mut answer, name, "artifactType".to_owned());
+    }
+    answer
+}
+
+fn tags(image: &ImageName, page: &Page, tags: &[String], more: bool, path: &str) -> Answer {
+    let listed = json!({"name": image.repository, "tags": tags});
+    let mut answer = respond::json_document(&listed);
+    if let (true, Some(last)) = (more, tags.last()) {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("last", last);
+        if let Some(count) = page.count {
+            query.append_pair("n", &count.to_string());
+        }
+        let next = format!("<{path}?{}>; rel=\"next\"", query.finish());
+        respond::set(&mut answer, header::LINK, next);
+    }
+    answer
+}

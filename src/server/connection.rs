@@ -1,0 +1,181 @@
+//! Connections: accepted up to a number, served with deadlines, drained at the end.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use crate::server::Service;
+use crate::server::Tls;
+
+/// Bounds on connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections that may be open.
+    pub connections_max: usize,
+    /// How long the head of a request may take, a TLS handshake as well.
+    pub header_read_timeout: Duration,
+    /// The size of a request's head in bytes.
+    pub header_bytes_max: usize,
+}
+
+/// A bound listener and how it is served.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// TLS, where there is any.
+    pub tls: Option<Arc<Tls>>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Serves pulls until `shutdown`. Connections are tasks of `tasks`: whoever owns it decides
+/// how long to wait for them.
+pub async fn serve(
+    listener: Listener,
+    service: Arc<Service>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let Listener {
+        socket,
+        tls,
+        limits,
+    } = listener;
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        // A place first: when all are taken, the kernel's queue is where clients wait.
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = shutdown.cancelled() => return,
+        };
+        let Ok(place) = place else { return };
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = shutdown.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                let connection = Connection {
+                    service: Arc::clone(&service),
+                    tls: tls.clone(),
+                    limits,
+                    shutdown: shutdown.clone(),
+                    place,
+                };
+                tasks.spawn(connection.run(stream, client));
+            }
+            Err(error) => {
+                // Most likely no more file descriptors: serving goes on when some are free.
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+struct Connection {
+    service: Arc<Service>,
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
+    shutdown: CancellationToken,
+    place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, client: SocketAddr) {
+        let gauge = self.service.metrics.connections().clone();
+        gauge.inc();
+        // Small answers leave at once; failing to ask for that is no reason to refuse.
+        let _ = stream.set_nodelay(true);
+        let client = client.ip();
+        match self.tls.clone() {
+            None => self.http1(stream, client).await,
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(stream);
+                match tokio::time::timeout(self.limits.header_read_timeout, handshake).await {
+                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                        self.http2(stream, client).await;
+                    }
+                    Ok(Ok(stream)) => self.http1(stream, client).await,
+                    Ok(Err(error)) => debug!(%client, %error, "the TLS handshake failed"),
+                    Err(_) => debug!(%client, "the TLS handshake took too long"),
+                }
+            }
+        }
+        gauge.dec();
+    }
+
+    async fn http1<S>(self, stream: S, client: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = Arc::clone(&self.service);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let service = Arc::clone(&service);
+            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_read_timeout)
+            .max_buf_size(self.limits.header_bytes_max.max(8192))
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%client, %error, "the connection broke off");
+        }
+        drop(self.place);
+    }
+
+    async fn http2<S>(self, stream: S, client: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = Arc::clone(&self.service);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let service = Arc::clone(&service);
+            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
+        });
+        let header_bytes_max = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(self.limits.header_read_timeout))
+            .max_concurrent_streams(128)
+            .max_header_list_size(header_bytes_max)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%client, %error, "the connection broke off");
+        }
+        drop(self.place);
+    }
+}

@@ -1,0 +1,38 @@
+//! The pull listener: HTTP in, HTTP out.
+//!
+//! A request becomes a [`Route`](route::Route), the gate is asked, and its answer becomes a
+//! response. This room knows no Sigstore and no policy; what it serves it has from an
+//! `Admitted`, and every refusal becomes a status in one place, `respond`.
+
+mod answer;
+mod connection;
+mod range;
+mod respond;
+mod route;
+mod tls;
+
+pub use connection::{Limits, Listener, serve};
+pub use route::Router;
+pub use tls::{Tls, TlsError};
+
+use std::sync::Arc;
+
+use crate::audit::Decisions;
+use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub struct Service {
+    /// The gate.
+    pub gate: Gate,
+    /// How names are found in requests.
+    pub router: Router,
+    /// The record of decisions.
+    pub decisions: Arc<Decisions>,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// The time, for the record.
+    pub clock: Clock,
+}

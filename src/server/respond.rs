@@ -1,0 +1,289 @@
+//! From the gate's answers to HTTP responses. [`refuse`] is the one place where a refusal
+//! becomes a status and an OCI error body.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header, header::HeaderName};
+use serde_json::{Value, json};
+
+use crate::audit::DecisionId;
+use crate::content::BlobAnswer;
+use crate::content::BlobBody;
+use crate::gate::Admitted;
+use crate::gate::Doubt;
+use crate::gate::Missing;
+use crate::gate::Refusal;
+use crate::oci::ErrorBody;
+use crate::oci::ErrorCode;
+use crate::server::route::NoRoute;
+
+pub(super) type Answer = Response<BlobBody>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const API_VERSION_2: HeaderValue = HeaderValue::from_static("registry/2.0");
+const DECISION: HeaderName = HeaderName::from_static("pullgate-decision");
+/// The most of a warning that goes into a header, in bytes.
+const WARNING_BYTES_MAX: usize = 1024;
+
+/// An answer with these bytes, which are at hand.
+pub(super) fn held(status: StatusCode, content_type: HeaderValue, bytes: Bytes) -> Answer {
+    let length = bytes.len();
+    let mut answer = Response::new(BlobBody::Held(Some(bytes)));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer
+}
+
+/// A JSON document.
+pub(super) fn json_document(value: &Value) -> Answer {
+    held(StatusCode::OK, JSON, value.to_string().into())
+}
+
+/// `/v2/`: yes, this is a registry.
+pub(super) fn base() -> Answer {
+    let mut answer = held(StatusCode::OK, JSON, Bytes::from_static(b"{}"));
+    answer.headers_mut().insert(API_VERSION, API_VERSION_2);
+    answer
+}
+
+/// A manifest that is admitted. `matched` is true when the client says that it has it.
+pub(super) fn manifest(admitted: &Admitted, matched: bool, decision: DecisionId) -> Answer {
+    let document = admitted.document();
+    let mut answer = if matched {
+        let mut answer = Response::new(BlobBody::Held(None));
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        answer
+    } else {
+        let content_type = HeaderValue::from_static(document.media_type());
+        held(StatusCode::OK, content_type, document.bytes().clone())
+    };
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_DIGEST, shared(document.digest_text()));
+    headers.insert(header::ETAG, shared(document.etag()));
+    for warning in admitted.warnings() {
+        headers.append(header::WARNING, warn("299", warning));
+    }
+    if admitted.is_stale() {
+        headers.append(
+            header::WARNING,
+            warn("111", "the tag could not be resolved anew"),
+        );
+    }
+    decided(&mut answer, decision);
+    answer
+}
+
+/// Names the decision in the answer.
+fn decided(answer: &mut Answer, decision: DecisionId) {
+    answer
+        .headers_mut()
+        .insert(DECISION, shared(&decision.to_string().into()));
+}
+
+/// A value of known good characters, without a copy.
+fn shared(text: &Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text.clone()).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A warning (RFC 7234, section 5.5): a code, nobody in particular, and a quoted text.
+fn warn(code: &str, text: &str) -> HeaderValue {
+    let mut quoted = format!("{code} - \"");
+    for character in text.chars() {
+        if quoted.len() >= WARNING_BYTES_MAX {
+            break;
+        }
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            ' '..='~' => quoted.push(character),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted.push('"');
+    HeaderValue::try_from(quoted).unwrap_or(HeaderValue::from_static("299 - \"warning\""))
+}
+
+/// A blob, or the part that was asked for.
+pub(super) fn blob(answer: BlobAnswer, digest: &str) -> Answer {
+    let (status, length, range, body) = match answer {
+        BlobAnswer::Whole { size, body } => (StatusCode::OK, size, None, body),
+        BlobAnswer::Part {
+            first,
+            last,
+            size,
+            body,
+        } => {
+            let range = format!("bytes {first}-{last}/{size}");
+            (
+                StatusCode::PARTIAL_CONTENT,
+                Some(last - first + 1),
+                Some(range),
+                body,
+            )
+        }
+        BlobAnswer::Outside { size } => {
+            let mut answer = error(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                &ErrorBody {
+                    code: ErrorCode::RangeInvalid,
+                    message: format!("the blob has {size} bytes; the range lies outside"),
+                    detail: Value::Null,
+                },
+            );
+            set(
+                &mut answer,
+                header::CONTENT_RANGE,
+                format!("bytes */{size}"),
+            );
+            return answer;
+        }
+    };
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    describe_blob(&mut answer, length, digest);
+    if let Some(range) = range {
+        set(&mut answer, header::CONTENT_RANGE, range);
+    }
+    answer
+}
+
+/// The head of a blob.
+pub(super) fn blob_head(size: Option<u64>, digest: &str) -> Answer {
+    let mut answer = Response::new(BlobBody::Held(None));
+    describe_blob(&mut answer, size, digest);
+    answer
+}
+
+fn describe_blob(answer: &mut Answer, length: Option<u64>, digest: &str) {
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, OCTETS);
+    headers.insert(header::ACCEPT_RANGES, BYTES);
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    set(answer, header::ETAG, format!("\"{digest}\""));
+    set(answer, CONTENT_DIGEST, digest.to_owned());
+}
+
+/// Sets a header to a text of our own making.
+pub(super) fn set(answer: &mut Answer, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// An OCI error.
+pub(super) fn error(status: StatusCode, body: &ErrorBody) -> Answer {
+    held(status, JSON, body.to_json().into())
+}
+
+/// A request that asks for nothing that is here.
+pub(super) fn no_route(no_route: NoRoute) -> Answer {
+    let (status, code, message) = no_route.words();
+    let body = ErrorBody {
+        code,
+        message: message.to_owned(),
+        detail: Value::Null,
+    };
+    let mut answer = error(status, &body);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        answer
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    answer
+}
+
+/// The one place where a refusal becomes a status. A HEAD of a refused manifest is answered
+/// with its digest and no bytes, so that the client comes back with the GET whose body it can
+/// show (CLIENTS.md).
+pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: bool) -> Answer {
+    let id = decision.map(|decision| decision.to_string());
+    let mut answer = match refusal {
+        Refusal::Denied(denied) => match &denied.refused {
+            Some(refused) if is_head => {
+                let mut answer = Response::new(BlobBody::Held(None));
+                let content_type = HeaderValue::from_static(refused.media_type);
+                answer
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, content_type);
+                let length = HeaderValue::from(refused.length);
+                answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+                set(&mut answer, CONTENT_DIGEST, refused.digest.to_string());
+                answer
+            }
+            _ => {
+                let detail = json!({
+                    "reason": denied.shortfall.reason.as_str(),
+                    "policy": denied.policy,
+                    "digest": denied.refused.map(|refused| refused.digest),
+                    "decision": id,
+                });
+                let message = with_decision(&denied.message(), id.as_deref());
+                let body = ErrorBody {
+                    code: ErrorCode::Denied,
+                    message,
+                    detail,
+                };
+                error(StatusCode::FORBIDDEN, &body)
+            }
+        },
+        Refusal::Unavailable(unavailable) => {
+            let status = match unavailable.doubt {
+                Doubt::ContentMismatch => StatusCode::BAD_GATEWAY,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            let detail = json!({
+                "reason": unavailable.doubt.as_str(),
+                "digest": unavailable.digest,
+                "decision": id,
+            });
+            let message = with_decision(&unavailable.message(), id.as_deref());
+            let mut answer = error(
+                status,
+                &ErrorBody {
+                    code: ErrorCode::Unavailable,
+                    message,
+                    detail,
+                },
+            );
+            let seconds = unavailable.retry_after.as_secs().max(1);
+            answer
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            answer
+        }
+        Refusal::NotFound(missing) => {
+            let (code, what) = match missing {
+                Missing::Manifest => (ErrorCode::ManifestUnknown, "manifest"),
+                Missing::Blob => (ErrorCode::BlobUnknown, "blob"),
+                Missing::Repository => (ErrorCode::NameUnknown, "repository"),
+            };
+            let message = format!("the upstream registry does not have this {what}");
+            let body = ErrorBody {
+                code,
+                message,
+                detail: Value::Null,
+            };
+            error(StatusCode::NOT_FOUND, &body)
+        }
+    };
+    if let Some(decision) = decision {
+        decided(&mut answer, decision);
+    }
+    answer
+}
+
+fn with_decision(message: &str, id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("{message} Decision {id}."),
+        None => message.to_owned(),
+    }
+}

@@ -16,9 +16,9 @@ use crate::policy::Claim;
 use crate::policy::IdentityRule;
 use crate::policy::Keyless;
 use crate::policy::PatternError;
-use crate::policy::PublicKey;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 /// The issuers that Sigstore's public instance knows and that have one fixed URL, by the

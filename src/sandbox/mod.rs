@@ -8,6 +8,7 @@
 //! What is minted here is built from parts that the room itself made. Where building it could
 //! fail nonetheless, the room panics: that is a bug of the sandbox, not a condition to handle.
 
+pub mod client;
 pub mod image;
 pub mod registry;
 pub mod sigstore;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::oci::{Descriptor, Digest, Platform, Reference, media_type};
 
 use super::Registry;
+use crate::sandbox::image::Package;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -74,6 +75,20 @@ impl Registry {
             "subject": self.describe(repository, subject),
         });
         self.put_json(repository, None, media_type::OCI_MANIFEST, &manifest)
+    }
+
+    /// Puts a package: its blobs, its manifest, and its tag where it has one.
+    pub fn put_package(&self, repository: &str, package: &Package) -> Digest {
+        for blob in &package.blobs {
+            self.put_blob(repository, blob.clone());
+        }
+        let tag = package.tag.as_deref();
+        self.put_manifest(
+            repository,
+            tag,
+            package.media_type,
+            package.manifest.clone(),
+        )
     }
 
     fn put_json(

@@ -1,0 +1,131 @@
+//! The command line: arguments in, exit codes out.
+
+#[cfg(feature = "sandbox")]
+mod demo;
+mod runtime_config;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::app::LogFormat;
+use crate::clock::Clock;
+use crate::config;
+
+/// Bad arguments or configuration (sysexits.h, EX_USAGE).
+const BAD_CONFIGURATION: u8 = 64;
+
+/// A verifying, caching reverse proxy for OCI registries: nothing leaves that policy does not
+/// vouch for.
+#[derive(Debug, Parser)]
+#[command(name = "pullgate", version, about)]
+struct Arguments {
+    /// The form of log lines on stderr; PULLGATE_LOG filters them.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gate until SIGTERM; SIGHUP reloads policies and trust roots.
+    Serve {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Reads configuration, policies, keys and trust roots, and prints every problem.
+    Check {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Judges one image as the gate would, and explains.
+    Verify(verify::Arguments),
+    /// Prints client configuration that leaves no way around the gate.
+    RuntimeConfig(runtime_config::Arguments),
+    /// Shows the gate at work on embedded parts: no network, nothing to install.
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Arguments),
+}
+
+/// Runs the program on the process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap and none to people.
+            let code = if error.use_stderr() {
+                BAD_CONFIGURATION
+            } else {
+                0
+            };
+            // If even that cannot be written there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match execute(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pullgate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let clock = Clock::system();
+    let format = arguments.log_format;
+    match arguments.command {
+        Command::Serve { config } => {
+            let loaded = match load(&config, &clock) {
+                Ok(loaded) => loaded,
+                Err(code) => return Ok(code),
+            };
+            app::start_logging(format)?;
+            app::runtime()?.block_on(app::serve(config, loaded.settings, clock))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { config } => Ok(match load(&config, &clock) {
+            Ok(loaded) => {
+                let policies = loaded.settings.rules.policies.len();
+                println!("{}: {policies} policies, no errors", config.display());
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        }),
+        Command::Verify(arguments) => match load(&arguments.config, &clock) {
+            Ok(loaded) => verify::run(&arguments, &loaded.settings, clock),
+            Err(code) => Ok(code),
+        },
+        Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {
+            Ok(loaded) => runtime_config::run(&arguments, &loaded.settings),
+            Err(code) => code,
+        }),
+        #[cfg(feature = "sandbox")]
+        Command::Demo(arguments) => app::runtime()?.block_on(demo::run(&arguments)),
+    }
+}
+
+/// Reads the configuration, or prints every problem of it.
+fn load(path: &std::path::Path, clock: &Clock) -> Result<config::Loaded, ExitCode> {
+    match config::load(path, &app::checks(), clock.now()) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                eprintln!("{warning}");
+            }
+            Ok(loaded)
+        }
+        Err(problems) => {
+            for problem in &problems {
+                eprintln!("{problem}");
+            }
+            Err(ExitCode::from(BAD_CONFIGURATION))
+        }
+    }
+}

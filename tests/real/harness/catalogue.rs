@@ -20,15 +20,12 @@ pub(crate) const THEIRS: &str = "mallory/widget";
 /// An image that is unsigned at first, and that one test signs.
 const SPARE: &str = "release/signed-later";
 
-/// The words of the reasons that a refusal may give; one of them has to be shown.
-type Reasons = &'static [&'static str];
-
 /// How an image is made and what is expected of it.
 struct Plan {
     repository: &'static str,
     signing: Signing,
     is_index: bool,
-    refused: Option<Reasons>,
+    refused: Option<&'static str>,
 }
 
 const fn served(repository: &'static str, signing: Signing) -> Plan {
@@ -40,12 +37,12 @@ const fn served(repository: &'static str, signing: Signing) -> Plan {
     }
 }
 
-const fn refused(repository: &'static str, signing: Signing, reasons: Reasons) -> Plan {
+const fn refused(repository: &'static str, signing: Signing, reason: &'static str) -> Plan {
     Plan {
         repository,
         signing,
         is_index: false,
-        refused: Some(reasons),
+        refused: Some(reason),
     }
 }
 
@@ -60,30 +57,35 @@ const PLANS: [Plan; 15] = [
     served("keyed/bundle", Signing::Key("ops")),
     served("keyed/old-format", Signing::OldKey("ops")),
     served("offline/old-format", Signing::OldKeyUnlogged("ops")),
-    refused("release/unsigned", Signing::None, &["unsigned"]),
-    refused(SPARE, Signing::None, &["unsigned"]),
+    refused("release/unsigned", Signing::None, "unsigned"),
+    refused(SPARE, Signing::None, "unsigned"),
     refused(
         "release/stranger",
         Signing::Keyless(THEIRS),
-        &["untrusted_signer"],
+        "untrusted_signer",
     ),
     refused(
         "release/old-stranger",
         Signing::OldKeyless(THEIRS),
-        &["untrusted_signer"],
+        "untrusted_signer",
     ),
-    refused("keyed/unsigned", Signing::None, &["unsigned"]),
-    refused("keyed/other-key", Signing::Key("other"), OTHER_KEY),
-    refused("keyed/old-other-key", Signing::OldKey("other"), OTHER_KEY),
+    refused("keyed/unsigned", Signing::None, "unsigned"),
+    refused(
+        "keyed/other-key",
+        Signing::Key("other"),
+        "invalid_signature",
+    ),
+    refused(
+        "keyed/old-other-key",
+        Signing::OldKey("other"),
+        "invalid_signature",
+    ),
     refused(
         "keyed/unlogged",
         Signing::OldKeyUnlogged("ops"),
-        &["invalid_signature"],
+        "untrusted_signer",
     ),
 ];
-
-/// Without its key a signature can be called foreign or broken; both are true.
-const OTHER_KEY: Reasons = &["untrusted_signer", "invalid_signature"];
 
 /// An image that lies in the registry.
 pub(crate) struct Entry {
@@ -95,8 +97,8 @@ pub(crate) struct Entry {
     pub(crate) image: Image,
     /// How it was signed.
     pub(crate) signing: Signing,
-    /// The reasons of which one must be shown, for an image that must not come out.
-    pub(crate) refused: Option<Reasons>,
+    /// The reason that must be shown, for an image that must not come out.
+    pub(crate) refused: Option<&'static str>,
 }
 
 /// All images of a site.
@@ -125,12 +127,12 @@ impl Catalogue {
         found.expect("the spare is among the plans")
     }
 
-    /// Those that must not, each with the reasons that may be given.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (&Entry, Reasons)> {
+    /// Those that must not, each with the reason that has to be given.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&Entry, &'static str)> {
         self.0
             .iter()
             .filter(|entry| entry.repository != SPARE)
-            .filter_map(|entry| entry.refused.map(|reasons| (entry, reasons)))
+            .filter_map(|entry| entry.refused.map(|reason| (entry, reason)))
     }
 }
 

@@ -33,6 +33,16 @@ pub(crate) enum Signing {
     OldKeyUnlogged(&'static str),
 }
 
+impl Signing {
+    /// Whether the signature is a bundle that refers to the image, and no `.sig` layer.
+    pub(crate) fn is_bundle(self) -> bool {
+        matches!(
+            self,
+            Self::Keyless(_) | Self::KeylessRekorV1(_) | Self::Key(_)
+        )
+    }
+}
+
 /// The signing tool with what it needs to know.
 pub(crate) struct Cosign {
     issuer: Issuer,

@@ -72,9 +72,11 @@ pub(crate) fn status(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The body of a GET that has to be answered with 2xx.
+/// The body of a GET that has to be answered with 2xx, asked for as cosign would.
 pub(crate) fn fetch(url: &str) -> Vec<u8> {
-    let finished = process::run(curl().args(["--fail-with-body", url]));
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json, \
+                  application/vnd.oci.image.index.v1+json, */*";
+    let finished = process::run(curl().args(["--fail-with-body", "--header", accept, url]));
     assert!(finished.success, "GET {url}: {}", finished.said);
     finished.stdout
 }

@@ -261,7 +261,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
             if bytes == 0 {
                 value.error(
                     "a cache of 0 bytes could hold nothing",
-                    "give it room; to cache in memory only, remove `directory`",
+                    "give it room, or remove the line for the default",
                 );
             }
             Some(bytes)
@@ -302,6 +302,11 @@ fn rules(fields: &Fields<'_>, context: &policies::Context<'_>) -> Rules {
         .iter()
         .filter_map(|sheet| Some((sheet, documents(sheet)?)))
         .collect();
+    for (sheet, nodes) in &parsed {
+        if nodes.is_empty() {
+            sheet.warn(1, "", "there is nothing in this file", "remove it");
+        }
+    }
     let documents: Vec<Value<'_>> = parsed
         .iter()
         .flat_map(|(sheet, nodes)| nodes.iter().map(|node| Value::root(node, sheet)))

@@ -31,6 +31,10 @@ impl Sheet<'_> {
         self.push(Severity::Error, line, key, message, mend);
     }
 
+    pub(super) fn warn(&self, line: usize, key: &str, message: &str, mend: &str) {
+        self.push(Severity::Warning, line, key, message, mend);
+    }
+
     fn push(&self, severity: Severity, line: usize, key: &str, message: &str, mend: &str) {
         self.problems.push(Problem {
             file: self.file.to_owned(),
@@ -87,8 +91,7 @@ impl<'a> Value<'a> {
 
     /// Tells that the value is probably not what was meant.
     pub(super) fn warn(&self, message: &str, mend: &str) {
-        self.sheet
-            .push(Severity::Warning, self.line, &self.path, message, mend);
+        self.sheet.warn(self.line, &self.path, message, mend);
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -248,11 +251,7 @@ impl<'a> Value<'a> {
     /// have in this version.
     pub(super) fn fields(&self, section: &'static Section) -> Option<Fields<'a>> {
         if !matches!(self.node.content, Content::Map(_) | Content::Null) {
-            let keys = listed(section.keys.iter().copied(), "and");
-            return self.wrong_kind(
-                "a mapping",
-                &format!("the keys that can stand here are {keys}"),
-            );
+            return self.wrong_kind("a mapping", &section.keys_told());
         }
         let entries = self.entries()?;
         for (key, value) in &entries {
@@ -288,6 +287,21 @@ impl<'a> Value<'a> {
 }
 
 impl Section {
+    /// The keys that can stand here, or where to find them if there are more than one reads.
+    fn keys_told(&self) -> String {
+        const TOLD_MAX: usize = 10;
+        if self.keys.len() > TOLD_MAX {
+            return format!(
+                "the keys are listed under `{}` in docs/CONFIGURATION.md",
+                self.name
+            );
+        }
+        format!(
+            "the keys here are {}",
+            listed(self.keys.iter().copied(), "and")
+        )
+    }
+
     fn complain_about(&'static self, key: &str, value: &Value<'_>) {
         if self.keys.contains(&key) {
             return;
@@ -301,10 +315,8 @@ impl Section {
         }
         let mend = match nearest(key, self.keys.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => format!(
-                "remove it; the keys here are {}",
-                listed(self.keys.iter().copied(), "and")
-            ),
+            None if self.keys.is_empty() => "write a path".to_owned(),
+            None => format!("remove it; {}", self.keys_told()),
         };
         value.error("there is no such key", &mend);
     }
@@ -362,11 +374,10 @@ impl<'a> Fields<'a> {
         if given.len() > 1 {
             let names = listed(given.iter().map(|(key, _)| *key), "and");
             let message = format!("{names} stand side by side, and only one of them can");
-            self.value.error(&message, mend);
+            self.value.error(&message, "keep the one that you mean");
         } else if !self.has_later() && !keys.iter().any(|key| self.is_misspelt(key)) {
             let names = listed(keys.iter().copied(), "or");
-            self.value
-                .error(&format!("one of {names} is missing"), mend);
+            self.value.error(&format!("{names} is missing"), mend);
         }
         None
     }

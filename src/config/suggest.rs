@@ -70,6 +70,8 @@ mod tests {
             nearest("sourceRepositoryURI", known),
             Some("source_repository_uri")
         );
+        assert_eq!(nearest("trust", known), Some("trust_roots"));
+        assert_eq!(nearest("a", ["a_b", "a_c"]), None);
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("", known), None);
         assert_eq!(nearest(&"x".repeat(1 << 20), known), None);

@@ -3,12 +3,10 @@
 //! files are told at once.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::files;
-use crate::config::problem::Problem;
-use crate::config::problem::Problems;
-use crate::config::problem::Severity;
+use crate::config::problem::Sheet;
 use crate::config::problem::joined;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
@@ -16,41 +14,6 @@ use crate::config::schema::Section;
 use crate::config::suggest::nearest;
 use crate::config::yaml::Content;
 use crate::config::yaml::Node;
-
-/// A file that is being read, and where its problems go.
-#[derive(Clone, Copy)]
-pub(super) struct Sheet<'a> {
-    /// The file, as it was named.
-    pub(super) file: &'a Path,
-    /// Where its problems go.
-    pub(super) problems: &'a Problems,
-}
-
-impl Sheet<'_> {
-    pub(super) fn error(&self, line: usize, key: &str, message: &str, mend: &str) {
-        self.push(Severity::Error, line, key, message, mend);
-    }
-
-    pub(super) fn warn(&self, line: usize, key: &str, message: &str, mend: &str) {
-        self.push(Severity::Warning, line, key, message, mend);
-    }
-
-    fn push(&self, severity: Severity, line: usize, key: &str, message: &str, mend: &str) {
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            line,
-            key: key.to_owned(),
-            message: message.to_owned(),
-            mend: mend.to_owned(),
-            severity,
-        });
-    }
-
-    /// `path` as this file means it: relative paths are relative to the file itself.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
-    }
-}
 
 /// A node, with the place to tell problems about it.
 #[derive(Clone)]

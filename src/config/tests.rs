@@ -438,7 +438,10 @@ fn first_problem(text: &[u8]) -> String {
 #[test]
 fn a_hostile_file_is_refused_within_bounds() {
     let nested = "[".repeat(500_000);
-    assert_eq!(first_problem(nested.as_bytes()), "");
+    // Flow collections are bounded by the parser itself before our bound is met.
+    assert!(first_problem(nested.as_bytes()).contains("recursion limit exceeded"));
+    let nested = "[".repeat(100);
+    assert!(first_problem(nested.as_bytes()).contains("nested more than 32 deep"));
     let nested = "- ".repeat(100_000);
     assert!(first_problem(nested.as_bytes()).contains("nested more than 32 deep"));
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();

@@ -20,7 +20,7 @@ pub(super) const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
 
 /// Other names of Docker Hub, under which no image is known.
-const DOCKER_HUB_OTHERS: &[&str] = &[
+pub(super) const DOCKER_HUB_OTHERS: &[&str] = &[
     "index.docker.io",
     "registry-1.docker.io",
     "registry.docker.io",

@@ -117,8 +117,8 @@ fn explain(ask: &Ask, answer: &Result<Admitted, Refusal>) -> (u8, Value, Option<
             admitted.decided().describe(),
             Some(admitted.facts().clone()),
         ),
-        Err(Refusal::Denied(denied)) => {
-            (DENIED, denied.describe(), Some(Facts::clone(&denied.facts)))
+        Err(Refusal::Denied(denied, facts)) => {
+            (DENIED, denied.describe(), Some(Facts::clone(facts)))
         }
         Err(Refusal::Unavailable(unavailable)) => (COULD_NOT_TELL, unavailable.describe(), None),
         Err(Refusal::NotFound(_)) => {

@@ -1,6 +1,5 @@
 //! The configuration file, and with it all that it names, lowered into [`Settings`].
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,25 +11,22 @@ use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
 use crate::config::TlsFiles;
-use crate::config::files;
 use crate::config::pem;
 use crate::config::policies;
 use crate::config::problem::Problems;
+use crate::config::problem::Sheet;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
-use crate::config::reader::Sheet;
 use crate::config::reader::Value;
 use crate::config::roots;
 use crate::config::schema;
 use crate::config::signers;
+use crate::config::sources;
 use crate::config::suggest::nearest;
 use crate::config::units;
 use crate::config::upstreams;
-use crate::config::yaml;
-use crate::config::yaml::Node;
 use crate::oci::RegistryHost;
-use crate::policy::Rules;
 
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +70,7 @@ fn read(path: &Path, problems: &Problems, checks: &Checks, now: Timestamp) -> Op
         file: path,
         problems,
     };
-    let documents = documents(&sheet)?;
+    let documents = sources::documents(&sheet)?;
     if let Some(second) = documents.get(1) {
         sheet.error(
             second.line,
@@ -89,29 +85,6 @@ fn read(path: &Path, problems: &Problems, checks: &Checks, now: Timestamp) -> Op
     };
     let fields = Value::root(root, &sheet).fields(&schema::CONFIGURATION)?;
     lower(&fields, checks, now)
-}
-
-/// The YAML documents of the file that `sheet` is about.
-fn documents(sheet: &Sheet<'_>) -> Option<Vec<Node>> {
-    let bytes = match files::read(sheet.file) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let message = format!("cannot read this file: {error}");
-            sheet.error(0, "", &message, "name a file that is there and may be read");
-            return None;
-        }
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => yaml::parse(text, sheet),
-        Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()]
-                .iter()
-                .filter(|&&byte| byte == b'\n')
-                .count();
-            sheet.error(line, "", "this is not UTF-8", "save the file as UTF-8");
-            None
-        }
-    }
 }
 
 fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Settings> {
@@ -147,7 +120,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         hosts,
         now,
     };
-    let rules = rules(fields, &context);
+    let rules = sources::rules(fields, &context);
     let (listen, admin) = listeners?;
     Some(Settings {
         listen,
@@ -261,7 +234,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
             if bytes == 0 {
                 value.error(
                     "a cache of 0 bytes could hold nothing",
-                    "give it room; to cache in memory only, remove `directory`",
+                    "give it room, or remove the line for the default",
                 );
             }
             Some(bytes)
@@ -291,99 +264,4 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
         tag_ttl: tag_ttl?,
         stale_ttl: stale_ttl?,
     })
-}
-
-/// Reads the policy files that `policies` names.
-fn rules(fields: &Fields<'_>, context: &policies::Context<'_>) -> Rules {
-    let files = policy_files(fields);
-    let problems = fields.value().sheet().problems;
-    let sheets: Vec<Sheet<'_>> = files.iter().map(|file| Sheet { file, problems }).collect();
-    let parsed: Vec<(&Sheet<'_>, Vec<Node>)> = sheets
-        .iter()
-        .filter_map(|sheet| Some((sheet, documents(sheet)?)))
-        .collect();
-    let documents: Vec<Value<'_>> = parsed
-        .iter()
-        .flat_map(|(sheet, nodes)| nodes.iter().map(|node| Value::root(node, sheet)))
-        .collect();
-    policies::lower(&documents, context)
-}
-
-/// The policy files, each once, in the order in which they are named; those of a folder by
-/// name.
-fn policy_files(fields: &Fields<'_>) -> Vec<PathBuf> {
-    const MEND: &str = "name files or folders of *.yaml: policies: [policies/]";
-    let Some(value) = fields.at("policies") else {
-        fields
-            .value()
-            .warn("there is no policy, so every pull is refused", MEND);
-        return Vec::new();
-    };
-    let items = value.filled_list(MEND).unwrap_or_default();
-    let mut files = Vec::new();
-    let mut seen = BTreeSet::new();
-    for item in items {
-        if item.as_text().is_none() && !item.is_null() {
-            // Only to say which mapping it is that cannot stand here.
-            if item
-                .fields(&schema::POLICY_SOURCE)
-                .is_some_and(|fields| fields.is_empty())
-            {
-                item.error("this names no file", MEND);
-            }
-            continue;
-        }
-        for file in item
-            .path_value()
-            .map_or_else(Vec::new, |path| expand(&item, path))
-        {
-            // One file by two ways would be told as a heap of names that stand twice.
-            if seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
-                files.push(file);
-            } else {
-                let message = format!("{} is named more than once", file.display());
-                item.warn(&message, "it is read once; remove the other");
-            }
-        }
-    }
-    files
-}
-
-/// The file itself, or those of the folder.
-fn expand(item: &Value<'_>, path: PathBuf) -> Vec<PathBuf> {
-    if !path.is_dir() {
-        return match path.exists() {
-            true => vec![path],
-            false => {
-                item.error(
-                    &format!("there is no file or folder {}", path.display()),
-                    "a relative path starts at the file that names it",
-                );
-                Vec::new()
-            }
-        };
-    }
-    let folder = match files::list(&path) {
-        Ok(folder) => folder,
-        Err(error) => {
-            let message = format!("cannot read the folder {}: {error}", path.display());
-            item.error(&message, "make it readable, or name its files one by one");
-            return Vec::new();
-        }
-    };
-    for inner in &folder.folders {
-        let message = format!(
-            "{} is a folder within a folder, and is not read",
-            inner.display()
-        );
-        item.warn(
-            &message,
-            "name it under `policies` too, if it holds policies",
-        );
-    }
-    if folder.files.is_empty() {
-        let message = format!("{} holds no *.yaml file", path.display());
-        item.warn(&message, "put policies there, or remove it");
-    }
-    folder.files
 }

@@ -5,6 +5,7 @@ use crate::config::problem::quoted;
 use crate::config::reader::Value;
 use crate::config::suggest::nearest;
 use crate::config::upstreams::DOCKER_HUB;
+use crate::config::upstreams::DOCKER_HUB_OTHERS;
 use crate::oci::RegistryHost;
 use crate::policy::Glob;
 
@@ -74,6 +75,10 @@ fn never_matches(text: &str, hosts: Option<&[RegistryHost]>) -> Option<(String, 
     let glob = Glob::new(first).ok()?;
     if hosts.iter().any(|host| glob.matches(host.as_str())) {
         return None;
+    }
+    if DOCKER_HUB_OTHERS.contains(&first) {
+        let mend = format!("write `{DOCKER_HUB}/{rest}`");
+        return never("images of Docker Hub are named by `docker.io`", &mend);
     }
     let names = || hosts.iter().map(RegistryHost::as_str);
     let mend = match nearest(first, names()) {

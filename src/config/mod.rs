@@ -22,6 +22,7 @@ mod schema;
 mod settings;
 mod signed_by;
 mod signers;
+mod sources;
 mod suggest;
 mod units;
 mod upstreams;

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::config::problem::quoted;
+
 /// One block.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
@@ -102,14 +104,14 @@ pub(super) fn public_key(text: &str) -> Result<Vec<u8>, NoKey> {
             "convert it: openssl rsa -RSAPublicKey_in -in KEY -pubout",
         ),
         label if label.ends_with("PRIVATE KEY") => refuse(
-            "this is a private key, which has no place on this machine",
+            "this is a private key, which has no place here",
             "remove it, and give the public one: cosign public-key --key KEY, or openssl pkey -in \
              KEY -pubout",
         ),
         label => Err(NoKey {
             message: format!(
                 "this PEM block holds {}, and a public key is wanted",
-                crate::config::problem::quoted(label)
+                quoted(label)
             ),
             mend: WANTED,
         }),

@@ -242,8 +242,7 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
 
 fn requirement(fields: &Fields<'_>, signers: &Signers, now: Timestamp) -> Option<Requirement> {
     const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
-    const MEND: &str =
-        "a policy asks for one thing; two policies for the same images must both pass";
+    const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
     match fields.exactly_one(FORMS, MEND)? {
         ("signed_by", value) => signed_by::lower(&value, signers).map(Requirement::SignedBy),
         ("digests", value) => digests(&value).map(Requirement::Digests),

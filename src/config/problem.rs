@@ -84,6 +84,43 @@ impl Problems {
     }
 }
 
+/// A file that is being read, and where its problems go.
+#[derive(Clone, Copy)]
+pub(super) struct Sheet<'a> {
+    /// The file, as it was named.
+    pub(super) file: &'a Path,
+    /// Where its problems go.
+    pub(super) problems: &'a Problems,
+}
+
+impl Sheet<'_> {
+    /// Tells that what stands there is wrong.
+    pub(super) fn error(&self, line: usize, key: &str, message: &str, mend: &str) {
+        self.push(Severity::Error, line, key, message, mend);
+    }
+
+    /// Tells that what stands there is probably not what was meant.
+    pub(super) fn warn(&self, line: usize, key: &str, message: &str, mend: &str) {
+        self.push(Severity::Warning, line, key, message, mend);
+    }
+
+    fn push(&self, severity: Severity, line: usize, key: &str, message: &str, mend: &str) {
+        self.problems.push(Problem {
+            file: self.file.to_owned(),
+            line,
+            key: key.to_owned(),
+            message: message.to_owned(),
+            mend: mend.to_owned(),
+            severity,
+        });
+    }
+
+    /// `path` as this file means it: relative paths are relative to the file itself.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
 /// A text of the user's within a message: quoted, on one line, of bounded length.
 pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", shown(text))

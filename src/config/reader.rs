@@ -3,12 +3,10 @@
 //! files are told at once.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::files;
-use crate::config::problem::Problem;
-use crate::config::problem::Problems;
-use crate::config::problem::Severity;
+use crate::config::problem::Sheet;
 use crate::config::problem::joined;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
@@ -16,37 +14,6 @@ use crate::config::schema::Section;
 use crate::config::suggest::nearest;
 use crate::config::yaml::Content;
 use crate::config::yaml::Node;
-
-/// A file that is being read, and where its problems go.
-#[derive(Clone, Copy)]
-pub(super) struct Sheet<'a> {
-    /// The file, as it was named.
-    pub(super) file: &'a Path,
-    /// Where its problems go.
-    pub(super) problems: &'a Problems,
-}
-
-impl Sheet<'_> {
-    pub(super) fn error(&self, line: usize, key: &str, message: &str, mend: &str) {
-        self.push(Severity::Error, line, key, message, mend);
-    }
-
-    fn push(&self, severity: Severity, line: usize, key: &str, message: &str, mend: &str) {
-        self.problems.push(Problem {
-            file: self.file.to_owned(),
-            line,
-            key: key.to_owned(),
-            message: message.to_owned(),
-            mend: mend.to_owned(),
-            severity,
-        });
-    }
-
-    /// `path` as this file means it: relative paths are relative to the file itself.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
-    }
-}
 
 /// A node, with the place to tell problems about it.
 #[derive(Clone)]
@@ -87,8 +54,7 @@ impl<'a> Value<'a> {
 
     /// Tells that the value is probably not what was meant.
     pub(super) fn warn(&self, message: &str, mend: &str) {
-        self.sheet
-            .push(Severity::Warning, self.line, &self.path, message, mend);
+        self.sheet.warn(self.line, &self.path, message, mend);
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -248,11 +214,7 @@ impl<'a> Value<'a> {
     /// have in this version.
     pub(super) fn fields(&self, section: &'static Section) -> Option<Fields<'a>> {
         if !matches!(self.node.content, Content::Map(_) | Content::Null) {
-            let keys = listed(section.keys.iter().copied(), "and");
-            return self.wrong_kind(
-                "a mapping",
-                &format!("the keys that can stand here are {keys}"),
-            );
+            return self.wrong_kind("a mapping", &section.keys_told());
         }
         let entries = self.entries()?;
         for (key, value) in &entries {
@@ -288,6 +250,21 @@ impl<'a> Value<'a> {
 }
 
 impl Section {
+    /// The keys that can stand here, or where to find them if there are more than one reads.
+    fn keys_told(&self) -> String {
+        const TOLD_MAX: usize = 10;
+        if self.keys.len() > TOLD_MAX {
+            return format!(
+                "the keys are listed under `{}` in docs/CONFIGURATION.md",
+                self.name
+            );
+        }
+        format!(
+            "the keys here are {}",
+            listed(self.keys.iter().copied(), "and")
+        )
+    }
+
     fn complain_about(&'static self, key: &str, value: &Value<'_>) {
         if self.keys.contains(&key) {
             return;
@@ -301,10 +278,8 @@ impl Section {
         }
         let mend = match nearest(key, self.keys.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => format!(
-                "remove it; the keys here are {}",
-                listed(self.keys.iter().copied(), "and")
-            ),
+            None if self.keys.is_empty() => "write a path".to_owned(),
+            None => format!("remove it; {}", self.keys_told()),
         };
         value.error("there is no such key", &mend);
     }
@@ -362,11 +337,10 @@ impl<'a> Fields<'a> {
         if given.len() > 1 {
             let names = listed(given.iter().map(|(key, _)| *key), "and");
             let message = format!("{names} stand side by side, and only one of them can");
-            self.value.error(&message, mend);
+            self.value.error(&message, "keep the one that you mean");
         } else if !self.has_later() && !keys.iter().any(|key| self.is_misspelt(key)) {
             let names = listed(keys.iter().copied(), "or");
-            self.value
-                .error(&format!("one of {names} is missing"), mend);
+            self.value.error(&format!("{names} is missing"), mend);
         }
         None
     }

@@ -23,7 +23,7 @@ use crate::verify::RootName;
 
 /// The issuers that Sigstore's public instance knows and that have one fixed URL, by the
 /// names that people use.
-const ISSUERS: &[(&str, &str)] = &[
+pub(super) const ISSUERS: &[(&str, &str)] = &[
     (
         "github-actions",
         "https://token.actions.githubusercontent.com",

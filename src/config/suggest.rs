@@ -1,7 +1,21 @@
 //! "Did you mean": the known word that a mistyped one comes nearest to.
 
-/// The known word nearest to `text`, when it is near enough to be meant.
-pub(super) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The known word nearest to `text`, when it is near enough to be meant: by a few letters, or
+/// as the only one that begins with it (`password` for `password_file`).
+pub(super) fn nearest<'a>(
+    text: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    by_letters(text, known.clone()).or_else(|| {
+        let mut longer = known.into_iter().filter(|word| {
+            word.strip_prefix(text)
+                .is_some_and(|rest| rest.starts_with('_'))
+        });
+        longer.next().filter(|_| longer.next().is_none())
+    })
+}
+
+fn by_letters<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let text: Vec<char> = folded(text);
     // Longer than any word we know: not a slip of the finger, and not worth comparing.
     if text.is_empty() || text.len() > 128 {
@@ -70,6 +84,8 @@ mod tests {
             nearest("sourceRepositoryURI", known),
             Some("source_repository_uri")
         );
+        assert_eq!(nearest("trust", known), Some("trust_roots"));
+        assert_eq!(nearest("disk", ["disk_bytes", "disk_files"]), None);
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("", known), None);
         assert_eq!(nearest(&"x".repeat(1 << 20), known), None);

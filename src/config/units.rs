@@ -124,8 +124,8 @@ pub(super) fn end(text: &str) -> Result<Timestamp, UnitError> {
     }
     text.parse::<Timestamp>()
         .map_err(|_| match text.parse::<jiff::civil::DateTime>() {
-            Ok(_) => UnitError::NoZone,
-            Err(_) => UnitError::NotADate,
+            Ok(_) if text.contains(':') => UnitError::NoZone,
+            _ => UnitError::NotADate,
         })
 }
 

@@ -20,7 +20,7 @@ pub(super) const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
 
 /// Other names of Docker Hub, under which no image is known.
-const DOCKER_HUB_OTHERS: &[&str] = &[
+pub(super) const DOCKER_HUB_OTHERS: &[&str] = &[
     "index.docker.io",
     "registry-1.docker.io",
     "registry.docker.io",
@@ -76,7 +76,7 @@ fn host(name: &str, value: &Value<'_>) -> Option<RegistryHost> {
                 "write the host as image names carry it, in lower case: `ghcr.io`, \
                  `registry.example:5000`"
             };
-            value.error(&format!("{}: {error}", quoted(name)), mend);
+            value.error(&error.to_string(), mend);
             None
         }
     }
@@ -118,6 +118,14 @@ fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSe
 }
 
 fn url(value: &Value<'_>) -> Option<String> {
+    // Apart from the rest, so that the message does not show the password.
+    if value.as_text().is_some_and(|text| text.contains('@')) {
+        value.error(
+            "there is a user name or password in this URL",
+            "take it out, and write `credentials: { username: USER, password_file: FILE }`",
+        );
+        return None;
+    }
     value.parsed(
         |text| {
             if text.contains(['?', '#']) {
@@ -128,15 +136,12 @@ fn url(value: &Value<'_>) -> Option<String> {
                 return Err("not an https or http URL");
             }
             let authority = uri.authority().ok_or("not a URL")?.as_str();
-            if authority.contains('@') {
-                return Err("a URL with a user name or password in it");
-            }
             let host = authority.to_ascii_lowercase();
             host.parse::<RegistryHost>()
                 .map_err(|_| "a URL without a host name or address")?;
             Ok(text.trim_end_matches('/').to_owned())
         },
-        "write https://HOST or https://HOST:PORT; names and passwords go under `credentials`",
+        "write https://HOST or https://HOST:PORT",
     )
 }
 

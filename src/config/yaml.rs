@@ -10,10 +10,10 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
+use crate::config::problem::Sheet;
 use crate::config::problem::joined;
 use crate::config::problem::quoted;
 use crate::config::problem::shown;
-use crate::config::reader::Sheet;
 
 /// How deep lists and mappings may be nested.
 const DEPTH_MAX: usize = 32;

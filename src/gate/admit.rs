@@ -7,7 +7,6 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use prometheus::IntCounter;
 use serde_json::{Value, json};
 
 use crate::audit::Decided;
@@ -26,6 +25,8 @@ use crate::gate::facts::crashed;
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, describe, own_shortfall};
 use crate::metrics::CacheKind;
+use crate::metrics::DecisionCounter;
+use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::oci::Tag;
@@ -54,16 +55,24 @@ pub struct Admitted {
 /// between two pulls.
 #[derive(Debug)]
 pub(super) struct Admission {
-    pub(super) ask: Ask,
     pub(super) document: Arc<Document>,
-    pub(super) grounds: Grounds,
+    pub(super) decision: Arc<Decision>,
     pub(super) facts: Arc<Facts>,
     /// The ruling it was derived under.
     generation: u64,
     pub(super) valid_until: Instant,
     stale: bool,
+    counter: DecisionCounter,
+}
+
+/// What is recorded of an admission. The record outlives the admission, so it holds neither
+/// the manifest nor the facts.
+#[derive(Debug)]
+pub(super) struct Decision {
+    ask: Ask,
+    digest: Digest,
+    pub(super) grounds: Grounds,
     warnings: Vec<String>,
-    counter: IntCounter,
 }
 
 /// Why a manifest may leave.
@@ -87,7 +96,7 @@ impl Admitted {
     /// Why it may leave.
     #[must_use]
     pub fn grounds(&self) -> &Grounds {
-        &self.admission.grounds
+        &self.admission.decision.grounds
     }
 
     /// What is proven about it.
@@ -99,7 +108,7 @@ impl Admitted {
     /// What policies in `warn` mode have to say.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        &self.admission.warnings
+        &self.admission.decision.warnings
     }
 
     /// True when its tag could not be resolved anew.
@@ -122,24 +131,30 @@ impl Admitted {
     /// What is to be recorded of one pull of it.
     #[must_use]
     pub fn decided(&self) -> Arc<dyn Decided> {
-        Arc::<Admission>::clone(&self.admission)
+        Arc::<Decision>::clone(&self.admission.decision)
     }
 }
 
 impl Admission {
+    /// About how many bytes it holds: the manifest, parsed as well, and the facts.
+    pub(super) fn weight(&self) -> u32 {
+        let bytes = self.document.bytes().len() * 2 + self.facts.size_hint() + 1024;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn holds(&self, ruling: &Ruling) -> bool {
         self.generation == ruling.generation && Instant::now() < self.valid_until
     }
 }
 
-impl Decided for Admission {
+impl Decided for Decision {
     fn describe(&self) -> Value {
         let asked = Asked::Manifest(self.ask.image.clone(), self.ask.reference.clone());
         let (reason, judgement) = match &self.grounds {
             Grounds::Judged(judgement) => (judgement.reason.as_str(), Some(judgement)),
             Grounds::Evidence | Grounds::Unjudged => (Reason::Admitted.as_str(), None),
         };
-        let digest = Some(self.document.digest());
+        let digest = Some(&self.digest);
         let mut value = describe(&asked, digest, "admitted", reason, judgement);
         match &self.grounds {
             Grounds::Evidence => value["grounds"] = json!("evidence"),
@@ -281,14 +296,16 @@ impl Gate {
             )),
             Some((outcome, shortfall)) => {
                 let (policy, shortfall) = (Arc::clone(&outcome.policy), shortfall.clone());
-                Err(self.denied(Denied {
-                    asked: Asked::Manifest(ask.image.clone(), ask.reference.clone()),
-                    refused: Some(outside(&found.document)),
-                    shortfall,
-                    policy: Some(policy),
-                    judgement: Some(judgement),
+                Err(self.denied(
+                    Denied {
+                        asked: Asked::Manifest(ask.image.clone(), ask.reference.clone()),
+                        refused: Some(outside(&found.document)),
+                        shortfall,
+                        policy: Some(policy),
+                        judgement: Some(judgement),
+                    },
                     facts,
-                }))
+                ))
             }
         }
     }
@@ -305,8 +322,9 @@ impl Gate {
         policies: &[Arc<Policy>],
     ) -> Result<Judged, Cause> {
         let started = Instant::now();
-        let mut scope = Scope::new(self, ruling, upstream, policies);
+        let mut not_before = None;
         loop {
+            let scope = Scope::new(self, ruling, upstream, policies, not_before);
             let now = self.0.clock.now();
             let mut subject = scope.alone(key, shape).await?;
             let mut judgement = judge(policies, &subject, now);
@@ -316,8 +334,8 @@ impl Gate {
             }
             // Facts with which a policy fell short may be old: somebody may have signed since.
             let fresh_enough = scope.oldest() + self.0.settings.unsigned_ttl > started;
-            if !judgement.is_complete() && !fresh_enough && scope.not_before.is_none() {
-                scope.not_before = Some(started);
+            if !judgement.is_complete() && !fresh_enough && not_before.is_none() {
+                not_before = Some(started);
                 continue;
             }
             if !judgement.is_admitted()
@@ -380,39 +398,45 @@ impl Gate {
             .metrics
             .decision("admitted", reason.as_str(), mode, policy);
         let facts_until = until.unwrap_or_else(|| Instant::now() + self.0.settings.facts_ttl);
-        Admission {
+        let decision = Decision {
             ask: ask.clone(),
+            digest: *found.document.digest(),
+            grounds,
+            warnings,
+        };
+        Admission {
+            decision: Arc::new(decision),
             valid_until: facts_until.min(found.until),
             stale: found.stale,
             document: found.document,
-            grounds,
             facts,
             generation: ruling.generation,
-            warnings,
             counter,
         }
     }
 
     fn deny(&self, ask: &Ask, document: &Document, shortfall: Shortfall) -> Refusal {
-        self.denied(Denied {
-            asked: Asked::Manifest(ask.image.clone(), ask.reference.clone()),
-            refused: Some(outside(document)),
-            shortfall,
-            policy: None,
-            judgement: None,
-            facts: Arc::default(),
-        })
+        self.denied(
+            Denied {
+                asked: Asked::Manifest(ask.image.clone(), ask.reference.clone()),
+                refused: Some(outside(document)),
+                shortfall,
+                policy: None,
+                judgement: None,
+            },
+            Arc::default(),
+        )
     }
 
     /// Counts a "no".
-    pub(super) fn denied(&self, denied: Denied) -> Refusal {
+    pub(super) fn denied(&self, denied: Denied, facts: Arc<Facts>) -> Refusal {
         let reason = denied.shortfall.reason.as_str();
         let policy = denied.policy.as_deref().unwrap_or("none");
         self.0
             .metrics
             .decision("denied", reason, "enforce", policy)
             .inc();
-        Refusal::Denied(Arc::new(denied))
+        Refusal::Denied(Arc::new(denied), facts)
     }
 
     /// Counts a "don't know".
@@ -420,7 +444,7 @@ impl Gate {
         &self,
         cause: Cause,
         asked: Asked,
-        digest: Option<crate::oci::Digest>,
+        digest: Option<Digest>,
     ) -> Refusal {
         self.0
             .metrics
@@ -559,20 +583,22 @@ impl Gate {
     ) -> Refusal {
         match error {
             UpstreamError::NotFound => Refusal::NotFound(missing),
-            UpstreamError::TooLarge { limit } => self.denied(Denied {
-                asked,
-                refused: None,
-                shortfall: own_shortfall(
-                    Reason::OverLimit,
-                    format!("content larger than {limit} bytes"),
-                    "content within the limits",
-                    "raise the limit if content of this size is wanted (limits in the \
+            UpstreamError::TooLarge { limit } => self.denied(
+                Denied {
+                    asked,
+                    refused: None,
+                    shortfall: own_shortfall(
+                        Reason::OverLimit,
+                        format!("content larger than {limit} bytes"),
+                        "content within the limits",
+                        "raise the limit if content of this size is wanted (limits in the \
                      configuration)",
-                ),
-                policy: None,
-                judgement: None,
-                facts: Arc::default(),
-            }),
+                    ),
+                    policy: None,
+                    judgement: None,
+                },
+                Arc::default(),
+            ),
             error => self.unavailable(Cause::of_upstream(error), asked, None),
         }
     }

@@ -36,6 +36,11 @@ pub(super) struct FactsEntry {
 }
 
 impl FactsEntry {
+    /// About how many bytes it holds.
+    pub(super) fn weight(&self) -> u32 {
+        u32::try_from(self.facts.size_hint() + 200).unwrap_or(u32::MAX)
+    }
+
     /// Until when the entry may be taken as it is. "Nothing proven" is asked again soon:
     /// somebody may be about to sign.
     pub(super) fn expires_at(&self, settings: &crate::gate::Settings) -> Instant {

@@ -36,7 +36,7 @@ pub(super) struct Scope<'a> {
     upstream: &'a Upstream,
     policies: &'a [Arc<Policy>],
     /// Facts that were gathered earlier do not count.
-    pub(super) not_before: Option<Instant>,
+    not_before: Option<Instant>,
     budget: AtomicUsize,
     notes: Mutex<Notes>,
 }
@@ -54,13 +54,14 @@ impl<'a> Scope<'a> {
         ruling: &'a Ruling,
         upstream: &'a Upstream,
         policies: &'a [Arc<Policy>],
+        not_before: Option<Instant>,
     ) -> Self {
         Self {
             gate,
             ruling,
             upstream,
             policies,
-            not_before: None,
+            not_before,
             budget: AtomicUsize::new(gate.0.settings.index_manifests_max),
             notes: Mutex::default(),
         }

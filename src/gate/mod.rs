@@ -81,10 +81,10 @@ pub struct Settings {
     pub evidence_bytes_max: u64,
 }
 
-/// How many entries the gate's own caches hold. The size of one is some hundred bytes, so
-/// that all of them together stay within some tens of megabytes.
-const ADMISSIONS_MAX: u64 = 10_000;
-const FACTS_MAX: u64 = 100_000;
+/// What the gate's own caches hold: bytes where entries differ in size, else entries of some
+/// hundred bytes each.
+const ADMISSIONS_BYTES_MAX: u64 = 32 << 20;
+const FACTS_BYTES_MAX: u64 = 64 << 20;
 const TAGS_MAX: u64 = 50_000;
 const HINTS_MAX: u64 = 200_000;
 const REACHES_MAX: u64 = 50_000;
@@ -186,10 +186,14 @@ impl Gate {
                 .map(|upstream| (upstream.host().clone(), upstream))
                 .collect(),
             content,
-            admissions: Cache::new(ADMISSIONS_MAX),
+            admissions: Cache::builder()
+                .max_capacity(ADMISSIONS_BYTES_MAX)
+                .weigher(|_, admission: &Arc<Admission>| admission.weight())
+                .build(),
             reaches: Cache::new(REACHES_MAX),
             facts: Cache::builder()
-                .max_capacity(FACTS_MAX)
+                .max_capacity(FACTS_BYTES_MAX)
+                .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())
                 .time_to_live(settings.facts_ttl.max(settings.unsigned_ttl))
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),

@@ -107,7 +107,7 @@ impl Gate {
                 Ok(Some(reach)) if reach.form.is_none() => return Ok(reach),
                 Ok(reach) => evidence = evidence.or(reach),
                 Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
-                Err(Refusal::Denied(_) | Refusal::NotFound(_)) => {}
+                Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
             }
         }
         match (evidence, doubt) {
@@ -149,7 +149,7 @@ impl Gate {
             Some(held) => held,
             None => self.admit(ruling, &ask).await?.admission,
         };
-        let form = match admission.grounds {
+        let form = match admission.decision.grounds {
             Grounds::Evidence => Some(form_of(manifest, &key.digest)),
             Grounds::Judged(_) | Grounds::Unjudged => None,
         };
@@ -173,14 +173,16 @@ impl Gate {
                  says why",
             )
         };
-        self.denied(Denied {
-            asked: Asked::Blob(image.clone(), digest),
-            refused: None,
-            shortfall,
-            policy: None,
-            judgement: None,
-            facts: Arc::default(),
-        })
+        self.denied(
+            Denied {
+                asked: Asked::Blob(image.clone(), digest),
+                refused: None,
+                shortfall,
+                policy: None,
+                judgement: None,
+            },
+            Arc::default(),
+        )
     }
 
     /// The bytes of an admitted blob, or of a part of it.
@@ -236,8 +238,7 @@ impl Gate {
             ),
             policy: None,
             judgement: None,
-            facts: Arc::default(),
-        })
+        }, Arc::default())
     }
 }
 

@@ -20,7 +20,8 @@ use crate::verify::Facts;
 #[derive(Debug, Clone)]
 pub enum Refusal {
     /// No: policy does not vouch for it. Asking again changes nothing until somebody does.
-    Denied(Arc<Denied>),
+    /// With what is proven about it, where evidence was gathered.
+    Denied(Arc<Denied>, Arc<Facts>),
     /// Don't know: something that has to be asked does not answer. Fails closed as well.
     Unavailable(Arc<Unavailable>),
     /// The upstream does not have it.
@@ -38,7 +39,8 @@ pub enum Missing {
     Repository,
 }
 
-/// A "no" with its reasons.
+/// A "no" with its reasons. It is recorded, and the record outlives the pull, so it holds no
+/// manifest and no facts.
 #[derive(Debug)]
 pub struct Denied {
     /// What was asked for.
@@ -51,8 +53,6 @@ pub struct Denied {
     pub policy: Option<Arc<str>>,
     /// Everything that the policies said, where they were asked.
     pub judgement: Option<Judgement>,
-    /// What is proven about it, where evidence was gathered.
-    pub facts: Arc<Facts>,
 }
 
 /// The outside of a manifest that was refused: enough to answer HEAD, and no bytes.

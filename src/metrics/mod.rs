@@ -36,6 +36,17 @@ impl CacheKind {
     ];
 }
 
+/// The counter of one kind of decision, to be kept beside what is decided.
+#[derive(Debug, Clone)]
+pub struct DecisionCounter(IntCounter);
+
+impl DecisionCounter {
+    /// Counts one.
+    pub fn inc(&self) {
+        self.0.inc();
+    }
+}
+
 /// Every metric of the program. A metric's help text is its comment here.
 #[derive(Debug)]
 pub struct Metrics {
@@ -203,11 +214,19 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// The counter of one kind of decision; to be kept beside what is decided.
+    /// The counter of one kind of decision.
     #[must_use]
-    pub fn decision(&self, verdict: &str, reason: &str, mode: &str, policy: &str) -> IntCounter {
-        self.decisions
-            .with_label_values(&[verdict, reason, mode, policy])
+    pub fn decision(
+        &self,
+        verdict: &str,
+        reason: &str,
+        mode: &str,
+        policy: &str,
+    ) -> DecisionCounter {
+        DecisionCounter(
+            self.decisions
+                .with_label_values(&[verdict, reason, mode, policy]),
+        )
     }
 
     /// A request on the pull listener was answered.

@@ -477,6 +477,9 @@ impl SignedBy {
     }
 }
 
+/// How many signers a message names.
+const SIGNERS_TOLD: usize = 5;
+
 type SignerKey<'a> = &'a Signer;
 
 /// One step of the augmenting-path method for pairing rules with signers.
@@ -530,11 +533,19 @@ fn distinct_signers<'a>(facts: impl Iterator<Item = &'a Fact>) -> BTreeSet<Strin
     facts.map(|fact| fact.signer.to_string()).collect()
 }
 
+/// The signers in words: so many that a message stays readable.
 fn distinct<'a>(facts: impl Iterator<Item = &'a Fact>) -> String {
-    distinct_signers(facts)
-        .into_iter()
+    let signers = distinct_signers(facts);
+    let mut text = signers
+        .iter()
+        .take(SIGNERS_TOLD)
+        .cloned()
         .collect::<Vec<_>>()
-        .join("; ")
+        .join("; ");
+    if signers.len() > SIGNERS_TOLD {
+        text.push_str(&format!("; and {} more", signers.len() - SIGNERS_TOLD));
+    }
+    text
 }
 
 fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {

@@ -113,7 +113,7 @@ impl Service {
     fn refuse(&self, refusal: &Refusal, asked: Asked<'_>) -> Answer {
         let client = asked.client;
         let decision = match refusal {
-            Refusal::Denied(denied) => {
+            Refusal::Denied(denied, _) => {
                 let id = self.record(Arc::<crate::gate::Denied>::clone(denied), client);
                 info!(
                     decision = %id,

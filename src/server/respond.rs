@@ -207,7 +207,7 @@ pub(super) fn no_route(no_route: NoRoute) -> Answer {
 pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: bool) -> Answer {
     let id = decision.map(|decision| decision.to_string());
     let mut answer = match refusal {
-        Refusal::Denied(denied) => match &denied.refused {
+        Refusal::Denied(denied, _) => match &denied.refused {
             Some(refused) if is_head => {
                 let mut answer = Response::new(BlobBody::Held(None));
                 let content_type = HeaderValue::from_static(refused.media_type);

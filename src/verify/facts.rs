@@ -82,6 +82,23 @@ impl Facts {
         self.proven.is_empty() && self.rejected.is_empty() && !self.truncated
     }
 
+    /// About how many bytes it holds, for caches that are bounded in bytes.
+    #[must_use]
+    pub fn size_hint(&self) -> usize {
+        let proven = self.proven.iter().map(|fact| match &fact.signer {
+            Signer::Key { .. } => 400,
+            Signer::Identity(identity) => {
+                let claims = identity.claims.values().map(|claim| claim.len() + 100);
+                600 + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
+            }
+        });
+        let rejected = self
+            .rejected
+            .iter()
+            .map(|rejected| 150 + rejected.why.len());
+        300 + proven.sum::<usize>() + rejected.sum::<usize>()
+    }
+
     /// The proven signatures (attestations are no signatures).
     pub fn signatures(&self) -> impl Iterator<Item = &Fact> {
         self.proven

@@ -35,6 +35,9 @@ use crate::oci::Digest;
 /// one or two of each.
 const PARTS_MAX: usize = 8;
 
+/// The most that is told of why one piece of evidence proves nothing, in characters.
+const WHY_CHARACTERS_MAX: usize = 400;
+
 /// Evidence as it was found in a registry: bytes whose digest was checked, and nothing known.
 #[derive(Debug, Clone)]
 pub enum Evidence {
@@ -85,7 +88,8 @@ pub fn prove(
     let rejected = |why: String| Rejected {
         source: evidence.source(),
         format: evidence.format(),
-        why,
+        // What an error says may come from the evidence, and so may its length.
+        why: why.chars().take(WHY_CHARACTERS_MAX).collect(),
     };
     let mut facts = proven.map_err(rejected)?;
     facts.retain(|fact| fact.signed_at.is_none_or(|signed_at| signed_at <= now));

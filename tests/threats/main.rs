@@ -5,6 +5,8 @@
 //! "Invariants").
 
 mod binding;
+mod cache;
+mod flights;
 mod identity;
 #[path = "../support/mod.rs"]
 mod support;

@@ -77,21 +77,24 @@ impl Store {
         }
     }
 
-    /// A manifest by digest.
+    /// A manifest by digest, where it is held.
+    #[must_use]
+    pub fn held_manifest(&self, key: &ContentKey) -> Option<Arc<Document>> {
+        let held = self.documents.get(key);
+        self.metrics
+            .cache_requested(CacheKind::Manifests, held.is_some());
+        held
+    }
+
+    /// Fetches a manifest by digest, and holds it from now on.
     ///
     /// # Errors
-    /// [`UpstreamError`] when it is not held and the upstream does not give it.
-    pub async fn manifest(
+    /// [`UpstreamError`] when the upstream does not give it.
+    pub async fn fetch_manifest(
         &self,
         upstream: &Upstream,
         key: &ContentKey,
     ) -> Result<Arc<Document>, UpstreamError> {
-        let held = self.documents.get(key);
-        self.metrics
-            .cache_requested(CacheKind::Manifests, held.is_some());
-        if let Some(document) = held {
-            return Ok(document);
-        }
         let reference = Reference::Digest(key.digest);
         let fetched = upstream.manifest(&key.repository, &reference).await?;
         Ok(self.keep(

@@ -221,7 +221,7 @@ impl<'a> Scope<'a> {
         {
             return None;
         }
-        match self.gate.0.content.manifest(self.upstream, key).await {
+        match self.gate.document(self.upstream, key).await {
             Ok(document) => Some(document),
             Err(error) => {
                 if error.is_transient() {

@@ -8,6 +8,7 @@
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
 mod admit;
+mod documents;
 mod facts;
 mod flight;
 mod graph;
@@ -125,6 +126,7 @@ struct Inner {
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
     tag_flights: Flights<(ImageName, Tag), TagAnswer>,
+    document_flights: Flights<ContentKey, Result<Arc<Document>, crate::upstream::UpstreamError>>,
     hints: Hints,
     proofs: Proofs,
     metrics: Arc<Metrics>,
@@ -203,7 +205,8 @@ impl Gate {
                 .time_to_live(tags_ttl)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            tag_flights: Flights::new(tasks),
+            tag_flights: Flights::new(tasks.clone()),
+            document_flights: Flights::new(tasks),
             hints: Hints::new(HINTS_MAX),
             proofs,
             metrics,

@@ -1,0 +1,150 @@
+//! podman and skopeo, which share a library and its configuration.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::clients::Client;
+use crate::clients::Route;
+use crate::harness::World;
+use crate::harness::catalogue::Entry;
+use crate::harness::image::FILE;
+use crate::harness::image::sha256;
+use crate::harness::process::command;
+use crate::harness::process::must;
+use crate::harness::process::run;
+
+/// The configuration that both read, apart from that of the machine.
+struct Settings {
+    folder: PathBuf,
+}
+
+impl Settings {
+    fn write(world: &World, name: &str, route: Route) -> Self {
+        let folder = world.undertaker.folder(&format!("{name}-{route:?}"));
+        let registries: String = world
+            .sites
+            .iter()
+            .map(|site| {
+                let original = site.front.host();
+                let location = match route {
+                    Route::Gate => site.gate.address(),
+                    Route::Original => &original,
+                };
+                format!(
+                    "[[registry]]\nprefix = \"{original}\"\nlocation = \"{location}\"\n\
+                     insecure = true\n"
+                )
+            })
+            .collect();
+        // The programs' own signature check is not what is tested here.
+        let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
+        for (file, text) in [
+            ("registries.conf", registries.as_str()),
+            ("policy.json", policy),
+        ] {
+            std::fs::write(folder.join(file), text).expect("a client's settings");
+        }
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = command(program);
+        command
+            .env("HOME", &self.folder)
+            .env("XDG_RUNTIME_DIR", &self.folder)
+            .env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"));
+        command
+    }
+}
+
+/// podman, with image storage of its own.
+pub(crate) struct Podman(Settings);
+
+impl Podman {
+    fn command(&self) -> Command {
+        let mut command = self.0.command("podman");
+        command
+            .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
+            .args(["--events-backend", "none"]);
+        for folder in ["root", "runroot", "tmpdir"] {
+            command.arg(format!("--{folder}")).arg(self.0.path(folder));
+        }
+        command
+    }
+}
+
+impl Client for Podman {
+    fn set_up(world: &'static World, route: Route) -> Self {
+        Self(Settings::write(world, "podman", route))
+    }
+
+    fn pull(&self, entry: &Entry) -> Result<(), String> {
+        let mut command = self.command();
+        command.args(["pull", "--quiet", "--signature-policy"]);
+        let finished = run(command
+            .arg(self.0.path("policy.json"))
+            .arg(&entry.reference));
+        finished.success.then_some(()).ok_or(finished.said)
+    }
+
+    fn compare(&self, entry: &Entry) {
+        let format = ["image", "inspect", "--format", "{{json .RepoDigests}}"];
+        let digests = must(self.command().args(format).arg(&entry.reference));
+        assert!(digests.contains(&entry.image.digest), "{digests}");
+        let mount = ["image", "mount", &entry.reference];
+        let files = PathBuf::from(must(self.command().args(mount)));
+        let text = std::fs::read_to_string(files.join(FILE)).expect("the image's file");
+        assert_eq!(text, entry.image.text);
+        must(self.command().args(["image", "unmount", &entry.reference]));
+    }
+}
+
+/// skopeo, which copies an image into a folder.
+pub(crate) struct Skopeo(Settings);
+
+impl Skopeo {
+    fn copy_of(&self, entry: &Entry) -> PathBuf {
+        self.0.path(&sha256(entry.reference.as_bytes()))
+    }
+}
+
+impl Client for Skopeo {
+    fn set_up(world: &'static World, route: Route) -> Self {
+        Self(Settings::write(world, "skopeo", route))
+    }
+
+    fn pull(&self, entry: &Entry) -> Result<(), String> {
+        let finished = run(self
+            .0
+            .command("skopeo")
+            .arg("--policy")
+            .arg(self.0.path("policy.json"))
+            .arg("--registries-conf")
+            .arg(self.0.path("registries.conf"))
+            .args(["copy", "--quiet", "--all"])
+            .arg(format!("docker://{}", entry.reference))
+            .arg(format!("dir:{}", self.copy_of(entry).display())));
+        finished.success.then_some(()).ok_or(finished.said)
+    }
+
+    fn compare(&self, entry: &Entry) {
+        let copy = self.copy_of(entry);
+        let root = &entry.image.contents[0];
+        assert_eq!(read(&copy.join("manifest.json")), root.bytes);
+        for content in &entry.image.contents[1..] {
+            let blob = copy.join(&content.hex);
+            let manifest = copy.join(format!("{}.manifest.json", content.hex));
+            let path = if blob.exists() { blob } else { manifest };
+            assert_eq!(read(&path), content.bytes, "{}", path.display());
+        }
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,36 @@
+//! The programs that pull, each told to ask the gate and nobody else.
+
+mod containerd;
+mod containers;
+mod cri;
+
+use crate::harness::World;
+use crate::harness::catalogue::Entry;
+
+pub(crate) use crate::clients::containerd::Ctr;
+pub(crate) use crate::clients::containers::Podman;
+pub(crate) use crate::clients::containers::Skopeo;
+pub(crate) use crate::clients::cri::Cri;
+
+/// Whom a client asks for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Sealed: the gate stands for the registry, and there is no way around it.
+    Gate,
+    /// As installed: the registry that the image is named after.
+    Original,
+}
+
+/// A program that pulls images.
+pub(crate) trait Client {
+    /// Sets it up with storage of its own.
+    fn set_up(world: &'static World, route: Route) -> Self
+    where
+        Self: Sized;
+
+    /// Pulls; an error is what it says to its user.
+    fn pull(&self, entry: &Entry) -> Result<(), String>;
+
+    /// Panics unless it holds the very bytes that were published.
+    fn compare(&self, entry: &Entry);
+}

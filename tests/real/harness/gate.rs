@@ -1,0 +1,120 @@
+//! `pullgate serve`, the program under test, with a policy for the images of the catalogue.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::catalogue::OURS;
+use crate::harness::cosign::Cosign;
+use crate::harness::front::Front;
+use crate::harness::process::Daemon;
+use crate::harness::process::Undertaker;
+use crate::harness::web;
+
+/// A running gate.
+pub(crate) struct Gate {
+    daemon: Daemon,
+    address: String,
+    admin: String,
+}
+
+impl Gate {
+    /// Starts one before `front`, the only upstream that it knows.
+    pub(crate) fn start(front: &Front, cosign: &Cosign, undertaker: &Undertaker) -> Self {
+        let host = front.host();
+        let name = format!("gate-{}", host.replace(':', "-"));
+        let folder = undertaker.folder(&name);
+        write(&folder, "pullgate.yaml", &settings(&host, cosign));
+        write(&folder, "policies.yaml", &policies(&host, cosign));
+        let mut daemon = undertaker.start(
+            &name,
+            Command::new(env!("CARGO_BIN_EXE_pullgate"))
+                .args(["serve", "--config"])
+                .arg(folder.join("pullgate.yaml")),
+        );
+        let mut found = None;
+        let log = daemon.log_file().to_path_buf();
+        daemon.becomes("does not say where it listens", || {
+            found = addresses(&std::fs::read_to_string(&log).unwrap_or_default());
+            found.is_some()
+        });
+        let (address, admin) = found.expect("looked for until it was there");
+        Self {
+            daemon,
+            address,
+            admin,
+        }
+    }
+
+    /// Where clients pull from.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        let body = web::fetch(&format!("http://{}/metrics", self.admin));
+        String::from_utf8(body).expect("metrics are text")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log()
+    }
+}
+
+/// Reads the line `listening on ADDRESS, admin on ADDRESS`.
+fn addresses(log: &str) -> Option<(String, String)> {
+    log.lines()
+        .filter_map(|line| line.strip_prefix("listening on "))
+        .find_map(|rest| rest.split_once(", admin on "))
+        .map(|(address, admin)| (address.to_owned(), admin.trim().to_owned()))
+}
+
+fn write(folder: &Path, file: &str, text: &str) {
+    std::fs::write(folder.join(file), text).expect("the gate's settings");
+}
+
+fn settings(host: &str, cosign: &Cosign) -> String {
+    let trusted_root = cosign.trusted_root().display();
+    format!(
+        r#"listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+upstreams:
+  "{host}": {{ url: "http://{host}" }}
+default_upstream: "{host}"
+policies: [policies.yaml]
+trust_roots:
+  private: {{ file: {trusted_root} }}
+default_trust_root: private
+cache:
+  unsigned_ttl: 1s
+"#
+    )
+}
+
+fn policies(host: &str, cosign: &Cosign) -> String {
+    let identity = Cosign::identity(OURS);
+    let key = cosign.public_key("ops");
+    let key = key.display();
+    format!(
+        r#"signers:
+  release-workflow:
+    keyless: {{ issuer: github-actions, identity: "{identity}" }}
+  operations:
+    key: {{ file: {key} }}
+  operations-offline:
+    key: {{ file: {key} }}
+    transparency_log: not_required
+policies:
+  - name: releases
+    images: ["{host}/release/**"]
+    signed_by: release-workflow
+  - name: keyed
+    images: ["{host}/keyed/**"]
+    signed_by: operations
+  - name: offline
+    images: ["{host}/offline/**"]
+    signed_by: operations-offline
+"#
+    )
+}

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::audit::Decided;
@@ -28,6 +29,7 @@ use crate::metrics::CacheKind;
 use crate::metrics::DecisionCounter;
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::oci::Tag;
 use crate::policy::Judgement;
@@ -248,7 +250,7 @@ impl Gate {
                 ));
             }
         };
-        if manifest.is_evidence() {
+        if manifest.is_evidence() || self.lists_only_evidence(upstream, ask, manifest).await {
             return Ok(self.admission(ruling, ask, found, Grounds::Evidence, Arc::default(), None));
         }
         if policies.is_empty() {
@@ -302,6 +304,41 @@ impl Gate {
                 ))
             }
         }
+    }
+
+    /// Whether this is the list of referrers that a registry without a referrers API keeps
+    /// under the tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema"): every manifest
+    /// it lists was read and proves to be evidence. Whoever hangs something else in, gets the
+    /// list judged like any other index.
+    async fn lists_only_evidence(
+        &self,
+        upstream: &Upstream,
+        ask: &Ask,
+        manifest: &Manifest,
+    ) -> bool {
+        let Reference::Tag(tag) = &ask.reference else {
+            return false;
+        };
+        let named = tag.as_str().replacen('-', ":", 1).parse::<Digest>().is_ok();
+        let Some(index) = manifest.as_index().filter(|_| named) else {
+            return false;
+        };
+        if index.manifests.len() > self.0.settings.evidence.artifacts_max {
+            return false;
+        }
+        let are_evidence = join_all(index.manifests.iter().map(|listed| async move {
+            let key = ContentKey {
+                host: ask.image.registry.clone(),
+                repository: ask.image.repository.clone(),
+                digest: listed.digest,
+            };
+            let document = self.0.content.manifest(upstream, &key).await;
+            document.is_ok_and(|document| document.manifest().is_ok_and(Manifest::is_evidence))
+        }));
+        are_evidence
+            .await
+            .into_iter()
+            .all(|is_evidence| is_evidence)
     }
 
     /// Judges a manifest by its own facts, then by those around it, then once more by facts

@@ -371,11 +371,22 @@ impl SignedBy {
 
     fn shortfall(&self, facts: &Facts) -> Shortfall {
         let (reason, found) = self.found(facts);
+        let unlogged = reason == Reason::UntrustedSigner
+            && facts
+                .signatures()
+                .filter_map(|fact| self.nearest(fact))
+                .any(|(miss, _)| miss == Miss::NotLogged);
+        let remedy = if unlogged {
+            "sign anew with a transparency log, or say `transparency_log: not_required` for this \
+             key"
+        } else {
+            self.remedy(reason)
+        };
         Shortfall {
             reason,
             found,
             expected: self.expected(),
-            remedy: self.remedy(reason).to_owned(),
+            remedy: remedy.to_owned(),
         }
     }
 

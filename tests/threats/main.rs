@@ -7,6 +7,8 @@
 mod binding;
 mod cache;
 mod flights;
+mod graph;
 mod identity;
+mod limits;
 #[path = "../support/mod.rs"]
 mod support;

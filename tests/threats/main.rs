@@ -4,6 +4,7 @@
 //! list behind them. Each test was seen to fail with its check removed (ARCHITECTURE.md,
 //! "Invariants").
 
+mod auth;
 mod binding;
 mod cache;
 mod flights;

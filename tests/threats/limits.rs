@@ -152,9 +152,10 @@ fn repeated(list: &mut Value, times: usize) {
 #[tokio::test]
 async fn d3_bloated_bundles_are_refused_unread() {
     let world = World::new().await;
-    let changes: [(&str, &dyn Fn(&mut Value)); 4] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Value));
+    let changes: [Change<'_>; 4] = [
         ("entries", &|material| {
-            repeated(&mut material["tlogEntries"], 100)
+            repeated(&mut material["tlogEntries"], 100);
         }),
         ("a few entries", &|material| {
             repeated(&mut material["tlogEntries"], 9);

@@ -4,6 +4,12 @@
 //! list behind them. Each test was seen to fail with its check removed (ARCHITECTURE.md,
 //! "Invariants").
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what tests are made of may fail as they do"
+)]
+
 mod auth;
 mod binding;
 mod cache;

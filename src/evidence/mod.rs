@@ -43,6 +43,10 @@ const SIG_TAG: &str = "the .sig tag";
 /// How many pieces of one digest's evidence are fetched at a time.
 const CONCURRENT_FETCHES: usize = 8;
 
+/// How many bundles are read of one referrer: all that anybody writes. So the number of pieces
+/// is bounded by that of referrers, and none of them takes from the others (THREATS D2).
+const BUNDLES_OF_ONE_MAX: usize = 1;
+
 /// What a search has found.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -194,15 +198,14 @@ async fn bundle(
         .as_image()
         .map(|image| image.layers.as_slice())
         .unwrap_or_default();
-    let mut found = Found::default();
-    for layer in layers
+    let bundles = layers
         .iter()
-        .filter(|layer| media_type::is_sigstore_bundle(&layer.media_type))
-    {
-        if found.evidence.len() >= limits.artifacts_max {
-            found.truncated = true;
-            break;
-        }
+        .filter(|layer| media_type::is_sigstore_bundle(&layer.media_type));
+    let mut found = Found {
+        truncated: bundles.clone().nth(BUNDLES_OF_ONE_MAX).is_some(),
+        ..Found::default()
+    };
+    for layer in bundles.take(BUNDLES_OF_ONE_MAX) {
         match upstream
             .blob_bytes(repository, &layer.digest, limits.bundle_bytes_max)
             .await

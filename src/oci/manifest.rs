@@ -155,7 +155,7 @@ impl Manifest {
                 .and_then(|rest| rest.split_once('`'))
             {
                 Some((member, _)) => ManifestError::Repeated(member.to_owned()),
-                None => ManifestError::Json(text),
+                None => ManifestError::Json(quoted(&text)),
             }
         })?;
         refuse_other_spellings(bytes)?;
@@ -244,8 +244,8 @@ fn refuse_other_spellings(bytes: &[u8]) -> Result<(), ManifestError> {
         "artifactType",
         "subject",
     ];
-    let members: BTreeMap<String, serde::de::IgnoredAny> =
-        serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
+    let members: BTreeMap<String, serde::de::IgnoredAny> = serde_json::from_slice(bytes)
+        .map_err(|error| ManifestError::Json(quoted(&error.to_string())))?;
     // Go folds the long s and the Kelvin sign as well.
     let fold = |text: &str| text.to_uppercase().to_lowercase();
     let other_spelling = |key: &&String| {
@@ -254,9 +254,22 @@ fn refuse_other_spellings(bytes: &[u8]) -> Result<(), ManifestError> {
             .any(|member| key.as_str() != *member && fold(key) == fold(member))
     };
     match members.keys().find(other_spelling) {
-        Some(key) => Err(ManifestError::Repeated(key.clone())),
+        Some(key) => Err(ManifestError::Repeated(quoted(key))),
         None => Ok(()),
     }
+}
+
+/// As much of a stranger's text as is repeated to people, on one line.
+fn quoted(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let printable = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    text.chars().take(CHARACTERS_MAX).map(printable).collect()
 }
 
 /// A Content-Type without its parameters.
@@ -292,7 +305,8 @@ fn settle_media_type(
             .find(|candidate| *candidate == claimed)
             .ok_or_else(|| {
                 ManifestError::MediaType(format!(
-                    "the document is {what}, but its {by} is {claimed:?}"
+                    "the document is {what}, but its {by} is \"{}\"",
+                    quoted(claimed)
                 ))
             })
     };

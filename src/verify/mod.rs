@@ -89,7 +89,14 @@ pub fn prove(
         source: evidence.source(),
         format: evidence.format(),
         // What an error says may come from the evidence, and so may its length.
-        why: why.chars().take(WHY_CHARACTERS_MAX).collect(),
+        why: why
+            .chars()
+            .take(WHY_CHARACTERS_MAX)
+            .map(|character| match character.is_control() {
+                true => char::REPLACEMENT_CHARACTER,
+                false => character,
+            })
+            .collect(),
     };
     let mut facts = proven.map_err(rejected)?;
     facts.retain(|fact| fact.signed_at.is_none_or(|signed_at| signed_at <= now));

@@ -28,6 +28,8 @@ use crate::verify::key;
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+/// The longest image name in bytes. Facts are kept, and this is anybody's text.
+const DOCKER_REFERENCE_BYTES_MAX: usize = 1024;
 /// The `type` that cosign writes into its payloads.
 const PAYLOAD_TYPE: &str = "cosign container image signature";
 
@@ -152,6 +154,12 @@ fn claims(payload: &[u8], digest: &Digest) -> Result<Option<String>, String> {
     let reference = critical
         .identity
         .and_then(|identity| identity.docker_reference);
+    if reference
+        .as_ref()
+        .is_some_and(|reference| reference.len() > DOCKER_REFERENCE_BYTES_MAX)
+    {
+        return Err("the image that the payload names has too long a name".to_owned());
+    }
     Ok(reference.filter(|reference| !reference.is_empty()))
 }
 

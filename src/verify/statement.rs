@@ -10,6 +10,8 @@ use crate::verify::Kind;
 /// The predicate type by which cosign marks a signature. Any other statement is an
 /// attestation, and no attestation stands in for a signature (THREATS B3, B11).
 const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+/// The longest predicate type in bytes. Facts are kept, and this is anybody's text.
+const PREDICATE_TYPE_BYTES_MAX: usize = 512;
 const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
 const STATEMENT_V0_1: &str = "https://in-toto.io/Statement/v0.1";
 
@@ -48,6 +50,11 @@ pub(super) fn claims(payload: &[u8], digest: &Digest) -> Result<Kind, String> {
     };
     if !statement.subject.iter().any(named) {
         return Err(not_about(&statement.subject, algorithm));
+    }
+    if statement.predicate_type.len() > PREDICATE_TYPE_BYTES_MAX
+        || statement.predicate_type.contains(char::is_control)
+    {
+        return Err("the statement's predicate type is too long, or no plain text".to_owned());
     }
     if statement.predicate_type == COSIGN_SIGN {
         Ok(Kind::Signature)

@@ -396,7 +396,7 @@ impl World {
     }
 
     /// The key of an admission, for [`Gate::manifest`].
-    pub(crate) fn named(&self, repository: &str, reference: impl ToString) -> Ask {
+    pub(crate) fn named(&self, repository: &str, reference: &impl ToString) -> Ask {
         Ask {
             image: image_name(repository),
             reference: reference.to_string().parse().expect("a reference"),

@@ -382,7 +382,7 @@ async fn b7_bundles_of_every_kind_are_read() {
         world.attach("app", &package, &signature);
         let answer = world.manifest("app", package.digest()).await;
         answer.admits(&package.manifest);
-        let ask = world.named("app", package.digest());
+        let ask = world.named("app", &package.digest());
         let admitted = world.gate.manifest(&ask).await.expect("admitted");
         assert_eq!(admitted.facts().rejected, [], "{log:?}");
         let attested = admitted.facts().proven.iter().any(|fact| {

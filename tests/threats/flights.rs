@@ -51,7 +51,7 @@ async fn d5_a_thousand_first_pulls_are_one_verification() {
     let package = image::runnable("popular").tagged("v1");
     world.push("app", &package);
     world.sign("app", &package, &release());
-    let ask = world.named("app", package.digest());
+    let ask = world.named("app", &package.digest());
     a_thousand_pulls(&world, &ask, Endpoint::Referrers).await;
     assert_eq!(world.counted("pullgate_verifications_total"), 1);
     let searches = |request: &Recorded| request.endpoint == Endpoint::Referrers;
@@ -71,7 +71,7 @@ async fn d5_a_thousand_first_pulls_of_a_tag_are_one_fetch() {
     let package = image::runnable("popular").tagged("v1");
     world.push("app", &package);
     world.sign("app", &package, &release());
-    a_thousand_pulls(&world, &world.named("app", "v1"), Endpoint::Manifests).await;
+    a_thousand_pulls(&world, &world.named("app", &"v1"), Endpoint::Manifests).await;
     assert_eq!(world.counted("pullgate_verifications_total"), 1);
     let fetches = |request: &Recorded| request.path == "/v2/app/manifests/v1";
     assert_eq!(world.registry.count(fetches), 1);

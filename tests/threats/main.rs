@@ -4,9 +4,18 @@
 //! list behind them. Each test was seen to fail with its check removed (ARCHITECTURE.md,
 //! "Invariants").
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what tests are made of may fail as they do"
+)]
+
+mod auth;
 mod binding;
 mod cache;
 mod flights;
+mod graph;
 mod identity;
+mod limits;
 #[path = "../support/mod.rs"]
 mod support;

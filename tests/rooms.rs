@@ -326,6 +326,20 @@ fn the_table_has_every_room_and_no_other() {
 }
 
 #[test]
+fn the_table_in_the_architecture_is_this_one() {
+    let text = include_str!("../ARCHITECTURE.md");
+    let (_, section) = text.split_once("## Rooms").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("its end");
+    let rows = section.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let floor = cells.next()?;
+        let room = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+        Some((floor, room))
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), ROOMS);
+}
+
+#[test]
 fn each_rule_finds_what_breaks_it() {
     for (file, line) in [
         // The order.

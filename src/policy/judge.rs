@@ -95,9 +95,9 @@ pub struct Subject {
     /// What is proven about it.
     pub facts: Arc<Facts>,
     /// Indexes of this repository that were loaded and seen to list it.
-    pub parents: Vec<Subject>,
+    pub parents: Vec<Self>,
     /// For an index: the images it lists, where they were looked at.
-    pub children: Option<Vec<Subject>>,
+    pub children: Option<Vec<Self>>,
 }
 
 impl Subject {

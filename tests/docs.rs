@@ -1,6 +1,12 @@
 //! The guides are held against the program: their examples load, their words are those that it
 //! says, and their links lead somewhere.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails here fails the test, with its reason"
+)]
+
 use std::{
     collections::BTreeSet,
     fs,

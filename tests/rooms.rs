@@ -6,6 +6,11 @@
 //! that only such an item declares, may use the sandbox, start tasks and read clocks; the
 //! order of the rooms holds for them too.
 
+#![allow(
+    clippy::expect_used,
+    reason = "what fails here fails the test, with its reason"
+)]
+
 use std::{fs, path::Path};
 
 #[path = "rooms/source.rs"]

@@ -55,23 +55,36 @@ impl Service {
         match route {
             Route::Base => respond::base(),
             Route::Manifest(image, reference) => self.manifest(image, reference, asked).await,
-            Route::Blob(image, digest) => self.blob(image, digest, asked).await,
+            // Boxed: their state is large, and the way of a manifest need not carry it.
+            Route::Blob(image, digest) => Box::pin(self.blob(image, digest, asked)).await,
             Route::Referrers(image, digest, artifact_type) => {
-                match self.gate.referrers(&image, digest).await {
-                    Ok(descriptors) => referrers(descriptors, artifact_type.as_deref()),
-                    Err(refusal) => self.refuse(&refusal, asked),
-                }
+                Box::pin(self.referrers(image, digest, artifact_type, asked)).await
             }
-            Route::Tags(image, page) => {
-                let answer = self
-                    .gate
-                    .tags(&image, page.count, page.last.as_deref())
-                    .await;
-                match answer {
-                    Ok(listed) => tags(&image, &page, &listed.tags, listed.more, asked.path),
-                    Err(refusal) => self.refuse(&refusal, asked),
-                }
-            }
+            Route::Tags(image, page) => Box::pin(self.tags(image, page, asked)).await,
+        }
+    }
+
+    async fn referrers(
+        &self,
+        image: ImageName,
+        digest: Digest,
+        artifact_type: Option<String>,
+        asked: Asked<'_>,
+    ) -> Answer {
+        match self.gate.referrers(&image, digest).await {
+            Ok(descriptors) => referrers(descriptors, artifact_type.as_deref()),
+            Err(refusal) => self.refuse(&refusal, asked),
+        }
+    }
+
+    async fn tags(&self, image: ImageName, page: Page, asked: Asked<'_>) -> Answer {
+        match self
+            .gate
+            .tags(&image, page.count, page.last.as_deref())
+            .await
+        {
+            Ok(listed) => tags(&image, &page, &listed.tags, listed.more, asked.path),
+            Err(refusal) => self.refuse(&refusal, asked),
         }
     }
 

@@ -25,6 +25,8 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const API_VERSION_2: HeaderValue = HeaderValue::from_static("registry/2.0");
 const DECISION: HeaderName = HeaderName::from_static("pullgate-decision");
+/// As many headers as the answer to a manifest has, and some to spare.
+const HEADERS: usize = 8;
 /// The most of a warning that goes into a header, in bytes.
 const WARNING_BYTES_MAX: usize = 1024;
 
@@ -33,6 +35,8 @@ pub(super) fn held(status: StatusCode, content_type: HeaderValue, bytes: Bytes) 
     let length = bytes.len();
     let mut answer = Response::new(BlobBody::Held(Some(bytes)));
     *answer.status_mut() = status;
+    // Room for all that a manifest's answer has, at once.
+    answer.headers_mut().reserve(HEADERS);
     answer
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
@@ -83,9 +87,9 @@ pub(super) fn manifest(admitted: &Admitted, matched: bool, decision: DecisionId)
 
 /// Names the decision in the answer.
 fn decided(answer: &mut Answer, decision: DecisionId) {
-    answer
-        .headers_mut()
-        .insert(DECISION, shared(&decision.to_string().into()));
+    if let Ok(value) = HeaderValue::from_bytes(&decision.text()) {
+        answer.headers_mut().insert(DECISION, value);
+    }
 }
 
 /// A value of known good characters, without a copy.

@@ -236,7 +236,10 @@ fn imports(file: &str, source: &Source<'_>, paths: &[PathUse], found: &mut Vec<(
         if !matches!(segments.next(), Some("crate" | "pullgate")) {
             continue;
         }
-        let room = segments.next().unwrap_or_default();
+        // `pub(crate)` names no room.
+        let Some(room) = segments.next() else {
+            continue;
+        };
         let there = ROOMS.iter().position(|(_, name)| *name == room);
         match (here, there) {
             (_, None) => found.push((used.at, format!("`{room}` is no room of the table"))),
@@ -437,6 +440,9 @@ mod judged;
 "##;
     assert_eq!(offences("gate/mod.rs", text, false), [""; 0]);
     assert_eq!(Source::read(text).test_modules(), ["judge_tests"]);
+    let both = "#[cfg(all(test, feature = \"sandbox\"))]\nmod tests;\npub(crate) struct Here;";
+    assert_eq!(offences("gate/mod.rs", both, false), [""; 0]);
+    assert_eq!(Source::read(both).test_modules(), ["tests"]);
     // The code after a test is no test, and a test does not change the order.
     let after = format!("{text}use crate::sandbox::registry::Registry;\n");
     assert_eq!(offences("gate/mod.rs", &after, false).len(), 1);

@@ -1,6 +1,12 @@
 //! What one proof of each format costs, beside the single ECDSA verification that it cannot be
 //! had without: `cargo bench --bench proof`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails here fails the bench, with its reason"
+)]
+
 use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -76,7 +82,7 @@ fn proofs(criterion: &mut Criterion) {
         );
         bencher.iter(|| {
             key.verify(black_box(message), &signature)
-                .expect("verifies")
+                .expect("verifies");
         });
     });
     let keyless = |log| Recipe::keyless(&world.identity, log);

@@ -6,6 +6,11 @@
 //! that only such an item declares, may use the sandbox, start tasks and read clocks; the
 //! order of the rooms holds for them too.
 
+#![allow(
+    clippy::expect_used,
+    reason = "what fails here fails the test, with its reason"
+)]
+
 use std::{fs, path::Path};
 
 #[path = "rooms/source.rs"]
@@ -231,7 +236,10 @@ fn imports(file: &str, source: &Source<'_>, paths: &[PathUse], found: &mut Vec<(
         if !matches!(segments.next(), Some("crate" | "pullgate")) {
             continue;
         }
-        let room = segments.next().unwrap_or_default();
+        // `pub(crate)` names no room.
+        let Some(room) = segments.next() else {
+            continue;
+        };
         let there = ROOMS.iter().position(|(_, name)| *name == room);
         match (here, there) {
             (_, None) => found.push((used.at, format!("`{room}` is no room of the table"))),
@@ -323,6 +331,20 @@ fn the_table_has_every_room_and_no_other() {
     declared.sort_unstable();
     listed.sort_unstable();
     assert_eq!(declared, listed);
+}
+
+#[test]
+fn the_table_in_the_architecture_is_this_one() {
+    let text = include_str!("../ARCHITECTURE.md");
+    let (_, section) = text.split_once("## Rooms").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("its end");
+    let rows = section.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let floor = cells.next()?;
+        let room = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+        Some((floor, room))
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), ROOMS);
 }
 
 #[test]
@@ -418,6 +440,9 @@ mod judged;
 "##;
     assert_eq!(offences("gate/mod.rs", text, false), [""; 0]);
     assert_eq!(Source::read(text).test_modules(), ["judge_tests"]);
+    let both = "#[cfg(all(test, feature = \"sandbox\"))]\nmod tests;\npub(crate) struct Here;";
+    assert_eq!(offences("gate/mod.rs", both, false), [""; 0]);
+    assert_eq!(Source::read(both).test_modules(), ["tests"]);
     // The code after a test is no test, and a test does not change the order.
     let after = format!("{text}use crate::sandbox::registry::Registry;\n");
     assert_eq!(offences("gate/mod.rs", &after, false).len(), 1);

@@ -63,7 +63,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record as INTERFACE.md section 6 has it.
+    /// The record as `/decisions` shows it.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut record = json!({

@@ -4,7 +4,7 @@
 //! Descriptors, artifact types and annotations are claims: they order the search and decide
 //! nothing.
 //!
-//! The order (DESIGN.md, section 5): the referrers API, or without one the index under the
+//! The order (docs/VERIFICATION.md, "Finding"): the referrers API, or without one the index under the
 //! fallback tag `sha256-<hex>`; beside it the manifest under `sha256-<hex>.sig`. One good
 //! piece suffices and one bad piece beside it harms nothing, so whatever could not be read is
 //! reported and the rest goes on.

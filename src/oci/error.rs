@@ -58,7 +58,7 @@ impl ErrorCode {
 pub struct ErrorBody {
     /// The code.
     pub code: ErrorCode,
-    /// What people read; no client shows `detail` (CLIENTS.md).
+    /// What people read; no client shows `detail`.
     pub message: String,
     /// What programs read; an object, or null.
     pub detail: serde_json::Value,

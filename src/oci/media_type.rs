@@ -12,8 +12,8 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 /// The config of a manifest that has none (image-spec 1.1).
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// What the upstream is always asked for. Registries answer 404 for types that are not
-/// listed (CLIENTS.md), so the client's own list is never passed on.
+/// What the upstream is always asked for. There are registries that answer 404 for types that
+/// are not listed (Debian's docker-registry 2.8), so the client's own list is never passed on.
 pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \

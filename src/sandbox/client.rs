@@ -48,6 +48,10 @@ impl Answer {
 impl Client {
     /// A client of the server at `server`: a host and a port.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers have an address or a text, and hand over either"
+    )]
     pub fn new(server: impl ToString) -> Self {
         let http = HyperClient::builder(TokioExecutor::new()).build_http();
         Self {

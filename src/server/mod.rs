@@ -1,6 +1,6 @@
 //! The pull listener: HTTP in, HTTP out.
 //!
-//! A request becomes a [`Route`](route::Route), the gate is asked, and its answer becomes a
+//! A request becomes a `Route`, the gate is asked, and its answer becomes a
 //! response. This room knows no Sigstore and no policy; what it serves it has from an
 //! `Admitted`, and every refusal becomes a status in one place, `respond`.
 

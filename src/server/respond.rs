@@ -207,7 +207,7 @@ pub(super) fn no_route(no_route: NoRoute) -> Answer {
 
 /// The one place where a refusal becomes a status. A HEAD of a refused manifest is answered
 /// with its digest and no bytes, so that the client comes back with the GET whose body it can
-/// show (CLIENTS.md).
+/// show.
 pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: bool) -> Answer {
     let id = decision.map(|decision| decision.to_string());
     let mut answer = match refusal {

@@ -189,7 +189,7 @@ impl Router {
     }
 
     /// Which image is meant. The first that fits names the upstream: `ns`, the Host header,
-    /// the first segment of the path, the default (INTERFACE.md, section 2).
+    /// the first segment of the path, the default.
     fn image(
         &self,
         name: &str,

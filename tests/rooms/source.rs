@@ -148,12 +148,14 @@ fn branch(text: &str, prefix: &str, at: usize, paths: &mut Vec<PathUse>) {
     }
 }
 
-/// The items under `#[cfg(test)]`, from the attribute to their end.
+/// The items under `#[cfg(test)]`, or `test` and more, from the attribute to their end.
 fn test_items(code: &str) -> Vec<std::ops::Range<usize>> {
-    let attributes = code.match_indices("#[cfg(test)]");
+    let attributes = ["#[cfg(test)]", "#[cfg(all(test,"];
     attributes
-        .map(|(start, attribute)| {
-            let mut end = start + attribute.len();
+        .iter()
+        .flat_map(|attribute| code.match_indices(attribute))
+        .map(|(start, _)| {
+            let mut end = start + code[start..].find(']').map_or(1, |at| at + 1);
             // Further attributes belong to the same item.
             while code[end..].trim_start().starts_with("#[") {
                 end += code[end..].find(']').map_or(1, |at| at + 1);

@@ -9,7 +9,6 @@
 
 mod admit;
 mod facts;
-mod flight;
 mod graph;
 mod hints;
 mod lists;
@@ -37,6 +36,7 @@ use crate::content::ContentKey;
 use crate::content::Document;
 use crate::content::Store;
 use crate::evidence;
+use crate::flight::Flights;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -49,7 +49,6 @@ use crate::verify::Material;
 
 use admit::Admission;
 use facts::{FactsEntry, FactsKey};
-use flight::Flights;
 use hints::Hints;
 use proofs::Proofs;
 use reach::Reach;

@@ -174,6 +174,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// Hashes bytes as they stream by.
+#[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
     context: aws_lc_rs::digest::Context,

@@ -132,7 +132,7 @@ impl Store {
         })
     }
 
-    /// A manifest by digest.
+    /// A manifest by digest, brought in one flight for all who ask.
     ///
     /// # Errors
     /// [`UpstreamError`] when it is not held and the upstream does not give it.
@@ -146,20 +146,33 @@ impl Store {
             inner.metrics.cache_requested(CacheKind::Manifests, true);
             return Ok(document);
         }
-        let (store, upstream, flown) = (self.clone(), upstream.clone(), key.clone());
-        let flight = || async move {
-            if let Some(document) = store.stored_manifest(&flown).await {
-                return Ok(document);
-            }
-            let requested = &store.inner.metrics;
-            requested.cache_requested(CacheKind::Manifests, false);
-            let reference = Reference::Digest(flown.digest);
-            let fetched = upstream.manifest(&flown.repository, &reference).await?;
-            let document = Document::new(flown.digest, fetched);
-            Ok(store.keep(&flown, document))
+        let (store, upstream_of_flight) = (self.clone(), upstream.clone());
+        let flight = {
+            let key = key.clone();
+            || async move { store.bring_manifest(&upstream_of_flight, &key).await }
         };
-        let landed = inner.document_flights.join(key.clone(), flight).await;
-        landed.unwrap_or_else(|_| Err(given_up(key)))
+        match inner.document_flights.join(key.clone(), flight).await {
+            Ok(landed) => landed,
+            // A crash is one flight's: whoever waited for it goes alone.
+            Err(_) => self.bring_manifest(upstream, key).await,
+        }
+    }
+
+    async fn bring_manifest(
+        &self,
+        upstream: &Upstream,
+        key: &ContentKey,
+    ) -> Result<Arc<Document>, UpstreamError> {
+        let stored = self.stored_manifest(key).await;
+        self.inner
+            .metrics
+            .cache_requested(CacheKind::Manifests, stored.is_some());
+        if let Some(document) = stored {
+            return Ok(document);
+        }
+        let reference = Reference::Digest(key.digest);
+        let fetched = upstream.manifest(&key.repository, &reference).await?;
+        Ok(self.keep(key, Document::new(key.digest, fetched)))
     }
 
     async fn stored_manifest(&self, key: &ContentKey) -> Option<Arc<Document>> {
@@ -168,9 +181,6 @@ impl Store {
             .inner
             .on_disk(move |disk| disk.find(name)?.whole().ok());
         let bytes = read.await.flatten()?;
-        self.inner
-            .metrics
-            .cache_requested(CacheKind::Manifests, true);
         let content_type = None;
         let fetched = FetchedManifest {
             bytes,

@@ -6,7 +6,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::audit::Decided;
@@ -24,6 +23,7 @@ use crate::gate::Ruling;
 use crate::gate::facts::crashed;
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, describe, own_shortfall};
+use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
 use crate::metrics::DecisionCounter;
 use crate::oci::Digest;
@@ -58,9 +58,7 @@ pub(super) struct Admission {
     pub(super) document: Arc<Document>,
     pub(super) decision: Arc<Decision>,
     pub(super) facts: Arc<Facts>,
-    /// The ruling it was derived under.
-    generation: u64,
-    pub(super) valid_until: Instant,
+    pub(super) validity: Validity,
     stale: bool,
     counter: DecisionCounter,
 }
@@ -141,10 +139,6 @@ impl Admission {
         let bytes = self.document.bytes().len() * 2 + self.facts.size_hint() + 1024;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
-
-    pub(super) fn holds(&self, ruling: &Ruling) -> bool {
-        self.generation == ruling.generation && Instant::now() < self.valid_until
-    }
 }
 
 impl Decided for Decision {
@@ -186,7 +180,7 @@ impl Gate {
             .0
             .admissions
             .get(ask)
-            .filter(|held| held.holds(&ruling));
+            .filter(|held| held.validity.holds(&ruling, &self.0.clock));
         self.0
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
@@ -343,7 +337,7 @@ impl Gate {
             {
                 return Err(doubt);
             }
-            let until = self.holds_until(&scope, &judgement, now);
+            let until = self.holds_until(&scope, &judgement);
             return Ok(Judged {
                 judgement,
                 facts: subject.facts,
@@ -352,18 +346,15 @@ impl Gate {
         }
     }
 
-    /// How long an admission may be repeated: as long as its facts and exemptions last; a
-    /// warning is looked at again as soon as a refusal would be.
-    fn holds_until(&self, scope: &Scope<'_>, judgement: &Judgement, now: Timestamp) -> Instant {
-        let mut until = scope.expires_at();
-        if !judgement.is_complete() {
-            until = until.min(Instant::now() + self.0.settings.unsigned_ttl);
+    /// How long an admission's facts may be repeated; a warning is looked at again as soon as
+    /// a refusal would be.
+    fn holds_until(&self, scope: &Scope<'_>, judgement: &Judgement) -> Instant {
+        let until = scope.expires_at();
+        if judgement.is_complete() {
+            until
+        } else {
+            until.min(Instant::now() + self.0.settings.unsigned_ttl)
         }
-        if let Some(end) = judgement.holds_until {
-            let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
-            until = until.min(Instant::now() + left);
-        }
-        until
     }
 
     fn admission(
@@ -398,6 +389,14 @@ impl Gate {
             .metrics
             .decision("admitted", reason.as_str(), mode, policy);
         let facts_until = until.unwrap_or_else(|| Instant::now() + self.0.settings.facts_ttl);
+        let validity = Validity {
+            generation: ruling.generation,
+            until: facts_until.min(found.until),
+            ends_at: match &grounds {
+                Grounds::Judged(judgement) => judgement.holds_until,
+                Grounds::Evidence | Grounds::Unjudged => None,
+            },
+        };
         let decision = Decision {
             ask: ask.clone(),
             digest: *found.document.digest(),
@@ -406,11 +405,10 @@ impl Gate {
         };
         Admission {
             decision: Arc::new(decision),
-            valid_until: facts_until.min(found.until),
+            validity,
             stale: found.stale,
             document: found.document,
             facts,
-            generation: ruling.generation,
             counter,
         }
     }

@@ -41,17 +41,51 @@ impl FactsEntry {
         u32::try_from(self.facts.size_hint() + 200).unwrap_or(u32::MAX)
     }
 
-    /// Until when the entry may be taken as it is. "Nothing proven" is asked again soon:
-    /// somebody may be about to sign.
+    /// Until when the entry may be taken as it is.
     pub(super) fn expires_at(&self, settings: &crate::gate::Settings) -> Instant {
-        let ttl = if self.doubt.is_some() {
+        self.gathered_at + settings.lifetimes().of(self)
+    }
+}
+
+/// Drops entries from the cache when they expire, instead of keeping a day's unsigned digests.
+#[derive(Debug)]
+pub(super) struct Lifetimes {
+    pub(super) facts_ttl: Duration,
+    pub(super) unsigned_ttl: Duration,
+}
+
+impl moka::Expiry<FactsKey, Arc<FactsEntry>> for Lifetimes {
+    fn expire_after_create(
+        &self,
+        _key: &FactsKey,
+        entry: &Arc<FactsEntry>,
+        _created_at: Instant,
+    ) -> Option<Duration> {
+        Some(self.of(entry))
+    }
+
+    fn expire_after_update(
+        &self,
+        _key: &FactsKey,
+        entry: &Arc<FactsEntry>,
+        _updated_at: Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.of(entry))
+    }
+}
+
+impl Lifetimes {
+    /// How long an entry may be taken as it is. "Nothing proven" is asked again soon: somebody
+    /// may be about to sign.
+    fn of(&self, entry: &FactsEntry) -> Duration {
+        if entry.doubt.is_some() {
             Duration::ZERO
-        } else if self.facts.proven.is_empty() {
-            settings.unsigned_ttl.min(settings.facts_ttl)
+        } else if entry.facts.proven.is_empty() {
+            self.unsigned_ttl.min(self.facts_ttl)
         } else {
-            settings.facts_ttl
-        };
-        self.gathered_at + ttl
+            self.facts_ttl
+        }
     }
 }
 

@@ -48,7 +48,7 @@ use crate::upstream::Upstream;
 use crate::verify::Material;
 
 use admit::Admission;
-use facts::{FactsEntry, FactsKey};
+use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
 use proofs::Proofs;
 use reach::Reach;
@@ -78,6 +78,15 @@ pub struct Settings {
     pub verification_queue_max: usize,
     /// Bytes of evidence that is served: it is held while it is checked.
     pub evidence_bytes_max: u64,
+}
+
+impl Settings {
+    fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            facts_ttl: self.facts_ttl,
+            unsigned_ttl: self.unsigned_ttl,
+        }
+    }
 }
 
 /// What the gate's own caches hold: bytes where entries differ in size, else entries of some
@@ -193,7 +202,7 @@ impl Gate {
             facts: Cache::builder()
                 .max_capacity(FACTS_BYTES_MAX)
                 .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())
-                .time_to_live(settings.facts_ttl.max(settings.unsigned_ttl))
+                .expire_after(settings.lifetimes())
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             facts_flights: Flights::new(tasks.clone()),

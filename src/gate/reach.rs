@@ -18,6 +18,7 @@ use crate::gate::Refusal;
 use crate::gate::Ruling;
 use crate::gate::admit::no_policy;
 use crate::gate::refusal::own_shortfall;
+use crate::gate::ruling::Validity;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Manifest;
@@ -38,8 +39,7 @@ pub struct AdmittedBlob {
 /// Why a blob may leave, and for how long that holds.
 #[derive(Debug)]
 pub(super) struct Reach {
-    generation: u64,
-    valid_until: Instant,
+    validity: Validity,
     /// Set when only evidence reaches it: what it has to be for that.
     form: Option<EvidenceForm>,
 }
@@ -59,14 +59,17 @@ impl Gate {
             digest,
         };
         let ruling = self.0.ruling.load_full();
-        let held = self.0.reaches.get(&key).filter(|reach| {
-            reach.generation == ruling.generation && Instant::now() < reach.valid_until
-        });
+        let held = self.0.reaches.get(&key);
+        let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
         let reach = match held {
             Some(reach) => reach,
             None => {
                 let reach = Arc::new(Box::pin(self.reach(&ruling, upstream, image, &key)).await?);
-                self.0.reaches.insert(key.clone(), Arc::clone(&reach));
+                // What only evidence reaches now, an image may reach a moment later: whoever lists
+                // an image's layers as signatures must not lock them up.
+                if reach.form.is_none() {
+                    self.0.reaches.insert(key.clone(), Arc::clone(&reach));
+                }
                 reach
             }
         };
@@ -86,10 +89,13 @@ impl Gate {
     ) -> Result<Reach, Refusal> {
         let unjudged = ruling.rules.matching(image).is_empty();
         if unjudged && ruling.allows_by_default() {
-            let valid_until = Instant::now() + self.0.settings.facts_ttl;
-            return Ok(Reach {
+            let validity = Validity {
                 generation: ruling.generation,
-                valid_until,
+                until: Instant::now() + self.0.settings.facts_ttl,
+                ends_at: None,
+            };
+            return Ok(Reach {
+                validity,
                 form: None,
             });
         }
@@ -144,7 +150,7 @@ impl Gate {
             .0
             .admissions
             .get(&ask)
-            .filter(|held| held.holds(ruling));
+            .filter(|held| held.validity.holds(ruling, &self.0.clock));
         let admission = match held {
             Some(held) => held,
             None => self.admit(ruling, &ask).await?.admission,
@@ -153,12 +159,8 @@ impl Gate {
             Grounds::Evidence => Some(form_of(manifest, &key.digest)),
             Grounds::Judged(_) | Grounds::Unjudged => None,
         };
-        let (generation, valid_until) = (ruling.generation, admission.valid_until);
-        Ok(Some(Reach {
-            generation,
-            valid_until,
-            form,
-        }))
+        let validity = admission.validity;
+        Ok(Some(Reach { validity, form }))
     }
 
     fn not_reachable(&self, image: &ImageName, digest: Digest, unjudged: bool) -> Refusal {

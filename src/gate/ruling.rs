@@ -1,8 +1,11 @@
 //! What is in force: policies and the material of proofs, taken as one. A request loads it
 //! once, so that none sees half of a policy.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use jiff::Timestamp;
+
+use crate::clock::Clock;
 use crate::policy::DefaultRule;
 use crate::policy::Rules;
 use crate::verify::Material;
@@ -45,5 +48,25 @@ impl Ruling {
 
     pub(super) fn allows_by_default(&self) -> bool {
         self.rules.default == DefaultRule::UnsafeAllow
+    }
+}
+
+/// How long what was derived under a ruling may be repeated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Validity {
+    /// The ruling it was derived under.
+    pub(super) generation: u64,
+    /// When what it rests on is too old.
+    pub(super) until: Instant,
+    /// When an exemption that it rests on ends. By the clock on the wall, since that is what
+    /// policy names: monotonic time stands still while a machine sleeps (THREATS C2).
+    pub(super) ends_at: Option<Timestamp>,
+}
+
+impl Validity {
+    pub(super) fn holds(&self, ruling: &Ruling, clock: &Clock) -> bool {
+        self.generation == ruling.generation
+            && Instant::now() < self.until
+            && self.ends_at.is_none_or(|ends_at| clock.now() < ends_at)
     }
 }

@@ -343,8 +343,9 @@ fn every_child(subject: &Subject, own: &dyn Fn(&Subject) -> bool) -> bool {
 
 impl SignedBy {
     /// Whether so many of the named signers signed, each of them another key or identity.
+    /// Nobody is never enough, whatever a policy says (THREATS T7).
     fn holds(&self, facts: &Facts) -> bool {
-        self.count(facts) >= self.at_least
+        self.count(facts) >= self.at_least.max(1)
     }
 
     /// How many of the named signers can be told apart in the facts: the largest pairing of

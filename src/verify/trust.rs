@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
-use sigstore_verify::{Verifier, trust_root::TrustedRoot};
-use x509_cert::der::Decode as _;
+use sigstore_verify::{Verifier, trust_root::TrustedRoot, types::TimeRange};
+use x509_cert::{Certificate, der::Decode as _, time::Time};
 
 use crate::oci::Digest;
 use crate::verify::PublicKey;
@@ -38,8 +38,9 @@ impl TrustRoot {
     /// # Errors
     /// [`TrustRootError`] when it does not parse or holds keys that cannot be used.
     pub fn from_json(name: RootName, json: &str) -> Result<Self, TrustRootError> {
-        let root = TrustedRoot::from_json(json)
+        let mut root = TrustedRoot::from_json(json)
             .map_err(|error| TrustRootError::Json(error.to_string()))?;
+        narrow(&mut root)?;
         let verifier =
             Verifier::new(&root).map_err(|error| TrustRootError::Unusable(error.to_string()))?;
         Ok(Self {
@@ -57,32 +58,76 @@ impl fmt::Debug for TrustRoot {
     }
 }
 
-/// The latest end among the certificate authorities; each ends with its window or with the
-/// first certificate of its chain to expire.
-fn expires_at(root: &TrustedRoot) -> Option<Timestamp> {
-    let ends = root.certificate_authorities.iter().map(|authority| {
-        let window = authority.valid_for.and_then(|window| window.end);
-        authority
-            .cert_chain
-            .certificates
-            .iter()
-            .filter_map(|entry| not_after(entry.raw_bytes.as_bytes()))
-            .chain(window)
-            .min()
-    });
-    ends.flatten().max()
+/// Narrows the window of each authority to the time in which every certificate of its chain is
+/// valid, and leaves out those for which there is no such time.
+///
+/// The verifier family makes trust anchors of these certificates, and nobody looks at the dates
+/// of trust anchors; but it does ask the window, at every proven time of signing (THREATS T1).
+fn narrow(root: &mut TrustedRoot) -> Result<(), TrustRootError> {
+    let mut authorities = Vec::new();
+    for mut authority in std::mem::take(&mut root.certificate_authorities) {
+        let chain = authority.cert_chain.certificates.iter();
+        let chain = chain.map(|entry| entry.raw_bytes.as_bytes());
+        if let Some(window) = window(chain, authority.valid_for)? {
+            authority.valid_for = Some(window);
+            authorities.push(authority);
+        }
+    }
+    root.certificate_authorities = authorities;
+    let mut authorities = Vec::new();
+    for mut authority in std::mem::take(&mut root.timestamp_authorities) {
+        let chain = authority.cert_chain.certificates.iter();
+        let chain = chain.map(|entry| entry.raw_bytes.as_bytes());
+        if let Some(window) = window(chain, authority.valid_for)? {
+            authority.valid_for = Some(window);
+            authorities.push(authority);
+        }
+    }
+    root.timestamp_authorities = authorities;
+    Ok(())
 }
 
-fn not_after(der: &[u8]) -> Option<Timestamp> {
-    let certificate = x509_cert::Certificate::from_der(der).ok()?;
-    Timestamp::try_from(
-        certificate
-            .tbs_certificate
-            .validity
-            .not_after
-            .to_system_time(),
-    )
-    .ok()
+/// The part of `stated` in which every certificate is valid; `None` when there is none.
+fn window<'a>(
+    chain: impl Iterator<Item = &'a [u8]>,
+    stated: Option<TimeRange>,
+) -> Result<Option<TimeRange>, TrustRootError> {
+    let unusable = |what: &str| TrustRootError::Unusable(what.to_owned());
+    let mut whole = stated;
+    for certificate in chain {
+        let (start, end) = validity(certificate)
+            .ok_or_else(|| unusable("the certificate of an authority does not parse"))?;
+        whole = Some(match whole {
+            None => TimeRange::new(start, Some(end)),
+            Some(so_far) => TimeRange::new(
+                so_far.start.max(start),
+                Some(so_far.end.map_or(end, |earlier| earlier.min(end))),
+            ),
+        });
+    }
+    let whole = whole.ok_or_else(|| unusable("an authority has no certificates"))?;
+    Ok(whole
+        .end
+        .is_none_or(|end| whole.start <= end)
+        .then_some(whole))
+}
+
+/// From when to when a certificate is valid.
+fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let validity = Certificate::from_der(der).ok()?.tbs_certificate.validity;
+    let timestamp = |time: Time| Timestamp::try_from(time.to_system_time()).ok();
+    Some((
+        timestamp(validity.not_before)?,
+        timestamp(validity.not_after)?,
+    ))
+}
+
+/// The latest end among the certificate authorities' windows.
+fn expires_at(root: &TrustedRoot) -> Option<Timestamp> {
+    let windows = root.certificate_authorities.iter();
+    windows
+        .filter_map(|authority| authority.valid_for?.end)
+        .max()
 }
 
 /// All that proofs may rest on at one time.
@@ -106,5 +151,39 @@ impl Material {
                 .collect()
         };
         roots(self) == roots(other) && self.keys == other.keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+
+    use super::*;
+
+    // The windows of real authorities are those of their certificates already, or wider: none of
+    // them is lost.
+    #[test]
+    fn the_public_root_keeps_its_authorities() {
+        let mut root = TrustedRoot::from_json(SIGSTORE_PRODUCTION_TRUSTED_ROOT).expect("a root");
+        let before = root.clone();
+        narrow(&mut root).expect("certificates that parse");
+        let (certificate, timestamp) = (
+            root.certificate_authorities.len(),
+            root.timestamp_authorities.len(),
+        );
+        assert_eq!(certificate, before.certificate_authorities.len());
+        assert_eq!(timestamp, before.timestamp_authorities.len());
+        for (narrowed, stated) in root
+            .certificate_authorities
+            .iter()
+            .zip(&before.certificate_authorities)
+        {
+            let (narrowed, stated) = (
+                narrowed.valid_for.expect("a window"),
+                stated.valid_for.expect("a window"),
+            );
+            assert!(narrowed.start >= stated.start && narrowed.end.is_some());
+            assert!(stated.end.is_none_or(|end| narrowed.end <= Some(end)));
+        }
     }
 }

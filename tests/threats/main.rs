@@ -1,0 +1,12 @@
+//! One refusal test, at least, for each class of attack on a verifying proxy.
+//!
+//! The letter and number in front of a name, and in the comment, are those of the threat
+//! list behind them. Each test was seen to fail with its check removed (ARCHITECTURE.md,
+//! "Invariants").
+
+mod binding;
+mod cache;
+mod flights;
+mod identity;
+#[path = "../support/mod.rs"]
+mod support;

@@ -36,7 +36,7 @@ const ROOMS: [(&str, &str); 18] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 29] = [
+const HOMES: [(&str, &[&str]); 30] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -58,6 +58,7 @@ const HOMES: [(&str, &[&str]); 29] = [
     ("webpki_roots", &["upstream/"]),
     ("rustls::ClientConfig", &["upstream/"]),
     ("moka", &["gate/", "content/"]),
+    ("redb", &["content/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
     ("x509_cert", &["verify/", "sandbox/"]),

@@ -13,6 +13,7 @@ mod document;
 mod fill;
 mod follow;
 mod inner;
+mod parents;
 mod transfer;
 
 #[cfg(all(test, feature = "sandbox"))]
@@ -22,6 +23,7 @@ pub use blob::{BlobAnswer, BlobError, ByteRange};
 pub use body::{BlobBody, ByteStream};
 pub use disk::OpenError;
 pub use document::Document;
+pub use parents::Parents;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -81,6 +83,7 @@ const LOOKS_MAX: usize = 2;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    parents: Option<Parents>,
 }
 
 impl Store {
@@ -106,6 +109,10 @@ impl Store {
             }
             None => None,
         };
+        let parents = settings.directory.as_ref().map(|directory| {
+            let (bytes_max, metrics) = (settings.disk_bytes_max, Arc::clone(&metrics));
+            Parents::new(directory, bytes_max, metrics, tasks.clone())
+        });
         let half = settings.memory_bytes_max / 2;
         let weigh = |bytes: usize| u32::try_from(bytes + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
         let inner = Inner {
@@ -129,7 +136,14 @@ impl Store {
         };
         Ok(Self {
             inner: Arc::new(inner),
+            parents,
         })
+    }
+
+    /// The store of hints, where there is a directory.
+    #[must_use]
+    pub fn parents(&self) -> Option<&Parents> {
+        self.parents.as_ref()
     }
 
     /// A manifest by digest, brought in one flight for all who ask.

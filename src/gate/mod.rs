@@ -15,6 +15,8 @@ mod lists;
 mod proofs;
 mod reach;
 mod refusal;
+#[cfg(all(test, feature = "sandbox"))]
+mod restart_tests;
 mod ruling;
 
 pub use admit::{Admitted, Grounds};
@@ -193,7 +195,6 @@ impl Gate {
                 .into_iter()
                 .map(|upstream| (upstream.host().clone(), upstream))
                 .collect(),
-            content,
             admissions: Cache::builder()
                 .max_capacity(ADMISSIONS_BYTES_MAX)
                 .weigher(|_, admission: &Arc<Admission>| admission.weight())
@@ -212,7 +213,8 @@ impl Gate {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             tag_flights: Flights::new(tasks),
-            hints: Hints::new(HINTS_MAX),
+            hints: Hints::new(HINTS_MAX, content.parents().cloned()),
+            content,
             proofs,
             metrics,
             clock,

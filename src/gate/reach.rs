@@ -101,7 +101,7 @@ impl Gate {
         }
         let mut doubt = None;
         let mut evidence = None;
-        for parent in &self.0.hints.of(key).parents {
+        for parent in &self.0.hints.of(key).await.parents {
             let parent = ContentKey {
                 digest: *parent,
                 ..key.clone()

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod content;
 pub mod evidence;
+mod flight;
 pub mod gate;
 pub mod metrics;
 pub mod oci;

@@ -104,10 +104,13 @@ pub fn build(
     let content = content::Settings {
         memory_bytes_max: settings.cache.memory_bytes_max,
         memory_blob_bytes_max: MEMORY_BLOB_BYTES_MAX,
+        directory: settings.cache.directory.clone(),
+        disk_bytes_max: settings.cache.disk_bytes_max,
     };
+    let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
     let parts = gate::Parts {
         upstreams,
-        content: Store::new(content, Arc::clone(&metrics)),
+        content,
         rules: settings.rules.clone(),
         material,
         metrics: Arc::clone(&metrics),

@@ -1,16 +1,9 @@
-//! Blobs on their way out: held bytes, or a stream that is hashed as it passes.
-
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+//! What a request for a blob is answered with: all of it, or a part.
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 
+use super::BlobBody;
 use crate::oci::Digest;
-use crate::oci::Hasher;
-use crate::upstream::BlobStream;
 use crate::upstream::UpstreamError;
 
 /// A range of bytes that a client asks for (RFC 9110, section 14.1.2).
@@ -90,26 +83,12 @@ impl BlobAnswer {
             body: BlobBody::Held(Some(part)),
         }
     }
-
-    pub(super) fn stream(size: Option<u64>, stream: BlobStream, digest: Digest) -> Self {
-        let body = Verified {
-            stream,
-            expected: digest,
-            hasher: Some(Hasher::new(digest.algorithm())),
-            withheld: None,
-            left: size,
-        };
-        Self::Whole {
-            size,
-            body: BlobBody::Stream(Box::new(body)),
-        }
-    }
 }
 
 /// Why a blob broke off.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum BlobError {
-    /// The upstream broke off, or took too long.
+    /// The upstream broke off, or took too long, and went on doing so.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// The bytes are not those of the digest, or more or fewer than announced.
@@ -118,107 +97,15 @@ pub enum BlobError {
         /// What was asked for.
         expected: Digest,
     },
-}
-
-/// The bytes of a blob.
-#[derive(Debug)]
-pub enum BlobBody {
-    /// Bytes that are held and known to be right.
-    Held(Option<Bytes>),
-    /// Bytes that are hashed as they pass.
-    Stream(Box<Verified>),
-}
-
-/// A stream that withholds its last bytes until all of them have hashed to the digest: who
-/// reads it to its end has the right bytes, and who got the wrong ones got no end.
-#[derive(Debug)]
-pub struct Verified {
-    stream: BlobStream,
-    expected: Digest,
-    /// Taken when the stream has ended, well or badly.
-    hasher: Option<Hasher>,
-    /// The latest bytes, which may be the last.
-    withheld: Option<Bytes>,
-    /// Bytes still to come by the upstream's claim.
-    left: Option<u64>,
-}
-
-impl Verified {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BlobError>>> {
-        while let Some(hasher) = &mut self.hasher {
-            match Pin::new(&mut self.stream).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(error))) => {
-                    self.hasher = None;
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(bytes) = frame.into_data() else {
-                        continue;
-                    };
-                    hasher.update(&bytes);
-                    let counted = self.left.map(|left| left.checked_sub(bytes.len() as u64));
-                    match counted {
-                        Some(None) => return Poll::Ready(Some(Err(self.wrong()))),
-                        Some(left) => self.left = left,
-                        None => {}
-                    }
-                    if let Some(earlier) = self.withheld.replace(bytes) {
-                        return Poll::Ready(Some(Ok(earlier)));
-                    }
-                }
-                Poll::Ready(None) => {
-                    let right = self.left.is_none_or(|left| left == 0);
-                    let found = self.hasher.take().map(Hasher::finish);
-                    if !right || found != Some(self.expected) {
-                        return Poll::Ready(Some(Err(self.wrong())));
-                    }
-                    return Poll::Ready(self.withheld.take().map(Ok));
-                }
-            }
-        }
-        Poll::Ready(None)
-    }
-
-    fn wrong(&mut self) -> BlobError {
-        self.hasher = None;
-        self.withheld = None;
-        BlobError::WrongBytes {
-            expected: self.expected,
-        }
-    }
-}
-
-impl Body for BlobBody {
-    type Data = Bytes;
-    type Error = BlobError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BlobError>>> {
-        let polled = match self.get_mut() {
-            Self::Held(bytes) => Poll::Ready(bytes.take().map(Ok)),
-            Self::Stream(verified) => verified.poll(cx),
-        };
-        polled.map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Held(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Stream(verified) => verified.hasher.is_none() && verified.withheld.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Held(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Stream(_) => SizeHint::default(),
-        }
-    }
+    /// A file of the cache was damaged; it is removed, and asking again helps.
+    #[error("the cached copy of {expected} was damaged")]
+    Corrupt {
+        /// What was asked for.
+        expected: Digest,
+    },
+    /// The work that brings the bytes ended early: the program is shutting down, or crashed.
+    #[error("the transfer was given up")]
+    GivenUp,
 }
 
 #[cfg(test)]

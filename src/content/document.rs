@@ -64,6 +64,16 @@ impl Document {
         self.manifest.as_ref()
     }
 
+    /// True when the bytes alone say what the header they came with said, too, so that they
+    /// can be kept without it.
+    pub(super) fn stands_alone(&self) -> bool {
+        let alone = Manifest::parse(&self.bytes, None);
+        match (&self.manifest, alone) {
+            (Ok(manifest), Ok(alone)) => manifest.media_type == alone.media_type,
+            _ => false,
+        }
+    }
+
     /// The media type to serve it with.
     #[must_use]
     pub fn media_type(&self) -> &'static str {

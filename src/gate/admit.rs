@@ -502,7 +502,7 @@ impl Gate {
                     repository: ask.image.repository.clone(),
                     digest: *digest,
                 };
-                let document = self.document(upstream, &key).await;
+                let document = self.0.content.manifest(upstream, &key).await;
                 let until = Instant::now() + self.0.settings.facts_ttl;
                 document.map(|document| Found {
                     document,
@@ -602,7 +602,7 @@ impl Gate {
             repository: image.repository.clone(),
             digest: resolved.digest,
         };
-        let document = self.document(upstream, &key).await?;
+        let document = self.0.content.manifest(upstream, &key).await?;
         Ok(Found {
             document,
             until,

@@ -99,7 +99,7 @@ impl<'a> Scope<'a> {
 
     /// A digest with its own facts.
     pub(super) async fn alone(&self, key: &ContentKey, shape: Shape) -> Result<Subject, Cause> {
-        let tagged = self.gate.0.hints.of(key).tagged;
+        let tagged = self.gate.0.hints.of(key).await.tagged;
         if !self.policies.iter().any(|policy| policy.needs_evidence()) {
             return Ok(Subject::alone(
                 key.digest,
@@ -157,7 +157,7 @@ impl<'a> Scope<'a> {
             if path.len() > self.gate.0.settings.index_depth_max {
                 return Vec::new();
             }
-            let hint = self.gate.0.hints.of(key);
+            let hint = self.gate.0.hints.of(key).await;
             let mut parents = Vec::new();
             for parent in hint.parents.iter().filter(|parent| !path.contains(parent)) {
                 let parent_key = ContentKey {
@@ -221,7 +221,7 @@ impl<'a> Scope<'a> {
         {
             return None;
         }
-        match self.gate.document(self.upstream, key).await {
+        match self.gate.0.content.manifest(self.upstream, key).await {
             Ok(document) => Some(document),
             Err(error) => {
                 if error.is_transient() {

@@ -8,15 +8,15 @@
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
 mod admit;
-mod documents;
 mod facts;
-mod flight;
 mod graph;
 mod hints;
 mod lists;
 mod proofs;
 mod reach;
 mod refusal;
+#[cfg(all(test, feature = "sandbox"))]
+mod restart_tests;
 mod ruling;
 
 pub use admit::{Admitted, Grounds};
@@ -38,6 +38,7 @@ use crate::content::ContentKey;
 use crate::content::Document;
 use crate::content::Store;
 use crate::evidence;
+use crate::flight::Flights;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -50,7 +51,6 @@ use crate::verify::Material;
 
 use admit::Admission;
 use facts::{FactsEntry, FactsKey, Lifetimes};
-use flight::Flights;
 use hints::Hints;
 use proofs::Proofs;
 use reach::Reach;
@@ -135,7 +135,6 @@ struct Inner {
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
     tag_flights: Flights<(ImageName, Tag), TagAnswer>,
-    document_flights: Flights<ContentKey, Result<Arc<Document>, crate::upstream::UpstreamError>>,
     hints: Hints,
     proofs: Proofs,
     metrics: Arc<Metrics>,
@@ -196,7 +195,6 @@ impl Gate {
                 .into_iter()
                 .map(|upstream| (upstream.host().clone(), upstream))
                 .collect(),
-            content,
             admissions: Cache::builder()
                 .max_capacity(ADMISSIONS_BYTES_MAX)
                 .weigher(|_, admission: &Arc<Admission>| admission.weight())
@@ -214,9 +212,9 @@ impl Gate {
                 .time_to_live(tags_ttl)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            tag_flights: Flights::new(tasks.clone()),
-            document_flights: Flights::new(tasks),
-            hints: Hints::new(HINTS_MAX),
+            tag_flights: Flights::new(tasks),
+            hints: Hints::new(HINTS_MAX, content.parents().cloned()),
+            content,
             proofs,
             metrics,
             clock,

@@ -101,7 +101,7 @@ impl Gate {
         }
         let mut doubt = None;
         let mut evidence = None;
-        for parent in &self.0.hints.of(key).parents {
+        for parent in &self.0.hints.of(key).await.parents {
             let parent = ContentKey {
                 digest: *parent,
                 ..key.clone()
@@ -134,7 +134,7 @@ impl Gate {
         key: &ContentKey,
     ) -> Result<Option<Reach>, Refusal> {
         let asked = || Asked::Blob(image.clone(), key.digest);
-        let document = self.document(upstream, parent).await;
+        let document = self.0.content.manifest(upstream, parent).await;
         let document = document.map_err(|error| self.not_found(&error, asked(), Missing::Blob))?;
         let Ok(manifest) = document.manifest() else {
             return Ok(None);

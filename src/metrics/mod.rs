@@ -47,6 +47,27 @@ impl DecisionCounter {
     }
 }
 
+/// What of the cache directory failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFailure {
+    /// A file could not be read.
+    Read,
+    /// A file could not be written: most likely the disk is full.
+    Write,
+    /// The store of hints could not be read or written.
+    Hints,
+}
+
+impl DiskFailure {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Hints => "hints",
+        }
+    }
+}
+
 /// Every metric of the program. A metric's help text is its comment here.
 #[derive(Debug)]
 pub struct Metrics {
@@ -78,6 +99,16 @@ pub struct Metrics {
     stale_answers: IntCounter,
     /// Connections on the pull listener.
     connections: IntGauge,
+    /// Bytes of the files in the cache directory.
+    disk_bytes: IntGauge,
+    /// Files that were removed from the cache directory to make room.
+    disk_evictions: IntCounter,
+    /// Files in the cache directory that did not hold what their names say.
+    disk_corrupt: IntCounter,
+    /// Failures of the cache directory, by operation; content is then had from upstream.
+    disk_failures: IntCounterVec,
+    /// Transfers of blobs that broke off and were taken up again.
+    transfers_resumed: IntCounter,
 }
 
 /// Buckets in seconds, from a hot pull to a cold one with a slow registry.
@@ -202,6 +233,41 @@ impl Metrics {
                     "Open connections on the pull listener.",
                 )?,
             )?,
+            disk_bytes: registered(
+                &registry,
+                IntGauge::new(
+                    "pullgate_cache_disk_bytes",
+                    "Bytes of the files in the cache directory.",
+                )?,
+            )?,
+            disk_evictions: registered(
+                &registry,
+                IntCounter::new(
+                    "pullgate_cache_disk_evictions_total",
+                    "Files that were removed from the cache directory to make room.",
+                )?,
+            )?,
+            disk_corrupt: registered(
+                &registry,
+                IntCounter::new(
+                    "pullgate_cache_disk_corrupt_total",
+                    "Files in the cache directory that did not hold what their names say, and \
+                     were removed.",
+                )?,
+            )?,
+            disk_failures: counters(
+                "pullgate_cache_disk_failures_total",
+                "Failures of the cache directory, by operation; content is then had from \
+                 upstream.",
+                &["operation"],
+            )?,
+            transfers_resumed: registered(
+                &registry,
+                IntCounter::new(
+                    "pullgate_upstream_transfers_resumed_total",
+                    "Transfers of blobs that broke off and were taken up again.",
+                )?,
+            )?,
             registry,
         })
     }
@@ -294,6 +360,34 @@ impl Metrics {
     /// An answer was given from a tag that could not be resolved anew.
     pub fn answered_stale(&self) {
         self.stale_answers.inc();
+    }
+
+    /// The cache directory holds so many bytes.
+    pub fn disk_holds(&self, bytes: u64) {
+        self.disk_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A file was removed from the cache directory to make room.
+    pub fn disk_evicted(&self) {
+        self.disk_evictions.inc();
+    }
+
+    /// A file in the cache directory did not hold what its name says.
+    pub fn disk_corrupt(&self) {
+        self.disk_corrupt.inc();
+    }
+
+    /// The cache directory failed.
+    pub fn disk_failed(&self, failure: DiskFailure) {
+        self.disk_failures
+            .with_label_values(&[failure.as_str()])
+            .inc();
+    }
+
+    /// A transfer broke off and is taken up again.
+    pub fn transfer_resumed(&self) {
+        self.transfers_resumed.inc();
     }
 
     /// The gauge of open connections.

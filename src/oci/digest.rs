@@ -70,6 +70,15 @@ impl Digest {
         Self::of(Algorithm::Sha256, bytes)
     }
 
+    /// The digest that these raw bytes are; `None` where they are not as many as it has.
+    #[must_use]
+    pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        match algorithm {
+            Algorithm::Sha256 => bytes.try_into().map(Self::Sha256).ok(),
+            Algorithm::Sha512 => bytes.try_into().map(Self::Sha512).ok(),
+        }
+    }
+
     /// Which algorithm made it.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -174,6 +183,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// Hashes bytes as they stream by.
+#[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
     context: aws_lc_rs::digest::Context,

@@ -236,10 +236,14 @@ impl World {
         let content = content::Settings {
             memory_bytes_max: 64 << 20,
             memory_blob_bytes_max: setup.memory_blob_bytes_max,
+            directory: None,
+            disk_bytes_max: 0,
         };
+        let content =
+            content::Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
         let parts = Parts {
             upstreams,
-            content: content::Store::new(content, Arc::clone(&metrics)),
+            content: content.expect("opens"),
             material: material(&sigstore.trusted_root_json(), &setup.rules),
             rules: setup.rules,
             metrics: Arc::clone(&metrics),

@@ -17,21 +17,21 @@ type Landing<V> = Shared<oneshot::Receiver<V>>;
 type UnderWay<K, V> = Arc<Mutex<HashMap<K, Landing<V>>>>;
 
 /// The flights under way.
-pub(super) struct Flights<K, V> {
+pub(crate) struct Flights<K, V> {
     under_way: UnderWay<K, V>,
     tasks: TaskTracker,
 }
 
 /// The flight crashed: a bug, which fails this one question and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Crashed;
+pub(crate) struct Crashed;
 
 impl<K, V> Flights<K, V>
 where
     K: Hash + Eq + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(super) fn new(tasks: TaskTracker) -> Self {
+    pub(crate) fn new(tasks: TaskTracker) -> Self {
         Self {
             under_way: Arc::default(),
             tasks,
@@ -39,7 +39,7 @@ where
     }
 
     /// Joins the flight for `key`, or starts it with `make`.
-    pub(super) async fn join<F>(&self, key: K, make: impl FnOnce() -> F) -> Result<V, Crashed>
+    pub(crate) async fn join<F>(&self, key: K, make: impl FnOnce() -> F) -> Result<V, Crashed>
     where
         F: Future<Output = V> + Send + 'static,
     {

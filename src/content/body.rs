@@ -1,0 +1,129 @@
+//! The bytes of a blob as a body of HTTP.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http_body::{Body, Frame, SizeHint};
+use tokio_util::task::TaskTracker;
+
+use super::BlobError;
+use super::disk::{Corrupt, StoredFile};
+use crate::oci::Digest;
+
+/// Bytes that are read from disk at a time: enough that the way to another thread and back
+/// does not count, and little enough to be held for each of many slow readers.
+const READ_BYTES: u64 = 128 << 10;
+
+/// The bytes of a blob.
+#[derive(Debug)]
+pub enum BlobBody {
+    /// Bytes that are held and known to be right.
+    Held(Option<Bytes>),
+    /// Bytes that come, and whose end comes only if all of them are right.
+    Stream(ByteStream),
+}
+
+/// Bytes that come.
+pub struct ByteStream {
+    bytes: Pin<Box<dyn Stream<Item = Result<Bytes, BlobError>> + Send>>,
+    /// How many are still to come, where that is known.
+    left: Option<u64>,
+}
+
+impl BlobBody {
+    pub(super) fn stream(
+        length: Option<u64>,
+        bytes: impl Stream<Item = Result<Bytes, BlobError>> + Send + 'static,
+    ) -> Self {
+        Self::Stream(ByteStream {
+            bytes: Box::pin(bytes),
+            left: length,
+        })
+    }
+
+    /// So many bytes of a file from where it stands.
+    pub(super) fn file(
+        file: StoredFile,
+        first: u64,
+        end: u64,
+        expected: Digest,
+        tasks: TaskTracker,
+    ) -> Self {
+        let tasks = Arc::new(tasks);
+        let chunks = stream::try_unfold((file, first), move |(mut file, at)| {
+            let tasks = Arc::clone(&tasks);
+            async move {
+                if at >= end {
+                    return Ok(None);
+                }
+                let reading = tasks.spawn_blocking(move || {
+                    let bytes = file.read(end, READ_BYTES);
+                    (file, bytes)
+                });
+                let (file, bytes) = reading.await.map_err(|_| BlobError::GivenUp)?;
+                let bytes = bytes.map_err(|Corrupt| BlobError::Corrupt { expected })?;
+                let at = at + bytes.len() as u64;
+                Ok(Some((bytes, (file, at))))
+            }
+        });
+        Self::stream(Some(end - first), chunks)
+    }
+}
+
+impl Body for BlobBody {
+    type Data = Bytes;
+    type Error = BlobError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BlobError>>> {
+        let polled = match self.get_mut() {
+            Self::Held(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Stream(stream) => stream.poll_next(cx),
+        };
+        polled.map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Held(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Stream(stream) => stream.left == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Held(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(stream) => stream
+                .left
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+impl ByteStream {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BlobError>>> {
+        let polled = self.bytes.as_mut().poll_next(cx);
+        if let (Poll::Ready(Some(Ok(bytes))), Some(left)) = (&polled, &mut self.left) {
+            *left = left.saturating_sub(bytes.len() as u64);
+        }
+        polled
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteStream")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}

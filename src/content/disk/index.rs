@@ -1,0 +1,247 @@
+//! What lies on disk, in memory: which file goes first when room is needed, and which were
+//! seen to hold what their names say.
+//!
+//! Whether a file is there is for the file system to say; the index only counts.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::SystemTime,
+};
+
+use super::name::FileName;
+
+/// What a file takes on disk, roughly: whole blocks.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Bytes on disk of a file with so many bytes.
+pub(super) fn on_disk(bytes: u64) -> u64 {
+    bytes.max(1).next_multiple_of(BLOCK_BYTES)
+}
+
+/// What the file system says about a file, by which a change shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) inode: u64,
+    pub(super) bytes: u64,
+    pub(super) modified: SystemTime,
+}
+
+/// The files. Two names of one content share an inode, whose bytes count once.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    files: BTreeMap<FileName, Entry>,
+    by_use: BTreeMap<Use, FileName>,
+    inodes: HashMap<u64, Inode>,
+    uses: u64,
+    /// Bytes of all files.
+    bytes: u64,
+    /// Bytes that are promised to drafts.
+    reserved: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    inode: u64,
+    used: Use,
+}
+
+/// A use of a file. The number keeps uses of one moment apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    at: SystemTime,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Inode {
+    files: usize,
+    bytes: u64,
+    /// How it was when all its bytes were hashed.
+    verified: Option<Stamp>,
+}
+
+impl Index {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Bytes that are taken or promised.
+    pub(super) fn claimed(&self) -> u64 {
+        self.bytes.saturating_add(self.reserved)
+    }
+
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    pub(super) fn reserve(&mut self, bytes: u64) {
+        self.reserved = self.reserved.saturating_add(bytes);
+    }
+
+    pub(super) fn release(&mut self, bytes: u64) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+    }
+
+    pub(super) fn contains(&self, name: &FileName) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// Takes in a file, or what has become of it.
+    pub(super) fn insert(&mut self, name: FileName, stamp: Stamp, at: SystemTime) {
+        self.remove(&name);
+        let used = self.next_use(at);
+        self.by_use.insert(used, name);
+        let inode = stamp.inode;
+        self.files.insert(name, Entry { inode, used });
+        let shared = self.inodes.entry(inode).or_insert(Inode {
+            files: 0,
+            bytes: on_disk(stamp.bytes),
+            verified: None,
+        });
+        if shared.files == 0 {
+            self.bytes += shared.bytes;
+        }
+        shared.files += 1;
+    }
+
+    pub(super) fn remove(&mut self, name: &FileName) {
+        let Some(entry) = self.files.remove(name) else {
+            return;
+        };
+        self.by_use.remove(&entry.used);
+        if let Some(inode) = self.inodes.get_mut(&entry.inode) {
+            inode.files -= 1;
+            if inode.files == 0 {
+                self.bytes -= inode.bytes;
+                self.inodes.remove(&entry.inode);
+            }
+        }
+    }
+
+    /// Notes a use; answers when the last one was.
+    pub(super) fn touch(&mut self, name: &FileName, at: SystemTime) -> Option<SystemTime> {
+        let used = self.next_use(at);
+        let entry = self.files.get_mut(name)?;
+        let before = std::mem::replace(&mut entry.used, used);
+        self.by_use.remove(&before);
+        self.by_use.insert(used, *name);
+        Some(before.at)
+    }
+
+    fn next_use(&mut self, at: SystemTime) -> Use {
+        self.uses += 1;
+        Use {
+            at,
+            number: self.uses,
+        }
+    }
+
+    /// The file that was not used for the longest time.
+    pub(super) fn oldest(&self) -> Option<FileName> {
+        self.by_use.first_key_value().map(|(_, name)| *name)
+    }
+
+    /// A file with the same content, had from whichever repository.
+    pub(super) fn sibling(&self, name: &FileName) -> Option<FileName> {
+        let mut siblings = self.files.range(name.siblings());
+        siblings.next().map(|(sibling, _)| *sibling)
+    }
+
+    /// All files with the same bytes on disk.
+    pub(super) fn same_bytes(&self, name: &FileName, inode: u64) -> Vec<FileName> {
+        let siblings = self.files.range(name.siblings());
+        let same = siblings.filter(|(_, entry)| entry.inode == inode);
+        same.map(|(sibling, _)| *sibling).collect()
+    }
+
+    pub(super) fn verified(&mut self, stamp: Stamp) {
+        if let Some(inode) = self.inodes.get_mut(&stamp.inode) {
+            inode.verified = Some(stamp);
+        }
+    }
+
+    /// Whether the file was hashed by this process and has not changed since.
+    pub(super) fn is_verified(&self, stamp: &Stamp) -> bool {
+        let inode = self.inodes.get(&stamp.inode);
+        inode.and_then(|inode| inode.verified).as_ref() == Some(stamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::content::ContentKey;
+    use crate::content::disk::name::Kind;
+    use crate::oci::Digest;
+
+    fn name(repository: &str, content: &[u8]) -> FileName {
+        let key = ContentKey {
+            host: "acme.test".parse().expect("a host"),
+            repository: repository.parse().expect("a repository"),
+            digest: Digest::sha256(content),
+        };
+        FileName::new(Kind::Blob, &key)
+    }
+
+    fn stamp(inode: u64, bytes: u64) -> Stamp {
+        Stamp {
+            inode,
+            bytes,
+            modified: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn second(number: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(number)
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let mut index = Index::default();
+        let (old, new) = (name("app", b"old"), name("app", b"new"));
+        index.insert(new, stamp(2, 10), second(2));
+        index.insert(old, stamp(1, 10), second(1));
+        assert_eq!(index.oldest(), Some(old));
+        assert_eq!(index.touch(&old, second(3)), Some(second(1)));
+        assert_eq!(index.oldest(), Some(new));
+        index.remove(&new);
+        index.remove(&old);
+        assert_eq!((index.oldest(), index.bytes(), index.len()), (None, 0, 0));
+    }
+
+    #[test]
+    fn shared_bytes_count_once_and_until_the_last_name_is_gone() {
+        let mut index = Index::default();
+        let (one, other) = (name("one", b"layer"), name("other", b"layer"));
+        index.insert(one, stamp(1, 5000), second(1));
+        index.insert(other, stamp(1, 5000), second(2));
+        index.insert(other, stamp(1, 5000), second(3));
+        assert_eq!(index.bytes(), 8192);
+        assert_eq!(index.same_bytes(&one, 1).len(), 2);
+        index.remove(&one);
+        assert_eq!(index.sibling(&one), Some(other));
+        assert_eq!(index.bytes(), 8192);
+        index.remove(&other);
+        assert_eq!(index.bytes(), 0);
+    }
+
+    #[test]
+    fn a_change_takes_the_verification_back() {
+        let mut index = Index::default();
+        index.insert(name("app", b"x"), stamp(1, 10), second(1));
+        assert!(!index.is_verified(&stamp(1, 10)));
+        index.verified(stamp(1, 10));
+        assert!(index.is_verified(&stamp(1, 10)));
+        let changed = Stamp {
+            modified: second(9),
+            ..stamp(1, 10)
+        };
+        assert!(!index.is_verified(&changed));
+    }
+}

@@ -1,0 +1,378 @@
+//! The cache directory. Sole home of its file system.
+//!
+//! ```text
+//! <directory>/lock                                   held while a process uses it
+//! <directory>/tmp/<number>                           half written, or on its way out
+//! <directory>/blobs/sha256/ab/<hex>.<repository>     content, verified before it got its name
+//! <directory>/manifests/sha256/ab/<hex>.<repository>
+//! ```
+//!
+//! A file's name says which bytes it holds and, as a hash, which repository of which registry
+//! they were had from, so there is nothing beside the file that could disagree with it: what
+//! another repository has is another name. Where two repositories have the same content, the
+//! two names are hard links, and the bytes are stored and counted once.
+//!
+//! Content is written under `tmp` and renamed when all of it has hashed to its digest. Nothing
+//! is synced to the disk: the bytes of a killed process are in the kernel's hands, and after a
+//! loss of power a file may be short or empty, which its next use finds out. For no file is
+//! believed: the first use in each process hashes it, and later ones ask the file system
+//! whether it has changed since. At the start nothing is read but names and sizes.
+//!
+//! Whoever calls is on a thread that may block. This room's index is locked for moments only.
+
+mod draft;
+mod file;
+mod index;
+mod name;
+
+pub(super) use draft::Draft;
+pub(super) use file::{Corrupt, StoredFile};
+pub(super) use name::{FileName, Kind};
+
+use std::{
+    fs::{self, DirEntry, File, FileTimes, Metadata, TryLockError},
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::clock::Clock;
+use crate::metrics::DiskFailure;
+use crate::metrics::Metrics;
+use crate::oci::Algorithm;
+
+use index::{Index, Stamp};
+
+/// The most files that are kept, whatever room there is, since each is known in memory too.
+const FILES_MAX: usize = 150_000;
+/// How old the time of use on disk may get. It outlives the process; finer is not needed.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
+/// For how long nothing is written after a write has failed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a cache directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be made, or not be written to: most likely its permissions are those of
+    /// another user.
+    #[error("the cache directory {directory:?} cannot be used: {error}")]
+    Unusable {
+        /// The directory.
+        directory: PathBuf,
+        /// What the file system says.
+        error: io::Error,
+    },
+    /// Another process uses it. Two would delete each other's files.
+    #[error("the cache directory {0:?} is used by another process")]
+    InUse(PathBuf),
+}
+
+/// The cache directory.
+#[derive(Debug)]
+pub(super) struct Disk {
+    root: PathBuf,
+    bytes_max: u64,
+    index: Mutex<Index>,
+    /// Nothing is written before, since writing has failed.
+    paused_until: Mutex<Option<Instant>>,
+    temporary: AtomicU64,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Disk {
+    /// Takes the directory into use and removes what an earlier process left half done. Its
+    /// content is counted by [`Disk::take_stock`].
+    pub(super) fn open(
+        root: &Path,
+        bytes_max: u64,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let unusable = |error| OpenError::Unusable {
+            directory: root.to_owned(),
+            error,
+        };
+        let tmp = root.join("tmp");
+        fs::create_dir_all(&tmp).map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(root.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(root.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        for leftover in fs::read_dir(&tmp).map_err(unusable)?.flatten() {
+            fs::remove_file(leftover.path()).map_err(unusable)?;
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            bytes_max,
+            index: Mutex::default(),
+            paused_until: Mutex::default(),
+            temporary: AtomicU64::new(0),
+            metrics,
+            clock,
+            _lock: lock,
+        })
+    }
+
+    /// Counts what an earlier process has left, and makes it fit. Files can be read, and are
+    /// written, before it is done.
+    pub(super) fn take_stock(&self) {
+        let started = Instant::now();
+        for kind in Kind::ALL {
+            for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+                let folder = self.root.join(kind.folder()).join(algorithm.as_str());
+                for shard in entries(&folder) {
+                    self.take_stock_of(kind, algorithm, &shard.path());
+                }
+            }
+        }
+        self.make_room(0);
+        let (files, bytes) = {
+            let index = self.index();
+            (index.len(), index.bytes())
+        };
+        let took = started.elapsed();
+        tracing::info!(files, bytes, ?took, "the cache directory is counted");
+    }
+
+    fn take_stock_of(&self, kind: Kind, algorithm: Algorithm, shard: &Path) {
+        let found: Vec<_> = entries(shard)
+            .filter_map(|entry| {
+                let name = FileName::parse(kind, algorithm, entry.file_name().to_str()?)?;
+                let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
+                Some((name, stamp(&metadata), used(&metadata)))
+            })
+            .collect();
+        let mut index = self.index();
+        for (name, stamp, used) in found {
+            // What was used since the start is known better already.
+            if !index.contains(&name) {
+                index.insert(name, stamp, used);
+            }
+        }
+    }
+
+    /// A file, if it is there. Whoever reads it verifies it, unless it says it is.
+    pub(super) fn find(self: &Arc<Self>, name: FileName) -> Option<StoredFile> {
+        let found = File::open(name.path(&self.root)).and_then(|file| {
+            let stamp = stamp(&file.metadata()?);
+            Ok((file, stamp))
+        });
+        let (file, stamp) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.index().remove(&name);
+                if error.kind() != ErrorKind::NotFound {
+                    self.failed(DiskFailure::Read, &error);
+                }
+                return None;
+            }
+        };
+        let now = self.now();
+        let (noted, verified) = {
+            let mut index = self.index();
+            if !index.contains(&name) {
+                index.insert(name, stamp, now);
+            }
+            (index.touch(&name, now), index.is_verified(&stamp))
+        };
+        let age = noted.and_then(|noted| now.duration_since(noted).ok());
+        if age.is_none_or(|age| age >= USE_NOTED_EVERY) {
+            // Lost is the place in the line of a file that cannot be marked, and no more. The
+            // time of access, since a change of the other would look like one of the content.
+            let _ = file.set_times(FileTimes::new().set_accessed(now));
+        }
+        Some(StoredFile::new(
+            Arc::clone(self),
+            name,
+            file,
+            stamp,
+            verified,
+        ))
+    }
+
+    /// True when the file is there already; that is a use of it.
+    pub(super) fn has(&self, name: &FileName) -> bool {
+        let now = self.now();
+        self.index().touch(name, now).is_some() && name.path(&self.root).exists()
+    }
+
+    /// Writes verified bytes, unless they are there.
+    pub(super) fn keep(self: &Arc<Self>, name: FileName, bytes: &[u8]) {
+        if self.has(&name) {
+            return;
+        }
+        if let Some(mut draft) = Draft::begin(self, Some(bytes.len() as u64))
+            && draft.append(bytes).is_ok()
+        {
+            draft.publish(name);
+        }
+    }
+
+    /// Gives a finished file its name. Where another repository has the same content, that is
+    /// shared instead, and the caller's file is not needed any more.
+    fn admit(&self, name: FileName, temporary: &Path) -> io::Result<()> {
+        let path = name.path(&self.root);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // Renames and links happen under the lock, so that an eviction takes either the old
+        // file or the new one, in the index and in the file system.
+        let mut index = self.index();
+        let linked = index
+            .sibling(&name)
+            .filter(|sibling| *sibling != name)
+            .is_some_and(|sibling| self.share(&sibling, &path).is_ok());
+        if !linked {
+            fs::rename(temporary, &path)?;
+        }
+        let stamp = stamp(&fs::metadata(&path)?);
+        index.insert(name, stamp, self.now());
+        if !linked {
+            index.verified(stamp);
+        }
+        self.metrics.disk_holds(index.bytes());
+        Ok(())
+    }
+
+    /// Gives the content of another repository's file this name, too.
+    fn share(&self, sibling: &FileName, path: &Path) -> io::Result<()> {
+        let sibling = sibling.path(&self.root);
+        match fs::hard_link(&sibling, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                fs::remove_file(path)?;
+                fs::hard_link(&sibling, path)
+            }
+            other => other,
+        }
+    }
+
+    /// Removes a file that does not hold what its name says, under all its names.
+    fn discard(&self, name: &FileName, inode: u64) {
+        self.metrics.disk_corrupt();
+        tracing::warn!(
+            digest = %name.digest,
+            "a file in the cache directory was corrupt and is removed"
+        );
+        let mut index = self.index();
+        for same in index.same_bytes(name, inode) {
+            // Only the file that was found corrupt: it may have been replaced.
+            let path = same.path(&self.root);
+            if fs::metadata(&path).is_ok_and(|found| found.ino() == inode) {
+                self.remove(&path);
+            }
+            index.remove(&same);
+        }
+        self.metrics.disk_holds(index.bytes());
+    }
+
+    /// Promises room for so many more bytes, and takes it from what was not used for the
+    /// longest time; false when there is none.
+    fn make_room(&self, bytes: u64) -> bool {
+        let mut evicted = Vec::new();
+        let fits = {
+            let mut index = self.index();
+            // Nothing is given up for what cannot fit all the same.
+            if index.reserved().saturating_add(bytes) > self.bytes_max {
+                return false;
+            }
+            loop {
+                let files_fit = index.len() <= FILES_MAX;
+                if files_fit && index.claimed().saturating_add(bytes) <= self.bytes_max {
+                    index.reserve(bytes);
+                    break true;
+                }
+                let Some(oldest) = index.oldest() else {
+                    break false;
+                };
+                index.remove(&oldest);
+                // Out of the way at once; the slow part, giving back its blocks, comes after.
+                let grave = self.temporary_path();
+                if fs::rename(oldest.path(&self.root), &grave).is_ok() {
+                    evicted.push(grave);
+                }
+                self.metrics.disk_evicted();
+            }
+        };
+        for grave in &evicted {
+            self.remove(grave);
+        }
+        if !evicted.is_empty() {
+            self.metrics.disk_holds(self.index().bytes());
+        }
+        fits
+    }
+
+    fn remove(&self, path: &Path) {
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            self.failed(DiskFailure::Write, &error);
+        }
+    }
+
+    fn temporary_path(&self) -> PathBuf {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        self.root.join("tmp").join(number.to_string())
+    }
+
+    fn is_paused(&self) -> bool {
+        let paused = *lock(&self.paused_until);
+        paused.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Notes a failure; after one of writing, nothing is written for a while.
+    fn failed(&self, failure: DiskFailure, error: &io::Error) {
+        self.metrics.disk_failed(failure);
+        tracing::warn!(?failure, %error, "the cache directory fails");
+        if failure == DiskFailure::Write {
+            *lock(&self.paused_until) = Some(Instant::now() + PAUSE);
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock.now().into()
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+}
+
+/// What is in a folder; nothing, where it cannot be read or is not there.
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    Stamp {
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    }
+}
+
+/// When a file was used last, as far as the file system knows.
+fn used(metadata: &Metadata) -> SystemTime {
+    let times = [metadata.accessed(), metadata.modified()];
+    let known = times.into_iter().flatten().max();
+    known.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,143 @@
+//! What files are called, and so what they are.
+
+use std::path::{Path, PathBuf};
+
+use crate::content::ContentKey;
+use crate::oci::Algorithm;
+use crate::oci::Digest;
+
+/// What a file holds. A blob that happens to be a manifest is not one for those who ask for
+/// manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::content) enum Kind {
+    /// The bytes of a manifest.
+    Manifest,
+    /// The bytes of a blob.
+    Blob,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 2] = [Self::Manifest, Self::Blob];
+
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifests",
+            Self::Blob => "blobs",
+        }
+    }
+}
+
+/// Digits of a repository's mark: 128 bits of a hash, which nobody meets by choice of a name.
+const MARK_BYTES: usize = 16;
+
+/// One file: what it holds, and the repository that it was had from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::content) struct FileName {
+    pub(super) kind: Kind,
+    pub(super) digest: Digest,
+    /// A hash of the registry's host and the repository: names may be longer than a file's
+    /// name may be.
+    mark: [u8; MARK_BYTES],
+}
+
+impl FileName {
+    pub(in crate::content) fn new(kind: Kind, key: &ContentKey) -> Self {
+        // Neither part can contain the byte between them.
+        let full = format!("{}\0{}", key.host, key.repository);
+        let mut mark = [0; MARK_BYTES];
+        let hash = Digest::sha256(full.as_bytes());
+        mark.copy_from_slice(&hash.as_bytes()[..MARK_BYTES]);
+        Self {
+            kind,
+            digest: key.digest,
+            mark,
+        }
+    }
+
+    /// The names that the same content can have, from the first to the last.
+    pub(super) fn siblings(&self) -> std::ops::RangeInclusive<Self> {
+        let marked = |digit| Self {
+            mark: [digit; MARK_BYTES],
+            ..*self
+        };
+        marked(0)..=marked(u8::MAX)
+    }
+
+    /// Where the file lies below the root.
+    pub(super) fn path(&self, root: &Path) -> PathBuf {
+        let hex = self.digest.hex();
+        let mut path = root.join(self.kind.folder());
+        path.push(self.digest.algorithm().as_str());
+        path.push(&hex[..2]);
+        path.push(format!("{hex}.{:032x}", u128::from_be_bytes(self.mark)));
+        path
+    }
+
+    /// The name of a file that was found in a folder; `None` for a stray one.
+    pub(super) fn parse(kind: Kind, algorithm: Algorithm, name: &str) -> Option<Self> {
+        let (hex, mark) = name.split_once('.')?;
+        let digest = format!("{}:{hex}", algorithm.as_str()).parse().ok()?;
+        let fits = mark.len() == MARK_BYTES * 2
+            && mark
+                .bytes()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let mark = u128::from_str_radix(mark, 16).ok().filter(|_| fits)?;
+        Some(Self {
+            kind,
+            digest,
+            mark: mark.to_be_bytes(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(host: &str, repository: &str) -> ContentKey {
+        ContentKey {
+            host: host.parse().expect("a host"),
+            repository: repository.parse().expect("a repository"),
+            digest: Digest::sha256(b"content"),
+        }
+    }
+
+    #[test]
+    fn a_name_survives_the_round_trip() {
+        let name = FileName::new(Kind::Blob, &key("acme.test", "team/app"));
+        let path = name.path(Path::new("/cache"));
+        let file = path.file_name().expect("a file").to_str().expect("text");
+        assert_eq!(
+            FileName::parse(Kind::Blob, Algorithm::Sha256, file),
+            Some(name)
+        );
+        assert!(path.starts_with("/cache/blobs/sha256/ed"), "{path:?}");
+    }
+
+    #[test]
+    fn stray_files_have_no_name() {
+        let hex = Digest::sha256(b"").hex();
+        let mark = "0".repeat(32);
+        for stray in [
+            "lost+found".to_owned(),
+            hex.clone(),
+            format!("{hex}.+{}", "0".repeat(31)),
+            format!("{hex}.{}", "A".repeat(32)),
+            format!("{}.{mark}", &hex[1..]),
+        ] {
+            assert_eq!(
+                FileName::parse(Kind::Blob, Algorithm::Sha256, &stray),
+                None,
+                "{stray}"
+            );
+        }
+    }
+
+    // THREATS C5: parts that run into one another would be one repository's content in another.
+    #[test]
+    fn repositories_do_not_run_into_one_another() {
+        let name = |host, repository| FileName::new(Kind::Blob, &key(host, repository));
+        assert_ne!(name("a.test", "b/c"), name("a.test", "b"));
+        assert_ne!(name("a.test", "b"), name("a.tes", "tb"));
+    }
+}

@@ -1,0 +1,674 @@
+//! The store in front of a registry that misbehaves.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::BodyExt as _;
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::sandbox::registry::{Endpoint, Fault, Misdeed, Recorded, Registry};
+use crate::upstream;
+
+const NAME: &str = "acme/app";
+const SMALL: u64 = 1000;
+/// What a cut leaves, so that a fill is under way.
+const PART: usize = 100_000;
+
+/// A registry, and what is to be kept of it.
+struct World {
+    registry: Registry,
+    upstream: Upstream,
+    directory: Option<TempDir>,
+    disk_bytes_max: u64,
+}
+
+impl World {
+    async fn start() -> Self {
+        let registry = Registry::start().await.expect("a free port");
+        let host = "registry.acme.test".parse().expect("a host");
+        let mut settings = upstream::Settings::known(host);
+        settings.url = registry.url().parse().expect("a URL");
+        Self {
+            upstream: Upstream::new(settings).expect("builds"),
+            registry,
+            directory: None,
+            disk_bytes_max: 100 << 20,
+        }
+    }
+
+    async fn with_directory() -> Self {
+        let directory = Some(TempDir::new().expect("a directory"));
+        Self {
+            directory,
+            ..Self::start().await
+        }
+    }
+
+    /// A store of its own process, as it were.
+    fn open(&self) -> Process {
+        let settings = Settings {
+            memory_bytes_max: 10 << 20,
+            memory_blob_bytes_max: SMALL,
+            directory: self.directory.as_ref().map(|it| it.path().to_owned()),
+            disk_bytes_max: self.disk_bytes_max,
+        };
+        let tasks = TaskTracker::new();
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let store = Store::open(
+            &settings,
+            Arc::clone(&metrics),
+            Clock::system(),
+            tasks.clone(),
+        );
+        Process {
+            store: store.expect("opens"),
+            upstream: self.upstream.clone(),
+            metrics,
+            tasks,
+        }
+    }
+
+    fn key(&self, digest: Digest) -> ContentKey {
+        self.key_in(NAME, digest)
+    }
+
+    fn key_in(&self, repository: &str, digest: Digest) -> ContentKey {
+        ContentKey {
+            host: self.upstream.host().clone(),
+            repository: repository.parse().expect("a repository"),
+            digest,
+        }
+    }
+
+    fn put(&self, bytes: &Bytes) -> ContentKey {
+        self.key(self.registry.put_blob(NAME, bytes.clone()))
+    }
+
+    fn blob_requests(&self) -> usize {
+        self.registry.count(is_blob)
+    }
+
+    /// Cuts the first transfer after [`PART`] bytes, and holds the second.
+    fn hold_half_way(&self) {
+        let registry = &self.registry;
+        registry.misbehave(Fault::on(Endpoint::Blobs, Misdeed::CutAfter(PART)).times(1));
+        let second = Fault::on(Endpoint::Blobs, Misdeed::Hang);
+        registry.misbehave(second.when(|request| request.header("range").is_some()));
+    }
+
+    async fn held_half_way(&self) {
+        self.registry.wait_for(2, is_blob).await;
+    }
+
+    fn directory(&self) -> &Path {
+        self.directory.as_ref().expect("a directory").path()
+    }
+
+    /// The files of a folder of the directory.
+    fn files(&self, folder: &str) -> Vec<PathBuf> {
+        files(&self.directory().join(folder))
+    }
+}
+
+fn is_blob(request: &Recorded) -> bool {
+    request.endpoint == Endpoint::Blobs
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+/// A store and what it needs to be asked.
+struct Process {
+    store: Store,
+    upstream: Upstream,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+}
+
+impl Process {
+    async fn answer(&self, key: &ContentKey) -> Result<BlobAnswer, UpstreamError> {
+        self.store.blob(&self.upstream, key, None).await
+    }
+
+    async fn body(&self, key: &ContentKey) -> BlobBody {
+        match self.answer(key).await.expect("an answer") {
+            BlobAnswer::Whole { body, .. } => body,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn read(&self, key: &ContentKey) -> Result<Bytes, BlobError> {
+        whole(self.body(key).await).await
+    }
+
+    async fn part(&self, key: &ContentKey, range: ByteRange) -> Bytes {
+        let answer = self.store.blob(&self.upstream, key, Some(range)).await;
+        match answer.expect("an answer") {
+            BlobAnswer::Part { body, .. } => whole(body).await.expect("its bytes"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for all that is under way, and ends.
+    async fn end(self) {
+        drop(self.store);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics.render().expect("text");
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.map_or(0, |value| value.trim().parse().expect("a number"))
+    }
+}
+
+async fn whole(body: BlobBody) -> Result<Bytes, BlobError> {
+    body.collect().await.map(|body| body.to_bytes())
+}
+
+/// Bytes that no two positions of nearby blocks share.
+fn content(length: usize) -> Bytes {
+    (0..length).map(|at| (at * 31 >> 3) as u8).collect()
+}
+
+/// Reads `count` bytes, or panics.
+async fn read_some(body: &mut BlobBody, count: usize) -> Vec<u8> {
+    let mut read = Vec::new();
+    while read.len() < count {
+        let frame = body.frame().await.expect("more").expect("no error");
+        read.extend_from_slice(&frame.into_data().expect("data"));
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_hundred_readers_cost_one_transfer() {
+    let world = World::with_directory().await;
+    let bytes = content(700_000);
+    let key = world.put(&bytes);
+    let hold = world.registry.misbehave(Misdeed::Hang);
+    let process = world.open();
+    let readers = join_all((0..100).map(|_| process.read(&key)));
+    let (read, ()) = tokio::join!(readers, async {
+        world.registry.wait_for(1, is_blob).await;
+        world.registry.forgive(hold);
+    });
+    for read in read {
+        assert_eq!(read.expect("all of it"), bytes);
+    }
+    assert_eq!(world.blob_requests(), 1);
+    // Once more from disk.
+    assert_eq!(process.read(&key).await.expect("all of it"), bytes);
+    assert_eq!(world.blob_requests(), 1);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_hundred_readers_of_a_small_blob_cost_one_transfer_without_a_directory() {
+    let world = World::start().await;
+    let bytes = content(900);
+    let key = world.put(&bytes);
+    let hold = world.registry.misbehave(Misdeed::Hang);
+    let process = world.open();
+    let readers = join_all((0..100).map(|_| process.read(&key)));
+    let (read, ()) = tokio::join!(readers, async {
+        world.registry.wait_for(1, is_blob).await;
+        world.registry.forgive(hold);
+    });
+    assert!(
+        read.into_iter()
+            .all(|read| read.expect("all of it") == bytes)
+    );
+    assert_eq!(world.blob_requests(), 1);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn late_comers_stream_what_has_arrived_and_follow() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    world.hold_half_way();
+    let process = world.open();
+    let mut first = process.body(&key).await;
+    world.held_half_way().await;
+    let mut late = process.body(&key).await;
+    for body in [&mut first, &mut late] {
+        // All but the last byte, which might have been the last of all.
+        let arrived = read_some(body, PART - 1).await;
+        assert_eq!(arrived, &bytes[..PART - 1]);
+    }
+    world.registry.behave();
+    for body in [first, late] {
+        assert_eq!(whole(body).await.expect("the rest"), bytes[PART - 1..]);
+    }
+    assert_eq!(world.blob_requests(), 2);
+    assert_eq!(
+        process.metric("pullgate_upstream_transfers_resumed_total"),
+        1
+    );
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_reader_who_leaves_harms_nobody() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    world.hold_half_way();
+    let process = world.open();
+    let first = process.body(&key).await;
+    world.held_half_way().await;
+    let other = process.body(&key).await;
+    drop(first);
+    world.registry.behave();
+    assert_eq!(whole(other).await.expect("all of it"), bytes);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_fill_goes_on_for_a_while_after_its_last_reader() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    world.hold_half_way();
+    let process = world.open();
+    drop(process.body(&key).await);
+    world.held_half_way().await;
+    world.registry.behave();
+    assert_eq!(process.read(&key).await.expect("all of it"), bytes);
+    assert_eq!(world.blob_requests(), 2);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_goes_on_cutting_is_given_up() {
+    let world = World::with_directory().await;
+    let key = world.put(&content(300_000));
+    world
+        .registry
+        .misbehave(Fault::on(Endpoint::Blobs, Misdeed::CutAfter(10)));
+    let process = world.open();
+    let error = process.read(&key).await.expect_err("an end");
+    assert!(matches!(error, BlobError::Upstream(_)), "{error}");
+    assert_eq!(world.blob_requests(), 6);
+    process.end().await;
+    assert_eq!(world.files("tmp").len() + world.files("blobs").len(), 0);
+}
+
+// THREATS B9.
+#[tokio::test]
+async fn wrong_bytes_are_cut_before_their_end_and_never_kept() {
+    for with_directory in [true, false] {
+        let world = match with_directory {
+            true => World::with_directory().await,
+            false => World::start().await,
+        };
+        let bytes = content(300_000);
+        let key = world.put(&bytes);
+        let mut wrong = bytes.to_vec();
+        wrong[299_999] ^= 1;
+        let wrong = Bytes::from(wrong);
+        let fault = Fault::on(Endpoint::Blobs, Misdeed::WrongBytes(wrong.clone()));
+        world.registry.misbehave(fault.times(2));
+        let process = world.open();
+        let mut body = process.body(&key).await;
+        let mut read = Vec::new();
+        let error = loop {
+            match body.frame().await.expect("an error before the end") {
+                Ok(frame) => read.extend_from_slice(&frame.into_data().expect("data")),
+                Err(error) => break error,
+            }
+        };
+        assert!(read.len() < wrong.len(), "{error}");
+        // A part of it is refused outright where the fill comes first.
+        let part = process
+            .store
+            .blob(&process.upstream, &key, Some(ByteRange::Last(1)));
+        match part.await {
+            Err(UpstreamError::WrongBytes { .. }) if with_directory => {}
+            Ok(BlobAnswer::Whole { body, .. }) if !with_directory => {
+                assert!(whole(body).await.is_err());
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(process.read(&key).await.expect("all of it"), bytes);
+        process.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_small_blob_of_wrong_bytes_is_an_error_and_no_body() {
+    let world = World::with_directory().await;
+    let key = world.put(&content(500));
+    let fault = Fault::on(Endpoint::Blobs, Misdeed::WrongBytes(content(499)));
+    world.registry.misbehave(fault);
+    let process = world.open();
+    let error = process.answer(&key).await.expect_err("wrong bytes");
+    assert!(matches!(error, UpstreamError::WrongBytes { .. }), "{error}");
+    process.end().await;
+    assert_eq!(world.files("blobs").len(), 0);
+}
+
+#[tokio::test]
+async fn parts_are_served_from_verified_bytes() {
+    let world = World::with_directory().await;
+    let (large, small) = (content(300_000), content(600));
+    for bytes in [&large, &small] {
+        let key = world.put(bytes);
+        let process = world.open();
+        let length = bytes.len();
+        assert_eq!(
+            process.part(&key, ByteRange::Last(7)).await,
+            bytes[length - 7..]
+        );
+        assert_eq!(
+            process.part(&key, ByteRange::FromTo(5, 300)).await,
+            bytes[5..=300]
+        );
+        process.end().await;
+        // And by the next process, which has not seen them whole.
+        let process = world.open();
+        assert_eq!(process.part(&key, ByteRange::From(9)).await, bytes[9..]);
+        let outside = ByteRange::From(length as u64);
+        let outside = process.store.blob(&process.upstream, &key, Some(outside));
+        assert!(matches!(outside.await, Ok(BlobAnswer::Outside { .. })));
+        process.end().await;
+    }
+    assert_eq!(world.blob_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_part_of_what_cannot_be_kept_is_answered_with_the_whole() {
+    let world = World::start().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    let process = world.open();
+    let answer = process
+        .store
+        .blob(&process.upstream, &key, Some(ByteRange::Last(7)));
+    match answer.await {
+        Ok(BlobAnswer::Whole { body, .. }) => assert_eq!(whole(body).await.expect("all"), bytes),
+        other => panic!("{other:?}"),
+    }
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_restart_finds_blobs_and_manifests_without_upstream() {
+    let world = World::with_directory().await;
+    let layer = content(300_000);
+    let image = world.registry.put_image(NAME, Some("v1"), &[&layer]);
+    let image_key = world.key(image);
+    let layer_key = world.key(Digest::sha256(&layer));
+    let process = world.open();
+    let manifest = process.store.manifest(&world.upstream, &image_key).await;
+    let manifest = manifest.expect("a manifest").bytes().clone();
+    process.read(&layer_key).await.expect("a layer");
+    process.end().await;
+    world.registry.stop().await;
+
+    let process = world.open();
+    let document = process.store.manifest(&world.upstream, &image_key).await;
+    assert_eq!(*document.expect("kept").bytes(), manifest);
+    assert_eq!(process.read(&layer_key).await.expect("kept"), layer);
+    // A blob of that digest is another thing than a manifest.
+    let as_blob = process.answer(&image_key).await;
+    assert!(matches!(as_blob, Err(UpstreamError::Unreachable { .. })));
+    process.end().await;
+}
+
+#[tokio::test]
+async fn what_another_repository_has_is_asked_for() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    let process = world.open();
+    process.read(&key).await.expect("a blob");
+    let foreign = world.key_in("acme/other", key.digest);
+    let answer = process.answer(&foreign).await;
+    assert!(matches!(answer, Err(UpstreamError::NotFound)));
+    // Had from there, too, it is stored once.
+    world.registry.put_blob("acme/other", bytes.clone());
+    assert_eq!(process.read(&foreign).await.expect("a blob"), bytes);
+    assert_eq!(world.files("blobs").len(), 2);
+    assert_eq!(process.metric("pullgate_cache_disk_bytes"), 303_104);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_never_served_and_replaced() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    let process = world.open();
+    process.read(&key).await.expect("a blob");
+    let damage = |at: usize| {
+        let file = world.files("blobs").pop().expect("a file");
+        let mut damaged = bytes.to_vec();
+        damaged[at] ^= 1;
+        fs::write(file, damaged).expect("writes");
+    };
+    // While the process runs, which has seen it whole.
+    damage(0);
+    process.read(&key).await.expect_err("an end");
+    assert_eq!(process.read(&key).await.expect("fetched anew"), bytes);
+    process.end().await;
+    // Before the process starts: parts are verified, too, and what is missing is noticed.
+    damage(299_999);
+    let process = world.open();
+    assert_eq!(
+        process.part(&key, ByteRange::FromTo(0, 9)).await,
+        bytes[..10]
+    );
+    assert_eq!(process.metric("pullgate_cache_disk_corrupt_total"), 1);
+    process.end().await;
+    let file = world.files("blobs").pop().expect("a file");
+    fs::write(file, &bytes[..299_000]).expect("writes");
+    let process = world.open();
+    process.read(&key).await.expect_err("an end");
+    assert_eq!(process.read(&key).await.expect("fetched anew"), bytes);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_fetched_anew() {
+    let world = World::with_directory().await;
+    let key = world.key(world.registry.put_image(NAME, None, &[b"layer"]));
+    let process = world.open();
+    let before = process
+        .store
+        .manifest(&world.upstream, &key)
+        .await
+        .expect("one");
+    process.end().await;
+    let file = world.files("manifests").pop().expect("a file");
+    fs::write(file, "{}").expect("writes");
+    let process = world.open();
+    let after = process
+        .store
+        .manifest(&world.upstream, &key)
+        .await
+        .expect("one");
+    assert_eq!(before.bytes(), after.bytes());
+    process.end().await;
+}
+
+#[tokio::test]
+async fn the_directory_stays_within_its_bound() {
+    let mut world = World::with_directory().await;
+    world.disk_bytes_max = 1_000_000;
+    let process = world.open();
+    let blobs: Vec<_> = (0..5)
+        .map(|number| {
+            let bytes = content(300_000 + number);
+            (world.put(&bytes), bytes)
+        })
+        .collect();
+    for (key, bytes) in &blobs {
+        assert_eq!(process.read(key).await.expect("a blob"), bytes);
+        // The first is used again and again, so it stays.
+        process.read(&blobs[0].0).await.expect("a blob");
+        let held: u64 = world
+            .files("")
+            .iter()
+            .map(|file| fs::metadata(file).map_or(0, |metadata| metadata.len()))
+            .sum();
+        assert!(held <= world.disk_bytes_max, "{held}");
+    }
+    assert_eq!(world.blob_requests(), 5);
+    assert_eq!(process.metric("pullgate_cache_disk_evictions_total"), 2);
+    process.end().await;
+    // A smaller bound holds from the start.
+    world.disk_bytes_max = 400_000;
+    let process = world.open();
+    let too_large = world.put(&content(500_000));
+    process.read(&too_large).await.expect("a blob");
+    process.end().await;
+    assert_eq!(world.files("blobs").len(), 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_does_not_show() {
+    let mut world = World::with_directory().await;
+    // The blob says no size, so that the end of the room comes in the middle.
+    world.disk_bytes_max = 10 << 20;
+    let bytes = content(12 << 20);
+    let key = world.put(&bytes);
+    let fault = Fault::on(Endpoint::Blobs, Misdeed::NoContentLength);
+    world.registry.misbehave(fault);
+    let process = world.open();
+    let readers = join_all((0..3).map(|_| process.read(&key)));
+    for read in readers.await {
+        assert_eq!(read.expect("all of it"), bytes);
+    }
+    let failures = r#"pullgate_cache_disk_failures_total{operation="write"}"#;
+    assert_eq!(process.metric(failures), 1);
+    process.end().await;
+    assert_eq!(world.files("tmp").len() + world.files("blobs").len(), 0);
+}
+
+/// Needs root: it mounts a file system of two megabytes.
+#[tokio::test]
+#[ignore = "needs root, for a mount"]
+async fn a_real_disk_that_fills_up_does_not_show() {
+    let world = World::with_directory().await;
+    let mount = |arguments: &[&str]| {
+        let directory = world.directory().to_str().expect("text");
+        let mut command = std::process::Command::new(arguments[0]);
+        let status = command.args(&arguments[1..]).arg(directory).status();
+        assert!(status.expect("runs").success());
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
+    let bytes = content(5 << 20);
+    let key = world.put(&bytes);
+    let process = world.open();
+    let readers = join_all((0..3).map(|_| process.read(&key)));
+    for read in readers.await {
+        assert_eq!(read.expect("all of it"), bytes);
+    }
+    let failures = r#"pullgate_cache_disk_failures_total{operation="write"}"#;
+    assert!(process.metric(failures) > 0);
+    process.end().await;
+    assert_eq!(world.files("tmp").len() + world.files("blobs").len(), 0);
+    mount(&["umount"]);
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_nothing_that_matters() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("runs")
+    };
+    let outside = runtime();
+    let bytes = content(300_000);
+    let (world, key) = outside.block_on(async {
+        let world = World::with_directory().await;
+        let key = world.put(&bytes);
+        world.hold_half_way();
+        (world, key)
+    });
+    let killed = runtime();
+    let process = killed.block_on(async {
+        let process = world.open();
+        let mut body = process.body(&key).await;
+        world.held_half_way().await;
+        read_some(&mut body, PART - 1).await;
+        process
+    });
+    // What a killed process leaves, it leaves without having its destructors run.
+    let copy = world.directory().join("copy");
+    let under_way = world.files("tmp").pop().expect("a file under way");
+    fs::copy(&under_way, &copy).expect("copies");
+    drop(process);
+    drop(killed);
+    fs::rename(copy, under_way).expect("renames");
+
+    world.registry.behave();
+    outside.block_on(async {
+        let process = world.open();
+        assert_eq!(world.files("tmp").len() + world.files("blobs").len(), 0);
+        assert_eq!(process.read(&key).await.expect("all of it"), bytes);
+        process.end().await;
+    });
+}
+
+#[tokio::test]
+async fn a_directory_has_one_user() {
+    let world = World::with_directory().await;
+    let process = world.open();
+    let settings = Settings {
+        memory_bytes_max: 0,
+        memory_blob_bytes_max: 0,
+        directory: Some(world.directory().to_owned()),
+        disk_bytes_max: 0,
+    };
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let second = Store::open(&settings, metrics, Clock::system(), TaskTracker::new());
+    assert!(matches!(second, Err(OpenError::InUse(_))));
+    process.end().await;
+}
+
+/// Makes a hundred thousand files and prints how long the start takes.
+#[tokio::test]
+#[ignore = "takes long to set up"]
+async fn a_full_directory_starts_at_once() {
+    let world = World::with_directory().await;
+    let mark = "0".repeat(32);
+    for number in 0..100_000_u32 {
+        let hex = Digest::sha256(&number.to_le_bytes()).hex();
+        let folder = world.directory().join("blobs/sha256").join(&hex[..2]);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join(format!("{hex}.{mark}")), b"x").expect("writes");
+    }
+    let started = std::time::Instant::now();
+    let process = world.open();
+    let opened = started.elapsed();
+    process.end().await;
+    let counted = started.elapsed();
+    println!("open after {opened:?}, counted after {counted:?}");
+    assert!(opened.as_secs() < 1);
+}

@@ -1,0 +1,247 @@
+//! Closure over a restart: what hints on disk do, and what they cannot do.
+
+use std::{sync::Arc, time::Duration};
+
+use http_body_util::BodyExt as _;
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::content;
+use crate::content::BlobAnswer;
+use crate::content::ContentKey;
+use crate::content::Store;
+use crate::evidence;
+use crate::gate::{Ask, Gate, Parts, Refusal, Settings};
+use crate::metrics::Metrics;
+use crate::oci::Digest;
+use crate::oci::ImageName;
+use crate::oci::Reference;
+use crate::policy::DefaultRule;
+use crate::policy::Glob;
+use crate::policy::Mode;
+use crate::policy::Policy;
+use crate::policy::Reason;
+use crate::policy::Requirement;
+use crate::policy::Rules;
+use crate::policy::Signs;
+use crate::sandbox::registry::Registry;
+use crate::upstream;
+use crate::upstream::Upstream;
+use crate::verify::Material;
+
+const HOST: &str = "registry.acme.test";
+const LAYER: &[u8] = b"the layer of the image that the index lists";
+
+/// A registry with an index that is pinned, and images that are not.
+struct World {
+    registry: Registry,
+    directory: TempDir,
+    index: Digest,
+    child: Digest,
+    outsider: Digest,
+}
+
+/// A gate of its own process, as it were.
+struct Process {
+    gate: Gate,
+    content: Store,
+    tasks: TaskTracker,
+}
+
+impl World {
+    async fn start() -> Self {
+        let registry = Registry::start().await.expect("a free port");
+        let child = registry.put_image("app", None, &[LAYER]);
+        let index = registry.put_index("app", Some("v1"), &[child]);
+        let outsider = registry.put_image("app", None, &[b"of nobody's index"]);
+        Self {
+            registry,
+            directory: TempDir::new().expect("a directory"),
+            index,
+            child,
+            outsider,
+        }
+    }
+
+    fn open(&self) -> Process {
+        let (tasks, clock) = (TaskTracker::new(), Clock::system());
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let content = content::Settings {
+            memory_bytes_max: 1 << 20,
+            memory_blob_bytes_max: 1 << 10,
+            directory: Some(self.directory.path().to_owned()),
+            disk_bytes_max: 10 << 20,
+        };
+        let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
+        let content = content.expect("opens");
+        let mut upstream = upstream::Settings::known(HOST.parse().expect("a host"));
+        upstream.url = self.registry.url().parse().expect("a URL");
+        let policy = Policy {
+            name: "pinned".into(),
+            images: vec![Glob::new("**").expect("a glob")],
+            except: Vec::new(),
+            mode: Mode::Enforce,
+            requirement: Requirement::Digests([self.index].into()),
+            signs: Signs::Either,
+        };
+        let parts = Parts {
+            upstreams: vec![Upstream::new(upstream).expect("builds")],
+            content: content.clone(),
+            rules: Rules {
+                policies: vec![Arc::new(policy)],
+                default: DefaultRule::Deny,
+            },
+            material: Material {
+                roots: Vec::new(),
+                keys: Vec::new(),
+            },
+            metrics,
+            clock,
+            tasks: tasks.clone(),
+        };
+        Process {
+            gate: Gate::new(settings(), parts),
+            content,
+            tasks,
+        }
+    }
+}
+
+fn settings() -> Settings {
+    let hour = Duration::from_secs(3600);
+    Settings {
+        facts_ttl: hour,
+        unsigned_ttl: hour,
+        tag_ttl: Duration::ZERO,
+        stale_ttl: Duration::ZERO,
+        evidence: evidence::Limits {
+            artifacts_max: 64,
+            bundle_bytes_max: 1 << 20,
+            payload_bytes_max: 64 << 10,
+            deadline: Duration::from_secs(10),
+        },
+        index_manifests_max: 64,
+        index_depth_max: 4,
+        verification_threads: 1,
+        verification_queue_max: 100,
+        evidence_bytes_max: 1 << 20,
+    }
+}
+
+fn image(repository: &str) -> ImageName {
+    ImageName {
+        registry: HOST.parse().expect("a host"),
+        repository: repository.parse().expect("a repository"),
+    }
+}
+
+fn key(repository: &str, digest: Digest) -> ContentKey {
+    let image = image(repository);
+    ContentKey {
+        host: image.registry,
+        repository: image.repository,
+        digest,
+    }
+}
+
+impl Process {
+    async fn manifest(&self, reference: Reference) -> Result<Digest, Refusal> {
+        let image = image("app");
+        let admitted = self.gate.manifest(&Ask { image, reference }).await?;
+        Ok(*admitted.document().digest())
+    }
+
+    async fn blob(&self, digest: Digest) -> Result<Vec<u8>, Refusal> {
+        let admitted = self.gate.blob(&image("app"), digest).await?;
+        match self.gate.open(&admitted, None).await? {
+            BlobAnswer::Whole { body, .. } => {
+                let body = body.collect().await.expect("all of it");
+                Ok(body.to_bytes().to_vec())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn end(self) {
+        let Self {
+            gate,
+            content,
+            tasks,
+        } = self;
+        drop((gate, content));
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+fn reason<T: std::fmt::Debug>(refused: Result<T, Refusal>) -> Reason {
+    match refused {
+        Err(Refusal::Denied(denied, _)) => denied.shortfall.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+// THREATS G1.
+#[tokio::test]
+async fn after_a_restart_a_child_and_its_blob_are_served_without_upstream() {
+    let world = World::start().await;
+    let process = world.open();
+    let tag = Reference::Tag("v1".parse().expect("a tag"));
+    process.manifest(tag).await.expect("the index");
+    let child = Reference::Digest(world.child);
+    process.manifest(child.clone()).await.expect("its child");
+    let layer = Digest::sha256(LAYER);
+    process.blob(layer).await.expect("its layer");
+    process.end().await;
+
+    world.registry.untag("app", "v1");
+    world.registry.stop().await;
+    // The blob first: nothing but the hints leads to it.
+    let process = world.open();
+    assert_eq!(process.blob(layer).await.expect("its layer"), LAYER);
+    assert_eq!(
+        process.manifest(child).await.expect("its child"),
+        world.child
+    );
+    process.end().await;
+}
+
+// THREATS G2.
+#[tokio::test]
+async fn a_child_whose_index_was_never_admitted_is_denied() {
+    let world = World::start().await;
+    let process = world.open();
+    let child = process.manifest(Reference::Digest(world.child)).await;
+    assert_eq!(reason(child), Reason::DeniedByPolicy);
+    let layer = process.blob(Digest::sha256(LAYER)).await;
+    assert_eq!(reason(layer), Reason::NotReachable);
+    process.end().await;
+}
+
+// THREATS C8: whoever edits the store can only say where to look.
+#[tokio::test]
+async fn an_edited_store_admits_nothing() {
+    let world = World::start().await;
+    let process = world.open();
+    let hints = process.content.parents().expect("a directory");
+    let outside = Digest::sha256(b"of nobody's index");
+    let absent = Digest::sha256(b"not there at all");
+    for child in [world.outsider, outside] {
+        hints.add(vec![key("app", child)], absent);
+        // Itself, an image that lists it and is not admitted, and the index that does not.
+        hints.add(vec![key("app", child)], child);
+        hints.add(vec![key("app", child)], world.outsider);
+        hints.add(vec![key("app", child)], world.index);
+    }
+    process.end().await;
+
+    let process = world.open();
+    let hints = process.content.parents().expect("a directory");
+    let edited = hints.of(&key("app", outside)).await;
+    assert!(edited.contains(&world.index), "{edited:?}");
+    let outsider = process.manifest(Reference::Digest(world.outsider)).await;
+    assert_eq!(reason(outsider), Reason::DeniedByPolicy);
+    assert_eq!(reason(process.blob(outside).await), Reason::NotReachable);
+    process.end().await;
+}

@@ -451,6 +451,29 @@ async fn b9_other_bytes_than_asked_for_are_neither_served_nor_kept() {
     answer.admits(&good.manifest);
 }
 
+// THREATS B9, for evidence: a good bundle that is sent in place of another is not the other.
+#[tokio::test]
+async fn b9_evidence_is_hashed_too() {
+    let world = World::new().await;
+    let package = image::runnable("signed elsewhere");
+    world.push("app", &package);
+    let (identity, stranger) = (release(), stranger());
+    let theirs = world
+        .sigstore
+        .sign_bundle(&package.descriptor(), &recipe(&stranger));
+    world.push("app", &theirs);
+    let good = world
+        .sigstore
+        .signature(&package.digest(), &recipe(&identity));
+    let path = format!("/v2/app/blobs/{}", Digest::sha256(&theirs.blobs[1]));
+    let instead = Misdeed::WrongBytes(good.bundle().into());
+    world
+        .registry
+        .misbehave(RegistryFault::from(instead).path(&path));
+    let answer = world.manifest("app", package.digest()).await;
+    answer.denies("unsigned");
+}
+
 // THREATS B9, for blobs: a small one is checked before its first byte leaves, a large one is cut
 // before its last, with a cache directory as without.
 #[tokio::test]

@@ -53,8 +53,11 @@ pub(super) fn run(
         }
     };
     let time = clock.now();
+    // The directory belongs to the gate that runs, and what it knows is not asked here.
+    let mut settings = settings.clone();
+    settings.cache.directory = None;
     let answer = app::runtime()?.block_on(async {
-        let built = app::build(settings, clock, TaskTracker::new())?;
+        let built = app::build(&settings, clock, TaskTracker::new())?;
         anyhow::Ok(built.service.gate.manifest(&ask).await)
     })?;
     let (code, mut record, facts) = explain(&ask, &answer);

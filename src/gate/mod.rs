@@ -15,7 +15,8 @@ mod lists;
 mod proofs;
 mod reach;
 mod refusal;
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod restart_tests;
 mod ruling;
 

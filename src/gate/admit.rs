@@ -332,7 +332,7 @@ impl Gate {
                 repository: ask.image.repository.clone(),
                 digest: listed.digest,
             };
-            let document = self.document(upstream, &key).await;
+            let document = self.0.content.manifest(upstream, &key).await;
             document.is_ok_and(|document| document.manifest().is_ok_and(Manifest::is_evidence))
         }));
         are_evidence

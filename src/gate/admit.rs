@@ -210,12 +210,16 @@ impl Gate {
             repository: ask.image.repository.clone(),
             digest: *found.document.digest(),
         };
-        self.0.hints.listed(&key, &found.document);
         if matches!(ask.reference, Reference::Tag(_)) {
             self.0.hints.tagged(key.clone());
         }
-        let admission = self.rule(ruling, upstream, ask, &key, found).await?;
-        let admission = Arc::new(admission);
+        let document = Arc::clone(&found.document);
+        let ruled = self.rule(ruling, upstream, ask, &key, found).await;
+        let vouches = ruled
+            .as_ref()
+            .is_ok_and(|admission| !matches!(admission.decision.grounds, Grounds::Evidence));
+        self.0.hints.listed(&key, &document, vouches);
+        let admission = Arc::new(ruled?);
         self.0
             .admissions
             .insert(ask.clone(), Arc::clone(&admission));

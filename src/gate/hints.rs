@@ -82,8 +82,10 @@ impl Hints {
         });
     }
 
-    /// Remembers what a manifest lists.
-    pub(super) fn listed(&self, parent: &ContentKey, document: &Document) {
+    /// Remembers what a manifest lists. One that does not vouch for it, since it is refused or
+    /// passes as evidence only, takes a free place and nobody else's: or a few of them, which
+    /// anybody can push, would keep a good image's layers from being found.
+    pub(super) fn listed(&self, parent: &ContentKey, document: &Document, vouches: bool) {
         let Ok(manifest) = document.manifest() else {
             return;
         };
@@ -95,6 +97,12 @@ impl Hints {
             };
             let mut is_news = false;
             self.update(key.clone(), |hint| {
+                if !vouches {
+                    let takes =
+                        hint.parents.len() < PARENTS_MAX && !hint.parents.contains(&parent.digest);
+                    hint.parents.extend(takes.then_some(parent.digest));
+                    return takes;
+                }
                 if hint.parents.first() == Some(&parent.digest) {
                     return false;
                 }

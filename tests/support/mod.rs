@@ -24,6 +24,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -83,6 +84,8 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) settings: gate::Settings,
     pub(crate) memory_blob_bytes_max: u64,
+    /// With a cache directory, for as long as the world lasts.
+    pub(crate) directory: bool,
     /// Changes the settings of the upstreams.
     pub(crate) upstream: fn(&mut upstream::Settings),
 }
@@ -99,6 +102,7 @@ impl Default for Setup {
             )]),
             settings: settings(),
             memory_blob_bytes_max: 1 << 20,
+            directory: false,
             upstream: |_| {},
         }
     }
@@ -200,6 +204,7 @@ pub(crate) struct World {
     pub(crate) tasks: TaskTracker,
     address: SocketAddr,
     seconds_passed: Arc<AtomicI64>,
+    _directory: Option<TempDir>,
     _shutdown: DropGuard,
 }
 
@@ -233,11 +238,14 @@ impl World {
             .filter_map(|(host, registry)| Some((host, registry?)))
             .map(|(host, registry)| upstream_of(host, registry, setup.upstream))
             .collect();
+        let directory = setup
+            .directory
+            .then(|| TempDir::new().expect("a directory"));
         let content = content::Settings {
             memory_bytes_max: 64 << 20,
             memory_blob_bytes_max: setup.memory_blob_bytes_max,
-            directory: None,
-            disk_bytes_max: 0,
+            directory: directory.as_ref().map(|held| held.path().to_owned()),
+            disk_bytes_max: 1 << 30,
         };
         let content =
             content::Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
@@ -263,6 +271,7 @@ impl World {
             tasks,
             address,
             seconds_passed,
+            _directory: directory,
             _shutdown: shutdown.drop_guard(),
         }
     }

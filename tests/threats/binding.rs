@@ -452,12 +452,13 @@ async fn b9_other_bytes_than_asked_for_are_neither_served_nor_kept() {
 }
 
 // THREATS B9, for blobs: a small one is checked before its first byte leaves, a large one is cut
-// before its last.
+// before its last, with a cache directory as without.
 #[tokio::test]
 async fn b9_wrong_blobs_are_refused_or_cut() {
-    for memory_blob_bytes_max in [4 << 20, 16] {
+    for (memory_blob_bytes_max, directory) in [(4 << 20, false), (16, false), (16, true)] {
         let world = World::with(Setup {
             memory_blob_bytes_max,
+            directory,
             ..Setup::default()
         })
         .await;

@@ -457,3 +457,31 @@ async fn g7_a_good_layer_is_not_locked_up_as_evidence() {
     answer.admits(&good.manifest);
     world.blob("app", layer).await.admits(&good.blobs[1]);
 }
+
+// THREATS G7, and so it is with many: neither refused images nor pretended signatures that list a
+// good image's layer drive the good image out of memory.
+#[tokio::test]
+async fn g7_a_good_layer_is_found_behind_many_that_list_it() {
+    let world = World::new().await;
+    let good = image::runnable("good");
+    world.push("app", &good);
+    world.sign("app", &good, &release());
+    let answer = world.manifest("app", good.digest()).await;
+    answer.admits(&good.manifest);
+    let layer = Digest::sha256(&good.blobs[1]);
+    for number in 0..20 {
+        let config = json!({"os": "linux", "architecture": "amd64", "number": number});
+        let layers = |media_type| vec![Blob::new(media_type, good.blobs[1].clone())];
+        let tar = layers("application/vnd.oci.image.layer.v1.tar");
+        let refused = Draft::of(Blob::config(&config), tar).pack();
+        world.push("app", &refused);
+        let answer = world.manifest("app", refused.digest()).await;
+        answer.denies("unsigned");
+        let signature = layers(media_type::SIMPLE_SIGNING);
+        let pretended = Draft::of(Blob::config(&config), signature).pack();
+        world.push("app", &pretended);
+        let answer = world.manifest("app", pretended.digest()).await;
+        answer.admits(&pretended.manifest);
+    }
+    world.blob("app", layer).await.admits(&good.blobs[1]);
+}

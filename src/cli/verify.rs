@@ -48,7 +48,7 @@ pub(super) fn run(
     let ask = match parse(&arguments.image, settings) {
         Ok(ask) => ask,
         Err(error) => {
-            eprintln!("pullgate: {:?} is not an image: {error:#}", arguments.image);
+            eprintln!("pullgate: cannot judge {:?}: {error:#}", arguments.image);
             return Ok(ExitCode::from(super::BAD_CONFIGURATION));
         }
     };
@@ -99,8 +99,17 @@ fn parse(image: &str, settings: &config::Settings) -> anyhow::Result<Ask> {
             (default.and_then(|host| configured(host.as_str())), name)
         }
     };
-    let upstream = upstream
-        .context("its registry is not among the upstreams, and there is no default_upstream")?;
+    let upstream = upstream.with_context(|| {
+        let hosts: Vec<&str> = settings
+            .upstreams
+            .iter()
+            .map(|one| one.host.as_str())
+            .collect();
+        format!(
+            "it begins with none of the upstreams ({}), and there is no default_upstream",
+            hosts.join(", ")
+        )
+    })?;
     let repository = if upstream.library_prefix && !repository.contains('/') {
         format!("library/{repository}")
     } else {
@@ -174,7 +183,7 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
             ));
         }
         if facts.proven.is_empty() && facts.rejected.is_empty() {
-            text.push_str("  none looked for, or none found\n");
+            text.push_str(without_evidence(record));
         }
     }
     if let Some(grounds) = record["grounds"].as_str() {
@@ -202,4 +211,20 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         text.push_str(&format!("message: {message}\n"));
     }
     text
+}
+
+/// What to say where there is no evidence: it was not needed, or looked for in vain.
+fn without_evidence(record: &Value) -> &'static str {
+    let policies = record["policies"].as_array().map(Vec::as_slice);
+    let shortfalls = || {
+        let policies = policies.unwrap_or_default().iter();
+        policies.filter_map(|policy| policy.get("shortfall"))
+    };
+    if shortfalls().any(|shortfall| shortfall["found"] == "no signature") {
+        "  none found in the registry\n"
+    } else if record["verdict"] == "admitted" && shortfalls().next().is_none() {
+        "  none needed of this digest itself\n"
+    } else {
+        "  none looked for, or none found\n"
+    }
 }

@@ -210,12 +210,14 @@ impl Gate {
             repository: ask.image.repository.clone(),
             digest: *found.document.digest(),
         };
-        self.0.hints.listed(&key, &found.document);
+        let document = Arc::clone(&found.document);
+        self.0.hints.listed(&key, &document, false);
         if matches!(ask.reference, Reference::Tag(_)) {
             self.0.hints.tagged(key.clone());
         }
         let admission = self.rule(ruling, upstream, ask, &key, found).await?;
         let admission = Arc::new(admission);
+        self.0.hints.listed(&key, &document, true);
         self.0
             .admissions
             .insert(ask.clone(), Arc::clone(&admission));

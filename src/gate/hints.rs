@@ -11,7 +11,7 @@ use crate::content::ContentKey;
 use crate::content::Document;
 use crate::oci::Digest;
 
-/// Parents remembered for one digest: the latest seen.
+/// Parents remembered for one digest: the latest admitted, then others.
 const PARENTS_MAX: usize = 16;
 /// Children remembered of one manifest. Real images have some ten layers, and clients refuse
 /// manifests long before this number.
@@ -20,7 +20,7 @@ const CHILDREN_MAX: usize = 1000;
 /// What is remembered about one digest of one repository.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hint {
-    /// The latest first.
+    /// The latest admitted first.
     pub(super) parents: Vec<Digest>,
     /// A tag named it.
     pub(super) tagged: bool,
@@ -54,8 +54,9 @@ impl Hints {
         });
     }
 
-    /// Remembers what a manifest lists.
-    pub(super) fn listed(&self, parent: &ContentKey, document: &Document) {
+    /// Remembers what a manifest lists. One that was `admitted` comes first; the others take
+    /// from nobody, so that whoever pushes many cannot make an image's own manifest forgotten.
+    pub(super) fn listed(&self, parent: &ContentKey, document: &Document, admitted: bool) {
         let Ok(manifest) = document.manifest() else {
             return;
         };
@@ -65,6 +66,14 @@ impl Hints {
                 ..parent.clone()
             };
             self.update(key, |hint| {
+                if !admitted {
+                    let new =
+                        hint.parents.len() < PARENTS_MAX && !hint.parents.contains(&parent.digest);
+                    if new {
+                        hint.parents.push(parent.digest);
+                    }
+                    return new;
+                }
                 if hint.parents.first() == Some(&parent.digest) {
                     return false;
                 }

@@ -480,3 +480,28 @@ async fn g7_good_layers_make_no_unsigned_image() {
     let config = Digest::sha256(&image.blobs[0]);
     world.blob("app", config).await.denies("not_reachable");
 }
+
+// THREATS G5: many refused manifests that list a good image's layer do not make pullgate forget
+// through what it is reached.
+#[tokio::test]
+async fn g5_refused_manifests_do_not_crowd_out_the_good_one() {
+    let world = World::new().await;
+    let good = image::runnable("good");
+    world.push("app", &good);
+    world.sign("app", &good, &release());
+    let answer = world.manifest("app", good.digest()).await;
+    answer.admits(&good.manifest);
+    for number in 0..20 {
+        let config = Blob::config(&json!({"number": number}));
+        let layer = Blob::new(
+            "application/vnd.oci.image.layer.v1.tar",
+            good.blobs[1].clone(),
+        );
+        let other = Draft::of(config, vec![layer]).pack();
+        world.push("app", &other);
+        let answer = world.manifest("app", other.digest()).await;
+        answer.denies("unsigned");
+    }
+    let layer = Digest::sha256(&good.blobs[1]);
+    world.blob("app", layer).await.admits(&good.blobs[1]);
+}

@@ -175,7 +175,7 @@ mod tests {
         put(124, "00000000777 ");
         put(156, "0");
         let sum: u32 = header.iter().copied().map(u32::from).sum();
-        put(148, &format!("{sum:06o}  "));
+        header[148..156].copy_from_slice(format!("{sum:06o}  ").as_bytes());
         let mut bytes = header.to_vec();
         bytes.resize(1022, b'x');
         bytes.extend_from_slice(b"\"]");

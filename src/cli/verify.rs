@@ -40,27 +40,37 @@ enum Output {
 const DENIED: u8 = 1;
 const COULD_NOT_TELL: u8 = 2;
 
-pub(super) fn run(
-    arguments: &Arguments,
-    settings: &config::Settings,
-    clock: Clock,
-) -> anyhow::Result<ExitCode> {
-    let ask = match parse(&arguments.image, settings) {
+pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: Clock) -> ExitCode {
+    let ask = match parse(&arguments.image, &settings) {
         Ok(ask) => ask,
         Err(error) => {
             eprintln!("pullgate: cannot judge {:?}: {error:#}", arguments.image);
-            return Ok(ExitCode::from(super::BAD_CONFIGURATION));
+            return ExitCode::from(super::BAD_CONFIGURATION);
         }
     };
-    let time = clock.now();
     // The directory belongs to the gate that runs, and what it knows is not asked here.
-    let mut settings = settings.clone();
     settings.cache.directory = None;
+    match judge(arguments, &settings, clock, &ask) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("pullgate: {error:#}");
+            ExitCode::from(COULD_NOT_TELL)
+        }
+    }
+}
+
+fn judge(
+    arguments: &Arguments,
+    settings: &config::Settings,
+    clock: Clock,
+    ask: &Ask,
+) -> anyhow::Result<u8> {
+    let time = clock.now();
     let answer = app::runtime()?.block_on(async {
-        let built = app::build(&settings, clock, TaskTracker::new())?;
-        anyhow::Ok(built.service.gate.manifest(&ask).await)
+        let built = app::build(settings, clock, TaskTracker::new())?;
+        anyhow::Ok(built.service.gate.manifest(ask).await)
     })?;
-    let (code, mut record, facts) = explain(&ask, &answer);
+    let (code, mut record, facts) = explain(ask, &answer);
     record["time"] = time.to_string().into();
     match arguments.output {
         Output::Json => {
@@ -68,9 +78,9 @@ pub(super) fn run(
             record["rejected"] = json!(facts.as_ref().map(|facts| &facts.rejected));
             println!("{record:#}");
         }
-        Output::Text => print!("{}", text(&ask, &record, facts.as_ref())),
+        Output::Text => print!("{}", text(ask, &record, facts.as_ref())),
     }
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
 /// `busybox` alone names no registry; the default upstream is meant then.

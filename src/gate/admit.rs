@@ -663,7 +663,7 @@ fn outside(document: &Document) -> Refused {
     }
 }
 
-pub(super) fn no_policy(image: &ImageName) -> Shortfall {
+fn no_policy(image: &ImageName) -> Shortfall {
     own_shortfall(
         Reason::NoPolicy,
         format!("no policy for {image}"),

@@ -13,7 +13,6 @@ use crate::gate::Gate;
 use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Ruling;
-use crate::gate::admit::no_policy;
 use crate::gate::refusal::own_shortfall;
 use crate::gate::ruling::Validity;
 use crate::oci::Digest;
@@ -69,8 +68,7 @@ impl Gate {
         image: &ImageName,
         key: &ContentKey,
     ) -> Result<Reach, Refusal> {
-        let unjudged = ruling.rules.matching(image).is_empty();
-        if unjudged && ruling.allows_by_default() {
+        if ruling.allows_by_default() && ruling.rules.matching(image).is_empty() {
             let validity = Validity {
                 generation: ruling.generation,
                 until: Instant::now() + self.0.settings.facts_ttl,
@@ -96,7 +94,7 @@ impl Gate {
         }
         match doubt {
             Some(doubt) => Err(Refusal::Unavailable(doubt)),
-            None => Err(self.not_reachable(image, key.digest, unjudged)),
+            None => Err(self.not_reachable(image, key.digest)),
         }
     }
 
@@ -136,18 +134,14 @@ impl Gate {
         Ok(Some(Reach { validity }))
     }
 
-    fn not_reachable(&self, image: &ImageName, digest: Digest, unjudged: bool) -> Refusal {
-        let shortfall = if unjudged {
-            no_policy(image)
-        } else {
-            own_shortfall(
-                Reason::NotReachable,
-                "no admitted manifest of this repository that lists it".to_owned(),
-                "a blob of an image that policy admits",
-                "pull the image by its tag or digest; if the image is refused, its own message \
-                 says why",
-            )
-        };
+    fn not_reachable(&self, image: &ImageName, digest: Digest) -> Refusal {
+        let shortfall = own_shortfall(
+            Reason::NotReachable,
+            "no admitted manifest of this repository that lists it".to_owned(),
+            "a blob of an image that policy admits",
+            "pull the image by its tag or digest; if the image is refused, its own message says \
+             why",
+        );
         self.denied(
             Denied {
                 asked: Asked::Blob(image.clone(), digest),

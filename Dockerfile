@@ -12,10 +12,13 @@ WORKDIR /build
 COPY . .
 # Line tables are most of the size, and a distroless image has nobody to read them.
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
+# A folder for `cache.directory`, so that a volume in its place belongs to the user as well.
+RUN mkdir -p /var/lib/pullgate
 RUN cargo build --release --locked --no-default-features --bin pullgate
 
 # glibc, libgcc and a user without rights; the web's certificate authorities are in the program.
 FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build --chown=65532:65532 /var/lib/pullgate /var/lib/pullgate
 COPY --from=build /build/target/release/pullgate /usr/local/bin/pullgate
 EXPOSE 5080 5081
 ENTRYPOINT ["/usr/local/bin/pullgate"]

@@ -291,7 +291,9 @@ impl World {
 
     fn print_lines(&self) {
         let image = format!("{}/{REPOSITORY}", self.gate);
-        println!("Left running. To try by hand (v1.0.0 was moved; `signed-again` is good):");
+        println!(
+            "Left running. To try by hand (`signed-again` passes, `unsigned` is refused; ctr wants root):"
+        );
         let good = image::runnable("signed and good").tagged("signed-again");
         self.push_signed(&good, &self.release);
         for tag in ["signed-again", "unsigned"] {

@@ -94,13 +94,21 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check { config } => Ok(match load(&config, &clock) {
             Ok(loaded) => {
                 let policies = loaded.settings.rules.policies.len();
-                println!("{}: {policies} policies, no errors", config.display());
+                let counted = |count: usize, one: &str, many: &str| {
+                    format!("{count} {}", if count == 1 { one } else { many })
+                };
+                let policies = counted(policies, "policy", "policies");
+                let warnings = match loaded.warnings.len() {
+                    0 => String::new(),
+                    some => format!(", {}", counted(some, "warning", "warnings")),
+                };
+                println!("{}: {policies}, no errors{warnings}", config.display());
                 ExitCode::SUCCESS
             }
             Err(code) => code,
         }),
         Command::Verify(arguments) => match load(&arguments.config, &clock) {
-            Ok(loaded) => verify::run(&arguments, &loaded.settings, clock),
+            Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, clock)),
             Err(code) => Ok(code),
         },
         Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {

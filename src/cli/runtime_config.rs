@@ -26,6 +26,12 @@ enum Runtime {
 }
 
 pub(super) fn run(arguments: &Arguments, settings: &config::Settings) -> ExitCode {
+    if settings.listen.ip().is_unspecified() || settings.listen.port() == 0 {
+        eprintln!(
+            "pullgate: nobody can ask for {}: replace it by the name under which clients reach the gate",
+            settings.listen
+        );
+    }
     let gate = Gate {
         host: settings.listen.to_string(),
         tls: settings.tls.is_some(),
@@ -97,7 +103,7 @@ fn docker(gate: &Gate, hosts: &[&str]) -> String {
     let mut text = String::from(
         "# dockerd passes over a mirror that refuses, and has mirrors for docker.io only: nothing\n\
          # in daemon.json seals it. Name the gate in image names, and close the way to the\n\
-         # registries in the network:\n",
+         # registries in the network. (daemon.json takes no comments: only the last line is for it.)\n",
     );
     for host in hosts {
         text.push_str(&format!(

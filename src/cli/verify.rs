@@ -40,24 +40,37 @@ enum Output {
 const DENIED: u8 = 1;
 const COULD_NOT_TELL: u8 = 2;
 
-pub(super) fn run(
+pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: Clock) -> ExitCode {
+    let ask = match parse(&arguments.image, &settings) {
+        Ok(ask) => ask,
+        Err(error) => {
+            eprintln!("pullgate: cannot judge {:?}: {error:#}", arguments.image);
+            return ExitCode::from(super::BAD_CONFIGURATION);
+        }
+    };
+    // The directory belongs to the gate that runs, and what it knows is not asked here.
+    settings.cache.directory = None;
+    match judge(arguments, &settings, clock, &ask) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("pullgate: {error:#}");
+            ExitCode::from(COULD_NOT_TELL)
+        }
+    }
+}
+
+fn judge(
     arguments: &Arguments,
     settings: &config::Settings,
     clock: Clock,
-) -> anyhow::Result<ExitCode> {
-    let ask = match parse(&arguments.image, settings) {
-        Ok(ask) => ask,
-        Err(error) => {
-            eprintln!("pullgate: {:?} is not an image: {error:#}", arguments.image);
-            return Ok(ExitCode::from(super::BAD_CONFIGURATION));
-        }
-    };
+    ask: &Ask,
+) -> anyhow::Result<u8> {
     let time = clock.now();
     let answer = app::runtime()?.block_on(async {
         let built = app::build(settings, clock, TaskTracker::new())?;
-        anyhow::Ok(built.service.gate.manifest(&ask).await)
+        anyhow::Ok(built.service.gate.manifest(ask).await)
     })?;
-    let (code, mut record, facts) = explain(&ask, &answer);
+    let (code, mut record, facts) = explain(ask, &answer);
     record["time"] = time.to_string().into();
     match arguments.output {
         Output::Json => {
@@ -65,9 +78,9 @@ pub(super) fn run(
             record["rejected"] = json!(facts.as_ref().map(|facts| &facts.rejected));
             println!("{record:#}");
         }
-        Output::Text => print!("{}", text(&ask, &record, facts.as_ref())),
+        Output::Text => print!("{}", text(ask, &record, facts.as_ref())),
     }
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
 /// `busybox` alone names no registry; the default upstream is meant then.
@@ -96,8 +109,17 @@ fn parse(image: &str, settings: &config::Settings) -> anyhow::Result<Ask> {
             (default.and_then(|host| configured(host.as_str())), name)
         }
     };
-    let upstream = upstream
-        .context("its registry is not among the upstreams, and there is no default_upstream")?;
+    let upstream = upstream.with_context(|| {
+        let hosts: Vec<&str> = settings
+            .upstreams
+            .iter()
+            .map(|one| one.host.as_str())
+            .collect();
+        format!(
+            "it begins with none of the upstreams ({}), and there is no default_upstream",
+            hosts.join(", ")
+        )
+    })?;
     let repository = if upstream.library_prefix && !repository.contains('/') {
         format!("library/{repository}")
     } else {
@@ -171,7 +193,7 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
             ));
         }
         if facts.proven.is_empty() && facts.rejected.is_empty() {
-            text.push_str("  none looked for, or none found\n");
+            text.push_str(without_evidence(record));
         }
     }
     if let Some(grounds) = record["grounds"].as_str() {
@@ -199,4 +221,20 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         text.push_str(&format!("message: {message}\n"));
     }
     text
+}
+
+/// What to say where there is no evidence: it was not needed, or looked for in vain.
+fn without_evidence(record: &Value) -> &'static str {
+    let policies = record["policies"].as_array().map(Vec::as_slice);
+    let shortfalls = || {
+        let policies = policies.unwrap_or_default().iter();
+        policies.filter_map(|policy| policy.get("shortfall"))
+    };
+    if shortfalls().any(|shortfall| shortfall["found"] == "no signature") {
+        "  none found in the registry\n"
+    } else if record["verdict"] == "admitted" && shortfalls().next().is_none() {
+        "  none needed of this digest itself\n"
+    } else {
+        "  none looked for, or none found\n"
+    }
 }

@@ -83,6 +83,7 @@ fn never_matches(text: &str, hosts: Option<&[RegistryHost]>) -> Option<(String, 
     let names = || hosts.iter().map(RegistryHost::as_str);
     let mend = match nearest(first, names()) {
         Some(host) => format!("did you mean `{host}`?"),
+        None if hosts.is_empty() => "add it under `upstreams`".to_owned(),
         None => format!(
             "add it under `upstreams`, where there is {}",
             listed(names(), "and")

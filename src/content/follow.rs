@@ -31,7 +31,7 @@ pub(super) struct Follower {
     upstream: Upstream,
     key: ContentKey,
     progress: watch::Receiver<Progress>,
-    file: File,
+    file: Arc<File>,
     /// Bytes passed on.
     at: u64,
 }
@@ -67,7 +67,7 @@ impl Follower {
             upstream: upstream.clone(),
             key: key.clone(),
             progress,
-            file,
+            file: Arc::new(file),
             at: 0,
         })
     }
@@ -129,8 +129,8 @@ impl Follower {
 
     /// The next bytes of the file, which are there.
     async fn read(&mut self, count: u64) -> Result<Bytes, BlobError> {
-        let file = self.file.try_clone();
-        let reading = self.inner.blocking(move || read_exactly(&file?, count));
+        let file = Arc::clone(&self.file);
+        let reading = self.inner.blocking(move || read_exactly(&file, count));
         match reading.await {
             Some(Ok(bytes)) => {
                 self.at += count;

@@ -34,12 +34,9 @@ const PARENTS_MAX: usize = 16;
 const QUEUE_MAX: usize = 100_000;
 /// Bytes of the store's pages that are held in memory.
 const PAGES_BYTES_MAX: usize = 4 << 20;
-/// The part of the cache directory that hints may take is one of so many, at
-/// [`ENTRY_BYTES`] each.
-const SHARE: u64 = 50;
 /// What one entry takes, roughly, in both tables and with the room that trees leave.
 const ENTRY_BYTES: u64 = 400;
-/// Bounds on the number of entries, whatever their share.
+/// Bounds on the number of entries, whatever the room.
 const ENTRIES: std::ops::RangeInclusive<u64> = 1_000..=500_000;
 
 /// Registry, repository and digest, each on its own, so that none runs into another.
@@ -83,17 +80,18 @@ struct Queue {
 }
 
 impl Parents {
-    /// The store in this directory, which a task opens.
+    /// The store in this directory, which may take about so many bytes, and which a task
+    /// opens.
     pub(super) fn new(
         directory: &Path,
-        disk_bytes_max: u64,
+        bytes_max: u64,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
-        let share = disk_bytes_max / SHARE / ENTRY_BYTES;
+        let entries_max = bytes_max / ENTRY_BYTES;
         let shared = Arc::new(Shared {
             path: directory.join("hints.redb"),
-            entries_max: share.clamp(*ENTRIES.start(), *ENTRIES.end()),
+            entries_max: entries_max.clamp(*ENTRIES.start(), *ENTRIES.end()),
             database: Mutex::default(),
             queue: Mutex::default(),
             metrics,

@@ -187,7 +187,7 @@ async fn whole(body: BlobBody) -> Result<Bytes, BlobError> {
 
 /// Bytes that no two positions of nearby blocks share.
 fn content(length: usize) -> Bytes {
-    (0..length).map(|at| (at * 31 >> 3) as u8).collect()
+    (0..length).map(|at| ((at * 31) >> 3) as u8).collect()
 }
 
 /// Reads `count` bytes, or panics.

@@ -254,7 +254,12 @@ impl Gate {
                 ));
             }
         };
-        if manifest.is_evidence() || self.lists_only_evidence(upstream, ask, manifest).await {
+        let is_evidence = self.is_evidence(upstream, key, manifest).await;
+        let is_evidence = is_evidence.map_err(|cause| {
+            let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
+            self.unavailable(cause, asked, Some(key.digest))
+        })?;
+        if is_evidence || self.lists_only_evidence(upstream, ask, manifest).await {
             return Ok(self.admission(ruling, ask, found, Grounds::Evidence, Arc::default(), None));
         }
         if policies.is_empty() {
@@ -658,7 +663,7 @@ fn outside(document: &Document) -> Refused {
     }
 }
 
-pub(super) fn no_policy(image: &ImageName) -> Shortfall {
+fn no_policy(image: &ImageName) -> Shortfall {
     own_shortfall(
         Reason::NoPolicy,
         format!("no policy for {image}"),

@@ -16,7 +16,7 @@ use crate::content::Document;
 use crate::content::Parents;
 use crate::oci::Digest;
 
-/// Parents remembered for one digest: the latest seen.
+/// Parents remembered for one digest: the latest admitted, then others.
 const PARENTS_MAX: usize = 16;
 /// Children remembered of one manifest. Real images have some ten layers, and clients refuse
 /// manifests long before this number.
@@ -25,7 +25,7 @@ const CHILDREN_MAX: usize = 1000;
 /// What is remembered about one digest of one repository.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hint {
-    /// The latest first.
+    /// The latest admitted first.
     pub(super) parents: Vec<Digest>,
     /// A tag named it.
     pub(super) tagged: bool,

@@ -8,6 +8,7 @@
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
 mod admit;
+mod disguise;
 mod facts;
 mod graph;
 mod hints;
@@ -15,7 +16,8 @@ mod lists;
 mod proofs;
 mod reach;
 mod refusal;
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod restart_tests;
 mod ruling;
 
@@ -31,6 +33,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use moka::{policy::EvictionPolicy, sync::Cache};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -98,6 +101,9 @@ const FACTS_BYTES_MAX: u64 = 64 << 20;
 const TAGS_MAX: u64 = 50_000;
 const HINTS_MAX: u64 = 200_000;
 const REACHES_MAX: u64 = 50_000;
+const DISGUISES_MAX: u64 = 50_000;
+/// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.
+const DISGUISE_PLACES: usize = 4;
 
 /// What is asked for by name: the key of an admission. Registry, repository and reference are
 /// members of their own, so no name can run into another.
@@ -136,6 +142,9 @@ struct Inner {
     tags: Cache<(ImageName, Tag), Resolved>,
     tag_flights: Flights<(ImageName, Tag), TagAnswer>,
     hints: Hints,
+    /// Which manifests that look like evidence are: a question of bytes, and of no policy.
+    disguises: Cache<ContentKey, bool>,
+    disguise_places: Semaphore,
     proofs: Proofs,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -215,6 +224,8 @@ impl Gate {
             tag_flights: Flights::new(tasks),
             hints: Hints::new(HINTS_MAX, content.parents().cloned()),
             content,
+            disguises: Cache::new(DISGUISES_MAX),
+            disguise_places: Semaphore::new(DISGUISE_PLACES),
             proofs,
             metrics,
             clock,

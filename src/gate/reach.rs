@@ -3,8 +3,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
-
 use crate::content::BlobAnswer;
 use crate::content::ByteRange;
 use crate::content::ContentKey;
@@ -12,26 +10,20 @@ use crate::gate::Ask;
 use crate::gate::Asked;
 use crate::gate::Denied;
 use crate::gate::Gate;
-use crate::gate::Grounds;
 use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Ruling;
-use crate::gate::admit::no_policy;
 use crate::gate::refusal::own_shortfall;
 use crate::gate::ruling::Validity;
 use crate::oci::Digest;
 use crate::oci::ImageName;
-use crate::oci::Manifest;
 use crate::oci::Reference;
-use crate::oci::media_type;
-use crate::oci::media_type::EvidenceForm;
 use crate::policy::Reason;
 use crate::upstream::Upstream;
 
 /// A blob that may leave: the only key to its bytes. It can only be had from [`Gate::blob`].
 #[derive(Debug)]
 pub struct AdmittedBlob {
-    reach: Arc<Reach>,
     key: ContentKey,
     upstream: Upstream,
 }
@@ -40,8 +32,6 @@ pub struct AdmittedBlob {
 #[derive(Debug)]
 pub(super) struct Reach {
     validity: Validity,
-    /// Set when only evidence reaches it: what it has to be for that.
-    form: Option<EvidenceForm>,
 }
 
 impl Gate {
@@ -61,20 +51,11 @@ impl Gate {
         let ruling = self.0.ruling.load_full();
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
-        let reach = match held {
-            Some(reach) => reach,
-            None => {
-                let reach = Arc::new(Box::pin(self.reach(&ruling, upstream, image, &key)).await?);
-                // What only evidence reaches now, an image may reach a moment later: whoever lists
-                // an image's layers as signatures must not lock them up.
-                if reach.form.is_none() {
-                    self.0.reaches.insert(key.clone(), Arc::clone(&reach));
-                }
-                reach
-            }
-        };
+        if held.is_none() {
+            let reach = Box::pin(self.reach(&ruling, upstream, image, &key)).await?;
+            self.0.reaches.insert(key.clone(), Arc::new(reach));
+        }
         Ok(AdmittedBlob {
-            reach,
             key,
             upstream: upstream.clone(),
         })
@@ -87,20 +68,15 @@ impl Gate {
         image: &ImageName,
         key: &ContentKey,
     ) -> Result<Reach, Refusal> {
-        let unjudged = ruling.rules.matching(image).is_empty();
-        if unjudged && ruling.allows_by_default() {
+        if ruling.allows_by_default() && ruling.rules.matching(image).is_empty() {
             let validity = Validity {
                 generation: ruling.generation,
                 until: Instant::now() + self.0.settings.facts_ttl,
                 ends_at: None,
             };
-            return Ok(Reach {
-                validity,
-                form: None,
-            });
+            return Ok(Reach { validity });
         }
         let mut doubt = None;
-        let mut evidence = None;
         for parent in &self.0.hints.of(key).await.parents {
             let parent = ContentKey {
                 digest: *parent,
@@ -110,16 +86,15 @@ impl Gate {
                 .reach_through(ruling, upstream, image, &parent, key)
                 .await
             {
-                Ok(Some(reach)) if reach.form.is_none() => return Ok(reach),
-                Ok(reach) => evidence = evidence.or(reach),
+                Ok(Some(reach)) => return Ok(reach),
+                Ok(None) => {}
                 Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
                 Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
             }
         }
-        match (evidence, doubt) {
-            (Some(reach), _) => Ok(reach),
-            (None, Some(doubt)) => Err(Refusal::Unavailable(doubt)),
-            (None, None) => Err(self.not_reachable(image, key.digest, unjudged)),
+        match doubt {
+            Some(doubt) => Err(Refusal::Unavailable(doubt)),
+            None => Err(self.not_reachable(image, key.digest)),
         }
     }
 
@@ -155,26 +130,18 @@ impl Gate {
             Some(held) => held,
             None => self.admit(ruling, &ask).await?.admission,
         };
-        let form = match admission.decision.grounds {
-            Grounds::Evidence => Some(form_of(manifest, &key.digest)),
-            Grounds::Judged(_) | Grounds::Unjudged => None,
-        };
         let validity = admission.validity;
-        Ok(Some(Reach { validity, form }))
+        Ok(Some(Reach { validity }))
     }
 
-    fn not_reachable(&self, image: &ImageName, digest: Digest, unjudged: bool) -> Refusal {
-        let shortfall = if unjudged {
-            no_policy(image)
-        } else {
-            own_shortfall(
-                Reason::NotReachable,
-                "no admitted manifest of this repository that lists it".to_owned(),
-                "a blob of an image that policy admits",
-                "pull the image by its tag or digest; if the image is refused, its own message \
-                 says why",
-            )
-        };
+    fn not_reachable(&self, image: &ImageName, digest: Digest) -> Refusal {
+        let shortfall = own_shortfall(
+            Reason::NotReachable,
+            "no admitted manifest of this repository that lists it".to_owned(),
+            "a blob of an image that policy admits",
+            "pull the image by its tag or digest; if the image is refused, its own message says \
+             why",
+        );
         self.denied(
             Denied {
                 asked: Asked::Blob(image.clone(), digest),
@@ -190,30 +157,14 @@ impl Gate {
     /// The bytes of an admitted blob, or of a part of it.
     ///
     /// # Errors
-    /// A [`Refusal`] when the upstream does not give them, or when what passed as evidence is
-    /// not what evidence is made of.
+    /// A [`Refusal`] when the upstream does not give them.
     pub async fn open(
         &self,
         blob: &AdmittedBlob,
         range: Option<ByteRange>,
     ) -> Result<BlobAnswer, Refusal> {
-        let AdmittedBlob {
-            reach,
-            key,
-            upstream,
-        } = blob;
-        let answer = match reach.form {
-            None => self.0.content.blob(upstream, key, range).await,
-            Some(form) => {
-                let bytes_max = self.0.settings.evidence_bytes_max;
-                let bytes = self.0.content.whole_blob(upstream, key, bytes_max).await;
-                match bytes {
-                    Ok(bytes) if has_form(&bytes, form) => Ok(BlobAnswer::held(bytes, range)),
-                    Ok(_) => return Err(self.not_evidence(blob)),
-                    Err(error) => Err(error),
-                }
-            }
-        };
+        let AdmittedBlob { key, upstream, .. } = blob;
+        let answer = self.0.content.blob(upstream, key, range).await;
         answer.map_err(|error| self.not_found(&error, blob.asked(), Missing::Blob))
     }
 
@@ -224,23 +175,6 @@ impl Gate {
     pub async fn blob_size(&self, blob: &AdmittedBlob) -> Result<Option<u64>, Refusal> {
         let size = self.0.content.blob_size(&blob.upstream, &blob.key).await;
         size.map_err(|error| self.not_found(&error, blob.asked(), Missing::Blob))
-    }
-
-    fn not_evidence(&self, blob: &AdmittedBlob) -> Refusal {
-        self.denied(Denied {
-            asked: blob.asked(),
-            refused: None,
-            shortfall: own_shortfall(
-                Reason::NotReachable,
-                "bytes that a manifest passes off as a signature or attestation, and that are \
-                 none"
-                    .to_owned(),
-                "JSON or text, as signatures and attestations are",
-                "look who pushed the manifest: this is how a refused layer would be smuggled out",
-            ),
-            policy: None,
-            judgement: None,
-        }, Arc::default())
     }
 }
 
@@ -264,53 +198,5 @@ impl AdmittedBlob {
             },
             digest,
         )
-    }
-}
-
-/// What a blob that only evidence reaches has to be. A config is JSON, as is a digest that is
-/// listed as several things.
-fn form_of(manifest: &Manifest, digest: &Digest) -> EvidenceForm {
-    let layers = manifest
-        .as_image()
-        .map(|image| image.layers.as_slice())
-        .unwrap_or_default();
-    let is_text =
-        |media_type: &str| media_type::evidence_form(media_type) == Some(EvidenceForm::Text);
-    let mut listed = layers.iter().filter(|layer| layer.digest == *digest);
-    match listed.next() {
-        Some(layer) if is_text(&layer.media_type) && listed.next().is_none() => EvidenceForm::Text,
-        _ => EvidenceForm::Json,
-    }
-}
-
-/// Whether bytes can be evidence. A layer that runs is a tar archive, mostly compressed, and
-/// is neither JSON nor text; so that nobody gets one out by calling it a signature.
-fn has_form(bytes: &Bytes, form: EvidenceForm) -> bool {
-    match form {
-        EvidenceForm::Json => serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok(),
-        EvidenceForm::Text => std::str::from_utf8(bytes).is_ok_and(|text| {
-            text.chars()
-                .all(|character| !character.is_control() || "\t\r\n".contains(character))
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_archive_is_no_evidence() {
-        let mut tar = vec![0_u8; 1024];
-        tar[..4].copy_from_slice(b"file");
-        for bytes in [Bytes::from(tar), Bytes::from_static(&[0x1f, 0x8b, 8, 0])] {
-            assert!(!has_form(&bytes, EvidenceForm::Json));
-            assert!(!has_form(&bytes, EvidenceForm::Text));
-        }
-        assert!(has_form(&Bytes::from_static(b"{}"), EvidenceForm::Json));
-        assert!(has_form(
-            &Bytes::from_static(b"SPDXVersion: 2.3\n"),
-            EvidenceForm::Text
-        ));
     }
 }

@@ -151,6 +151,15 @@ impl Metrics {
             )?,
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let policy_reloads = counters(
+            "pullgate_policy_reloads_total",
+            "Reloads of policy, by outcome.",
+            &["outcome"],
+        )?;
+        // A counter that first appears as 1 shows no increase, and the first failure no alert.
+        for outcome in ["success", "failure"] {
+            policy_reloads.with_label_values(&[outcome]);
+        }
         Ok(Self {
             decisions: counters(
                 "pullgate_decisions_total",
@@ -206,11 +215,7 @@ impl Metrics {
                     &["root"],
                 )?,
             )?,
-            policy_reloads: counters(
-                "pullgate_policy_reloads_total",
-                "Reloads of policy, by outcome.",
-                &["outcome"],
-            )?,
+            policy_reloads,
             policy_epoch: registered(
                 &registry,
                 IntGauge::new(

@@ -233,7 +233,7 @@ impl Manifest {
 }
 
 /// Go's JSON reader takes `Layers` for `layers`; ours does not. A document that means one
-/// thing to us and another to a container runtime is refused.
+/// thing to us and another to a container runtime is refused, and so is one whose descriptors do.
 fn refuse_other_spellings(bytes: &[u8]) -> Result<(), ManifestError> {
     const MEMBERS: [&str; 7] = [
         "schemaVersion",
@@ -244,12 +244,51 @@ fn refuse_other_spellings(bytes: &[u8]) -> Result<(), ManifestError> {
         "artifactType",
         "subject",
     ];
-    let members: BTreeMap<String, serde::de::IgnoredAny> = serde_json::from_slice(bytes)
-        .map_err(|error| ManifestError::Json(quoted(&error.to_string())))?;
+    type Members = BTreeMap<String, serde::de::IgnoredAny>;
+    #[derive(Deserialize)]
+    struct Descriptors {
+        config: Option<Members>,
+        layers: Option<Vec<Members>>,
+        manifests: Option<Vec<Members>>,
+        subject: Option<Members>,
+    }
+    let unreadable = |error: serde_json::Error| ManifestError::Json(quoted(&error.to_string()));
+    let members: Members = serde_json::from_slice(bytes).map_err(unreadable)?;
+    refuse_other_spellings_of(&MEMBERS, &members)?;
+    let Descriptors {
+        config,
+        layers,
+        manifests,
+        subject,
+    } = serde_json::from_slice(bytes).map_err(unreadable)?;
+    let listed = layers.iter().chain(&manifests).flatten();
+    config
+        .iter()
+        .chain(&subject)
+        .chain(listed)
+        .try_for_each(|members| refuse_other_spellings_of(&DESCRIPTOR_MEMBERS, members))
+}
+
+/// The members of a descriptor that say what it points to (image-spec, descriptor.md).
+const DESCRIPTOR_MEMBERS: [&str; 8] = [
+    "mediaType",
+    "digest",
+    "size",
+    "urls",
+    "annotations",
+    "data",
+    "artifactType",
+    "platform",
+];
+
+fn refuse_other_spellings_of(
+    names: &[&str],
+    members: &BTreeMap<String, serde::de::IgnoredAny>,
+) -> Result<(), ManifestError> {
     // Go folds the long s and the Kelvin sign as well.
     let fold = |text: &str| text.to_uppercase().to_lowercase();
     let other_spelling = |key: &&String| {
-        MEMBERS
+        names
             .iter()
             .any(|member| key.as_str() != *member && fold(key) == fold(member))
     };
@@ -402,6 +441,21 @@ mod tests {
             parse(&dressed, None),
             Err(ManifestError::Repeated("Layers".to_owned()))
         );
+        for (member, other) in [
+            ("Digest", Digest::sha256(b"y").to_string()),
+            (
+                "MediaType",
+                "application/vnd.oci.image.layer.v1.tar".to_owned(),
+            ),
+        ] {
+            let mut dressed = image(&[media_type::SIMPLE_SIGNING]);
+            dressed["layers"][0][member] = other.as_str().into();
+            let expected = Err(ManifestError::Repeated(member.to_owned()));
+            assert_eq!(parse(&dressed, None), expected, "a layer");
+            let mut dressed = image(&[media_type::SIMPLE_SIGNING]);
+            dressed["config"][member] = other.into();
+            assert_eq!(parse(&dressed, None), expected, "the config");
+        }
     }
 
     // THREATS G7: only layers prove evidence; an artifactType is a claim.

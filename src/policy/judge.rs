@@ -241,8 +241,8 @@ impl Policy {
         match &self.requirement {
             Requirement::Deny { reason } => Some(Shortfall {
                 reason: Reason::DeniedByPolicy,
-                found: "an image that the policy refuses".to_owned(),
-                expected: format!("nothing: {reason}"),
+                found: format!("an image that the policy refuses: {reason}"),
+                expected: "another image".to_owned(),
                 remedy: "use another image".to_owned(),
             }),
             Requirement::AllowUnsigned { until, because } => match until {

@@ -151,7 +151,10 @@ impl Service {
                 );
                 Some(id)
             }
-            Refusal::NotFound(_) => None,
+            Refusal::NotFound(_) => {
+                info!(path = asked.path, %client, "the upstream does not have it");
+                None
+            }
         };
         respond::refuse(refusal, decision, asked.is_head)
     }

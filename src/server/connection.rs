@@ -20,6 +20,10 @@ use tracing::{debug, warn};
 
 use crate::server::Service;
 use crate::server::Tls;
+use crate::server::stalled::Stalled;
+
+/// How long a client may take nothing of an answer that waits for it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +107,7 @@ impl Connection {
         // Small answers leave at once; failing to ask for that is no reason to refuse.
         let _ = stream.set_nodelay(true);
         let client = client.ip();
+        let stream = Stalled::new(stream, WRITE_PATIENCE);
         match self.tls.clone() {
             None => self.http1(stream, client).await,
             Some(tls) => {

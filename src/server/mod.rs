@@ -9,6 +9,7 @@ mod connection;
 mod range;
 mod respond;
 mod route;
+mod stalled;
 mod tls;
 
 pub use connection::{Limits, Listener, serve};

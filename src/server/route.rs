@@ -86,8 +86,9 @@ impl NoRoute {
             Self::UnknownRegistry => (
                 Status::NOT_FOUND,
                 ErrorCode::NameUnknown,
-                "this registry is not among pullgate's upstreams; add it to `upstreams` in the \
-                 configuration, or name one that is there",
+                "the registry that this names (by `ns`, Host or the first part of the path) is not \
+                 among pullgate's upstreams; add it to `upstreams` in the configuration, or name \
+                 one that is there",
             ),
             Self::InvalidName => (
                 Status::NOT_FOUND,

@@ -25,8 +25,18 @@ impl Upstream {
         digest: &Digest,
         from: u64,
     ) -> Result<BlobBody, UpstreamError> {
+        let place = self.shared().place(&self.shared().blobs).await?;
+        self.blob_with(place, repository, digest, from).await
+    }
+
+    async fn blob_with(
+        &self,
+        place: OwnedSemaphorePermit,
+        repository: &Repository,
+        digest: &Digest,
+        from: u64,
+    ) -> Result<BlobBody, UpstreamError> {
         let shared = self.shared();
-        let place = shared.place(&shared.blobs).await?;
         let path = blob_path(shared, repository, digest);
         let mut request = shared.request(Method::GET, &path)?;
         if from > 0 {
@@ -71,7 +81,10 @@ impl Upstream {
     ) -> Result<Bytes, UpstreamError> {
         let shared = self.shared();
         let whole = async {
-            self.blob(repository, digest, 0)
+            // Among the documents: who pulls slowly keeps a blob's place for as long, and must
+            // not keep evidence from being read.
+            let place = shared.place(&shared.documents).await?;
+            self.blob_with(place, repository, digest, 0)
                 .await?
                 .whole(digest, bytes_max)
                 .await

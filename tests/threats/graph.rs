@@ -376,11 +376,7 @@ async fn g7_a_disguised_image_is_judged_or_gives_nothing_away() {
         references.extend(impostor.tag.clone());
         for reference in references {
             let answer = world.manifest("app", reference).await;
-            match disguise {
-                // To look at, it is a signature with one layer.
-                Disguise::LayerType => answer.admits(&impostor.manifest),
-                _ => answer.denies("unsigned"),
-            }
+            answer.denies("unsigned");
         }
         let layer = impostor
             .blobs
@@ -422,7 +418,7 @@ async fn g7_a_refused_layer_is_not_smuggled_out_as_evidence() {
         let package = smuggler(media_type, bytes);
         world.push("app", &package);
         let answer = world.manifest("app", package.digest()).await;
-        answer.admits(&package.manifest);
+        answer.denies("unsigned");
         world.blob("app", layer).await.denies("not_reachable");
         let target = format!("/v2/app/blobs/{layer}");
         let range = [("range", "bytes=0-9")];
@@ -436,7 +432,7 @@ async fn g7_a_refused_layer_is_not_smuggled_out_as_evidence() {
     .pack();
     world.push("app", &as_config);
     let answer = world.manifest("app", as_config.digest()).await;
-    answer.admits(&as_config.manifest);
+    answer.denies("unsigned");
     world.blob("app", layer).await.denies("not_reachable");
 }
 
@@ -451,7 +447,7 @@ async fn g7_a_good_layer_is_not_locked_up_as_evidence() {
     let package = smuggler(media_type::SIMPLE_SIGNING, &good.blobs[1]);
     world.push("app", &package);
     let answer = world.manifest("app", package.digest()).await;
-    answer.admits(&package.manifest);
+    answer.denies("unsigned");
     world.blob("app", layer).await.denies("not_reachable");
     let answer = world.manifest("app", good.digest()).await;
     answer.admits(&good.manifest);
@@ -481,7 +477,59 @@ async fn g7_a_good_layer_is_found_behind_many_that_list_it() {
         let pretended = Draft::of(Blob::config(&config), signature).pack();
         world.push("app", &pretended);
         let answer = world.manifest("app", pretended.digest()).await;
-        answer.admits(&pretended.manifest);
+        answer.denies("unsigned");
     }
+    world.blob("app", layer).await.admits(&good.blobs[1]);
+}
+
+// THREATS G7: nobody puts an unsigned image together from the layers of a signed one, called
+// signatures, and a config of their own; runtimes that do not look at the types of layers would
+// run it.
+#[tokio::test]
+async fn g7_good_layers_make_no_unsigned_image() {
+    let world = World::new().await;
+    let good = image::runnable("good");
+    world.push("app", &good);
+    world.sign("app", &good, &release());
+    let answer = world.manifest("app", good.digest()).await;
+    answer.admits(&good.manifest);
+    let layer = Blob::new(media_type::SIMPLE_SIGNING, good.blobs[1].clone());
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": ["/bin/sh", "-c", "something malicious"]},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest()]},
+    });
+    let image = Draft::of(Blob::config(&config), vec![layer]).pack();
+    world.push("app", &image.clone().tagged("v2"));
+    world.manifest("app", "v2").await.denies("unsigned");
+    let answer = world.manifest("app", image.digest()).await;
+    answer.denies("unsigned");
+    let config = Digest::sha256(&image.blobs[0]);
+    world.blob("app", config).await.denies("not_reachable");
+}
+
+// THREATS G5: many refused manifests that list a good image's layer do not make pullgate forget
+// through what it is reached.
+#[tokio::test]
+async fn g5_refused_manifests_do_not_crowd_out_the_good_one() {
+    let world = World::new().await;
+    let good = image::runnable("good");
+    world.push("app", &good);
+    world.sign("app", &good, &release());
+    let answer = world.manifest("app", good.digest()).await;
+    answer.admits(&good.manifest);
+    for number in 0..20 {
+        let config = Blob::config(&json!({"number": number}));
+        let layer = Blob::new(
+            "application/vnd.oci.image.layer.v1.tar",
+            good.blobs[1].clone(),
+        );
+        let other = Draft::of(config, vec![layer]).pack();
+        world.push("app", &other);
+        let answer = world.manifest("app", other.digest()).await;
+        answer.denies("unsigned");
+    }
+    let layer = Digest::sha256(&good.blobs[1]);
     world.blob("app", layer).await.admits(&good.blobs[1]);
 }

@@ -391,6 +391,30 @@ async fn g7_a_disguised_image_is_judged_or_gives_nothing_away() {
     }
 }
 
+// THREATS G7: JSON is not evidence because it is JSON: each layer has to be declared as evidence,
+// and an artifact type declares nothing.
+#[tokio::test]
+async fn g7_json_that_is_not_declared_as_evidence_is_judged() {
+    let world = World::new().await;
+    let json = |media_type| Blob::new(media_type, b"{}".to_vec());
+    let tar = "application/vnd.oci.image.layer.v1.tar";
+    for layers in [
+        vec![json(tar)],
+        vec![json(media_type::SIMPLE_SIGNING), json(tar)],
+        vec![json(BUNDLE), json("application/vnd.acme.settings+json")],
+        vec![],
+    ] {
+        let package = Draft {
+            artifact_type: Some(BUNDLE.to_owned()),
+            ..Draft::of(Blob::empty(), layers)
+        };
+        let package = package.pack();
+        world.push("app", &package);
+        let answer = world.manifest("app", package.digest()).await;
+        answer.denies("unsigned");
+    }
+}
+
 /// A manifest that lists bytes of others as a signature or a bill of materials.
 fn smuggler(media_type: &str, bytes: &[u8]) -> Package {
     Draft::of(Blob::empty(), vec![Blob::new(media_type, bytes.to_vec())]).pack()

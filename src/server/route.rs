@@ -255,7 +255,9 @@ enum Endpoint<'a> {
 
 /// Divides `<name>/<endpoint>/<reference>` from the right: a name may have `manifests` in it.
 fn split(path: &str) -> Option<(&str, Endpoint<'_>)> {
-    if let Some((name, _)) = path.split_once("/blobs/uploads") {
+    if let Some((name, rest)) = path.split_once("/blobs/uploads")
+        && (rest.is_empty() || rest.starts_with('/'))
+    {
         return Some((name, Endpoint::Uploads));
     }
     let (front, last) = path.rsplit_once('/')?;
@@ -343,6 +345,10 @@ mod tests {
         assert_eq!(
             image_of("/v2/docker.io/busybox/manifests/v1"),
             "docker.io/library/busybox:v1"
+        );
+        assert_eq!(
+            image_of("/v2/a/blobs/uploads-x/manifests/v1"),
+            "r.test/a/blobs/uploads-x:v1"
         );
         assert_eq!(
             image_of("/v2/a/manifests/manifests/v1"),

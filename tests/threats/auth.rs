@@ -90,7 +90,7 @@ async fn a1_a_foreign_token_service_gets_no_credentials() {
 
 // THREATS A1: the registry's own token service is asked.
 #[tokio::test]
-async fn a1_the_registrys_own_token_service_is_asked() {
+async fn a1_a_token_service_of_the_registry_is_asked() {
     let world = world_with_password(Auth::Bearer).await;
     let package = push_release(&world);
     let answer = world.manifest("app", "v1").await;

@@ -82,20 +82,26 @@ pub async fn find(
     digest: &Digest,
     limits: &Limits,
 ) -> Found {
-    let search = async {
-        let (bundles, layers) = tokio::join!(
-            bundles(upstream, repository, digest, limits),
-            sig_layers(upstream, repository, digest, limits),
-        );
-        bundles.and(layers)
-    };
-    match tokio::time::timeout(limits.deadline, search).await {
-        Ok(found) => found,
-        Err(_) => Found {
-            failures: vec![Failure::Deadline(limits.deadline)],
-            ..Found::default()
-        },
-    }
+    // Each has its own time, so that one that hangs does not take from what the other found.
+    let (bundles, layers) = tokio::join!(
+        within(
+            limits.deadline,
+            bundles(upstream, repository, digest, limits)
+        ),
+        within(
+            limits.deadline,
+            sig_layers(upstream, repository, digest, limits)
+        ),
+    );
+    bundles.and(layers)
+}
+
+async fn within(deadline: Duration, search: impl Future<Output = Found>) -> Found {
+    let found = tokio::time::timeout(deadline, search).await;
+    found.unwrap_or_else(|_| Found {
+        failures: vec![Failure::Deadline(deadline)],
+        ..Found::default()
+    })
 }
 
 impl Found {

@@ -194,7 +194,8 @@ async fn d3_bloated_bundles_are_refused_unread() {
     answer.denies("invalid_signature");
 }
 
-// THREATS D4: a registry that drips is given up in time, and cached pulls do not wait for it.
+// THREATS D4: a registry that drips is given up in time, cached pulls do not wait for it, and what
+// was found elsewhere counts.
 #[tokio::test]
 async fn d4_a_dripping_registry_slows_nobody_else() {
     let mut settings = settings();
@@ -222,6 +223,10 @@ async fn d4_a_dripping_registry_slows_nobody_else() {
         }
     };
     let (answer, ()) = tokio::join!(pull, others);
+    answer.admits(&slow.manifest);
+    let unsigned = image::runnable("unsigned");
+    world.push("app", &unsigned);
+    let answer = world.manifest("app", unsigned.digest()).await;
     answer.cannot_tell("evidence_unavailable");
 }
 

@@ -37,6 +37,7 @@ use crate::flight::Flights;
 use crate::metrics::CacheKind;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
+use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
@@ -57,6 +58,18 @@ pub struct ContentKey {
     pub repository: Repository,
     /// The content.
     pub digest: Digest,
+}
+
+impl ContentKey {
+    /// The content with this digest in an image's repository.
+    #[must_use]
+    pub fn of(image: &ImageName, digest: Digest) -> Self {
+        Self {
+            host: image.registry.clone(),
+            repository: image.repository.clone(),
+            digest,
+        }
+    }
 }
 
 /// What the store may use.

@@ -205,11 +205,7 @@ impl Gate {
             return Err(Refusal::NotFound(Missing::Repository));
         };
         let found = self.find(upstream, ask, asked).await?;
-        let key = ContentKey {
-            host: ask.image.registry.clone(),
-            repository: ask.image.repository.clone(),
-            digest: *found.document.digest(),
-        };
+        let key = ContentKey::of(&ask.image, *found.document.digest());
         if matches!(ask.reference, Reference::Tag(_)) {
             self.0.hints.tagged(key.clone());
         }
@@ -336,11 +332,7 @@ impl Gate {
             return false;
         }
         let are_evidence = join_all(index.manifests.iter().map(|listed| async move {
-            let key = ContentKey {
-                host: ask.image.registry.clone(),
-                repository: ask.image.repository.clone(),
-                digest: listed.digest,
-            };
+            let key = ContentKey::of(&ask.image, listed.digest);
             let document = self.0.content.manifest(upstream, &key).await;
             document.is_ok_and(|document| document.manifest().is_ok_and(Manifest::is_evidence))
         }));
@@ -506,11 +498,7 @@ impl Gate {
     ) -> Result<Found, Refusal> {
         let answer = match &ask.reference {
             Reference::Digest(digest) => {
-                let key = ContentKey {
-                    host: ask.image.registry.clone(),
-                    repository: ask.image.repository.clone(),
-                    digest: *digest,
-                };
+                let key = ContentKey::of(&ask.image, *digest);
                 let document = self.0.content.manifest(upstream, &key).await;
                 let until = Instant::now() + self.0.settings.facts_ttl;
                 document.map(|document| Found {
@@ -606,11 +594,7 @@ impl Gate {
         until: Instant,
         stale: bool,
     ) -> Result<Found, UpstreamError> {
-        let key = ContentKey {
-            host: image.registry.clone(),
-            repository: image.repository.clone(),
-            digest: resolved.digest,
-        };
+        let key = ContentKey::of(image, resolved.digest);
         let document = self.0.content.manifest(upstream, &key).await?;
         Ok(Found {
             document,

@@ -43,11 +43,7 @@ impl Gate {
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
-        let key = ContentKey {
-            host: image.registry.clone(),
-            repository: image.repository.clone(),
-            digest,
-        };
+        let key = ContentKey::of(image, digest);
         let ruling = self.0.ruling.load_full();
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));

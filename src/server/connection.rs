@@ -9,7 +9,10 @@ use std::{
 
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -140,18 +143,7 @@ impl Connection {
             .max_buf_size(self.limits.header_bytes_max.max(8192))
             .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), answer);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            debug!(%client, %error, "the connection broke off");
-        }
-        drop(self.place);
+        self.drive(connection, client).await;
     }
 
     async fn http2<S>(self, stream: S, client: IpAddr)
@@ -170,6 +162,14 @@ impl Connection {
             .max_concurrent_streams(128)
             .max_header_list_size(header_bytes_max)
             .serve_connection(TokioIo::new(stream), answer);
+        self.drive(connection, client).await;
+    }
+
+    /// Serves until the other end has had enough, or until shutdown and what is under way.
+    async fn drive<C>(self, connection: C, client: IpAddr)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

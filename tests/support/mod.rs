@@ -504,16 +504,7 @@ pub(crate) fn host(name: &str) -> RegistryHost {
 }
 
 pub(crate) fn push(registry: &Registry, repository: &str, package: &Package) -> Digest {
-    for blob in &package.blobs {
-        registry.put_blob(repository, blob.clone());
-    }
-    let tag = package.tag.as_deref();
-    registry.put_manifest(
-        repository,
-        tag,
-        package.media_type,
-        package.manifest.clone(),
-    )
+    registry.put_package(repository, package)
 }
 
 pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {

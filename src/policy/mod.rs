@@ -3,11 +3,13 @@
 //! This room is pure: it awaits nothing, spawns nothing, logs nothing and reads no clock. It
 //! does not know how facts were proven, where policies are written, or what HTTP is.
 
+mod caller;
 mod glob;
 mod judge;
 mod rule;
 mod signer;
 
+pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
 pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};

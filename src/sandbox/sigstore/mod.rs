@@ -9,7 +9,7 @@
 //! What this room does not know: registries, and how any of it is verified.
 
 mod certificate;
-mod encoding;
+pub(super) mod encoding;
 mod evidence;
 mod fault;
 mod fulcio;

@@ -10,7 +10,7 @@
 
 mod authority;
 mod certificate;
-mod encoding;
+pub(super) mod encoding;
 mod evidence;
 mod fault;
 mod fulcio;

@@ -9,8 +9,10 @@
 //! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
+mod cases;
 mod file;
 mod files;
+mod image;
 mod images;
 mod limits;
 mod pem;
@@ -28,7 +30,9 @@ mod units;
 mod upstreams;
 mod yaml;
 
+pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load};
+pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{

@@ -217,6 +217,113 @@ pub(super) const EXEMPTION: Section = Section {
     later: &[],
 };
 
+/// A file of policy tests.
+pub(super) const TEST_FILE: Section = Section {
+    name: "tests/*.yaml",
+    keys: &["tests"],
+    later: &[],
+};
+
+/// A policy test.
+pub(super) const TEST: Section = Section {
+    name: "tests[]: a policy test",
+    keys: &["name", "image", "facts", "as", "now", "expect"],
+    later: &[],
+};
+
+/// What a policy test expects.
+pub(super) const EXPECTATION: Section = Section {
+    name: "tests[].expect",
+    keys: &["reason", "policy"],
+    later: &[],
+};
+
+/// The facts of a policy test.
+pub(super) const FACTS: Section = Section {
+    name: "tests[].facts",
+    keys: &[
+        "image",
+        "recorded_at",
+        "digest",
+        "kind",
+        "tagged",
+        "signatures",
+        "attestations",
+        "rejected",
+        "truncated",
+        "listed_by",
+        "lists",
+    ],
+    later: &[],
+};
+
+/// A proven signature.
+pub(super) const SIGNATURE_FACT: Section = Section {
+    name: "tests[].facts.signatures[]",
+    keys: &[
+        "keyless",
+        "key",
+        "trust_root",
+        "signed_at",
+        "log",
+        "timestamp",
+        "certificate_timestamp",
+        "format",
+        "source",
+        "docker_reference",
+    ],
+    later: &[],
+};
+
+/// A proven attestation.
+pub(super) const ATTESTATION_FACT: Section = Section {
+    name: "tests[].facts.attestations[]",
+    keys: &[
+        "predicate_type",
+        "predicate",
+        "subject",
+        "keyless",
+        "key",
+        "trust_root",
+        "signed_at",
+        "log",
+        "timestamp",
+        "certificate_timestamp",
+        "format",
+        "source",
+        "docker_reference",
+    ],
+    later: &[],
+};
+
+/// A login that has signed.
+pub(super) const IDENTITY_FACT: Section = Section {
+    name: "tests[].facts.signatures[].keyless",
+    keys: &["issuer", "identity", "claims"],
+    later: &[],
+};
+
+/// A key that has signed.
+pub(super) const KEY_FACT: Section = Section {
+    name: "tests[].facts.signatures[].key",
+    keys: &["file", "pem", "fingerprint"],
+    later: &[],
+};
+
+/// A JSON value.
+pub(super) const JSON: Section = Section {
+    name: "tests[].facts.attestations[].predicate",
+    keys: &["file", "json"],
+    later: &[],
+};
+
+/// Evidence that proves nothing.
+pub(super) const REJECTED_FACT: Section = Section {
+    name: "tests[].facts.rejected[]",
+    keys: &["why", "format", "source"],
+    later: &[],
+};
+
 /// All sections, in the order of the reference.
 #[cfg(test)]
 pub(super) const ALL: &[&Section] = &[
@@ -236,4 +343,14 @@ pub(super) const ALL: &[&Section] = &[
     &POLICY,
     &SIGNED_BY,
     &EXEMPTION,
+    &TEST_FILE,
+    &TEST,
+    &EXPECTATION,
+    &FACTS,
+    &SIGNATURE_FACT,
+    &ATTESTATION_FACT,
+    &IDENTITY_FACT,
+    &KEY_FACT,
+    &JSON,
+    &REJECTED_FACT,
 ];

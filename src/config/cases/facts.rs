@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::config::cases::Context;
 use crate::config::files;
-use crate::config::predicates;
+use crate::config::attested;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
@@ -112,7 +112,7 @@ impl Reader<'_> {
         let fields = value.fields(&schema::FACTS)?;
         let recorded_at = fields
             .at("recorded_at")
-            .map(|value| value.parsed(units::moment, units::DATE_MEND));
+            .map(|value| value.parsed(units::start, units::START_MEND));
         Some(Read {
             subject: self.subject(&fields, digest, DEPTH_MAX)?,
             recorded_at: match recorded_at {
@@ -212,7 +212,7 @@ impl Reader<'_> {
         };
         let signed_at = fields
             .at("signed_at")
-            .map(|value| value.parsed(units::moment, units::DATE_MEND));
+            .map(|value| value.parsed(units::start, units::START_MEND));
         let docker_reference = fields
             .at("docker_reference")
             .map(|value| value.text().map(str::to_owned));
@@ -265,7 +265,7 @@ impl Reader<'_> {
     fn attestation(&self, fields: &Fields<'_>, digest: &Digest) -> Option<Kind> {
         let predicate_type = fields
             .required("predicate_type", "write its URI, or cosign's short name")
-            .and_then(|value| predicates::uri(&value));
+            .and_then(|value| attested::predicate_type_uri(&value));
         let predicate = match fields.at("predicate") {
             Some(value) => json(&value)?,
             None => RawValue::NULL.to_owned(),

@@ -145,7 +145,7 @@ fn case(value: &Value<'_>, context: &Context<'_>) -> Option<Case> {
         });
     let now = fields
         .at("now")
-        .map(|value| value.parsed(units::moment, units::DATE_MEND));
+        .map(|value| value.parsed(units::start, units::START_MEND));
     let puller = fields
         .at("as")
         .map(|value| value.text().map(str::to_owned));

@@ -444,6 +444,12 @@ impl Answer {
             .to_owned()
     }
 
+    /// The code of the distribution specification.
+    pub(crate) fn code(&self) -> String {
+        let error = self.error();
+        error["code"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// What people read.
     pub(crate) fn message(&self) -> String {
         let error = self.error();

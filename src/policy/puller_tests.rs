@@ -244,7 +244,7 @@ fn the_message_says_who_asked_and_who_may() {
         "a pull by one of: build-farm (repo:acme/*:ref:refs/heads/main (glob), issuer \
          https://token.actions.githubusercontent.com); ops-people (users alice, bob)"
     );
-    let (found, _) = message(&[people.clone()], &Caller::Anonymous);
+    let (found, _) = message(std::slice::from_ref(&people), &Caller::Anonymous);
     assert_eq!(found, "a pull without credentials");
     let production = ("production", claims(&[(&["environment"], "production")]));
     let job = token(

@@ -2,7 +2,9 @@
 
 #[cfg(feature = "sandbox")]
 mod demo;
+mod record;
 mod runtime_config;
+mod test;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -45,6 +47,8 @@ enum Command {
     },
     /// Judges one image as the gate would, and explains.
     Verify(verify::Arguments),
+    /// Runs policy tests: written or recorded facts in, the expected verdict out.
+    Test(test::Arguments),
     /// Prints client configuration that leaves no way around the gate.
     RuntimeConfig(runtime_config::Arguments),
     /// Shows the gate at work on embedded parts: no network, nothing to install.
@@ -111,6 +115,10 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, clock)),
             Err(code) => Ok(code),
         },
+        Command::Test(arguments) => Ok(match load(&arguments.config, &clock) {
+            Ok(loaded) => test::run(&arguments, &loaded.settings, &clock),
+            Err(code) => code,
+        }),
         Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {
             Ok(loaded) => runtime_config::run(&arguments, &loaded.settings),
             Err(code) => code,

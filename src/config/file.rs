@@ -136,6 +136,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         upstreams: upstreams?.settings,
         rules,
         trust_roots,
+        default_trust_root: root_names.default_root(),
         cache: cache?,
         limits: limits?,
     })

@@ -28,6 +28,8 @@ pub struct Settings {
     pub rules: Rules,
     /// The trust roots; `public` is always among them.
     pub trust_roots: Vec<TrustRootSource>,
+    /// The one of them that signers use who name none.
+    pub default_trust_root: RootName,
     /// The caches.
     pub cache: CacheSettings,
     /// The limits.

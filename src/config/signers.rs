@@ -131,7 +131,8 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
     })
 }
 
-fn issuer_url(value: &Value<'_>) -> Option<String> {
+/// The URL of an issuer, by its short name or as it is.
+pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     if let Some((_, url)) = ISSUERS.iter().find(|(name, _)| *name == text) {
         return Some((*url).to_owned());
@@ -253,7 +254,8 @@ fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<
     })
 }
 
-fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
+/// A public key, from the file that `form` says or in PEM.
+pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
     let (place, text) = if form == "file" {
         let (path, bytes) = value.file()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -39,6 +39,7 @@ use crate::policy::Policy;
 use crate::policy::Reason;
 use crate::policy::Shape;
 use crate::policy::Shortfall;
+use crate::policy::Subject;
 use crate::policy::judge;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -244,6 +245,40 @@ impl Gate {
             first: true,
             misgivings: None,
         })
+    }
+
+    /// What is proven about an image and about what lies around it, unjudged: for those who
+    /// want to write it down. No bytes leave by this way.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: something could not be read, or is not there.
+    pub async fn survey(&self, ask: &Ask) -> Result<Subject, Refusal> {
+        let ruling = self.0.ruling.load_full();
+        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
+        let Some(upstream) = self.upstream(&ask.image.registry) else {
+            return Err(Refusal::NotFound(Missing::Repository));
+        };
+        let found = self.find(upstream, ask, asked).await?;
+        let key = ContentKey::of(&ask.image, *found.document.digest());
+        if matches!(ask.reference, Reference::Tag(_)) {
+            self.0.hints.tagged(key.clone());
+        }
+        let shape = match found.document.manifest() {
+            Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
+            _ => Shape::Image,
+        };
+        // With every policy's eyes: what one of them has no use for, another has.
+        let policies = &ruling.rules.policies;
+        let scope = Scope::new(self, &ruling, upstream, policies, None);
+        let unavailable = |cause| self.unavailable(cause, asked(), Some(key.digest));
+        let mut subject = scope.alone(&key, shape).await.map_err(unavailable)?;
+        scope
+            .look_around(&key, &found.document, &mut subject)
+            .await;
+        match scope.doubt() {
+            Some(doubt) => Err(unavailable(doubt)),
+            None => Ok(subject),
+        }
     }
 
     /// From a manifest to its admission.

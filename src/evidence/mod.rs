@@ -333,7 +333,9 @@ impl Source<'_> {
 /// The layers of a manifest; none where it is an index.
 fn layers(manifest: &Manifest) -> &[Descriptor] {
     let image = manifest.as_image();
-    image.map(|image| image.layers.as_slice()).unwrap_or_default()
+    image
+        .map(|image| image.layers.as_slice())
+        .unwrap_or_default()
 }
 
 /// The descriptors of what refers to `digest`.

@@ -110,10 +110,7 @@ pub(super) fn claims(
         .contains(&statement.predicate_type)
         .then(|| Statement {
             subject: statement.subject.to_owned(),
-            predicate: statement
-                .predicate
-                .unwrap_or(RawValue::NULL)
-                .to_owned(),
+            predicate: statement.predicate.unwrap_or(RawValue::NULL).to_owned(),
         });
     Ok(Kind::Attestation {
         predicate_type: statement.predicate_type,

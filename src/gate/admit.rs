@@ -32,6 +32,7 @@ use crate::oci::ImageName;
 use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::oci::Tag;
+use crate::policy::Caller;
 use crate::policy::Judgement;
 use crate::policy::Policy;
 use crate::policy::Reason;
@@ -172,11 +173,13 @@ struct Found {
 }
 
 impl Gate {
-    /// Asks for a manifest by tag or digest.
+    /// Asks for a manifest by tag or digest. What is kept is kept without the caller: facts
+    /// and admissions are everybody's, and what policy says of a caller it says each time. (No
+    /// policy asks who pulls yet.)
     ///
     /// # Errors
     /// A [`Refusal`]: no, don't know, or not there.
-    pub async fn manifest(&self, ask: &Ask) -> Result<Admitted, Refusal> {
+    pub async fn manifest(&self, ask: &Ask, _caller: &Caller) -> Result<Admitted, Refusal> {
         let ruling = self.0.ruling.load();
         let held = self
             .0

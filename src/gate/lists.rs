@@ -9,6 +9,7 @@ use crate::gate::Refusal;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::policy::Caller;
 use crate::upstream::TagPage;
 
 impl Gate {
@@ -21,6 +22,7 @@ impl Gate {
         &self,
         image: &ImageName,
         digest: Digest,
+        _caller: &Caller,
     ) -> Result<Vec<Descriptor>, Refusal> {
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
@@ -41,6 +43,7 @@ impl Gate {
         image: &ImageName,
         count: Option<u32>,
         last: Option<&str>,
+        _caller: &Caller,
     ) -> Result<TagPage, Refusal> {
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));

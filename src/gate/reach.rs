@@ -18,6 +18,7 @@ use crate::gate::ruling::Validity;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::policy::Caller;
 use crate::policy::Reason;
 use crate::upstream::Upstream;
 
@@ -35,11 +36,16 @@ pub(super) struct Reach {
 }
 
 impl Gate {
-    /// Asks for a blob.
+    /// Asks for a blob; of the caller as [`Gate::manifest`] says.
     ///
     /// # Errors
     /// A [`Refusal`]. A blob that nothing reaches is refused whether or not it exists.
-    pub async fn blob(&self, image: &ImageName, digest: Digest) -> Result<AdmittedBlob, Refusal> {
+    pub async fn blob(
+        &self,
+        image: &ImageName,
+        digest: Digest,
+        _caller: &Caller,
+    ) -> Result<AdmittedBlob, Refusal> {
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };

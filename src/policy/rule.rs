@@ -208,15 +208,18 @@ impl Rules {
             .collect()
     }
 
-    /// Every signer that a policy names.
-    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+    fn demands(&self) -> impl Iterator<Item = &Demand> {
         self.policies
             .iter()
             .flat_map(|policy| match &policy.requirement {
                 Requirement::Proven(demands) => demands.as_slice(),
                 _ => &[],
             })
-            .flat_map(Demand::signers)
+    }
+
+    /// Every signer that a policy names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        self.demands().flat_map(Demand::signers)
     }
 
     /// The keys that evidence is to be tried with.
@@ -231,6 +234,17 @@ impl Rules {
             }
         }
         keys
+    }
+
+    /// The predicate types that a policy has conditions on: what attestations of these say is
+    /// held in facts.
+    #[must_use]
+    pub fn predicates(&self) -> BTreeSet<String> {
+        self.demands()
+            .flat_map(|demand| &demand.attested)
+            .filter(|attested| attested.condition.is_some())
+            .map(|attested| attested.predicate_type.clone())
+            .collect()
     }
 
     /// The trust roots that signers name.

@@ -15,12 +15,14 @@
 
 mod bundle;
 mod certificate;
+mod claims;
 mod facts;
 mod key;
 mod sig_layer;
 mod statement;
 mod trust;
 
+pub use claims::CLAIMS;
 pub use facts::{Fact, Facts, Format, Identity, Kind, PublicKey, Rejected, RootName, Signer};
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;

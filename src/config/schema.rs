@@ -163,16 +163,9 @@ pub(super) const KEYLESS: Section = Section {
     later: &[],
 };
 
-/// Fulcio's extensions.
+/// Fulcio's extensions: of `claims`, and of `claims_glob` as well.
 pub(super) const CLAIM: Section = Section {
     name: "signers.NAME.keyless.claims",
-    keys: CLAIMS,
-    later: &[],
-};
-
-/// Fulcio's extensions, as patterns.
-pub(super) const CLAIM_GLOB: Section = Section {
-    name: "signers.NAME.keyless.claims_glob",
     keys: CLAIMS,
     later: &[],
 };
@@ -247,7 +240,6 @@ pub(super) const ALL: &[&Section] = &[
     &SIGNER,
     &KEYLESS,
     &CLAIM,
-    &CLAIM_GLOB,
     &KEY,
     &POLICY,
     &SIGNED_BY,

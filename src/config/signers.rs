@@ -10,7 +10,6 @@ use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::roots::RootNames;
 use crate::config::schema;
-use crate::config::schema::Section;
 use crate::config::suggest::nearest;
 use crate::config::upstreams::is_loopback;
 use crate::policy::Claim;
@@ -105,10 +104,10 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
     let identity = identity.and_then(|(key, value)| identity_rule(key, &value));
     let exact = fields
         .at("claims")
-        .map_or(Some(Vec::new()), |value| claims(&value, &schema::CLAIM, IdentityRule::exact));
+        .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::exact));
     let globs = fields
         .at("claims_glob")
-        .map_or(Some(Vec::new()), |value| claims(&value, &schema::CLAIM_GLOB, IdentityRule::glob));
+        .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::glob));
     let root = root(signer, &fields, context);
     Some(Keyless {
         issuer: issuer?,
@@ -211,10 +210,9 @@ fn first_line(error: &PatternError) -> String {
 
 fn claims(
     value: &Value<'_>,
-    section: &'static Section,
     parse: fn(&str) -> Result<IdentityRule, PatternError>,
 ) -> Option<Vec<Claim>> {
-    let fields = value.fields(section)?;
+    let fields = value.fields(&schema::CLAIM)?;
     let mut whole = true;
     let mut claims = Vec::new();
     for &name in CLAIMS {

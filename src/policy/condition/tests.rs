@@ -27,7 +27,10 @@ fn answer_of(text: &str, steps_max: usize) -> Result<(), String> {
         subject: r#"[{"name": "app", "digest": {"sha256": "00"}}]"#,
         predicate: PREDICATE,
         signer: &signer,
-        image: &"registry.acme.test/team/app".parse().expect("a name"),
+        image: &ImageName {
+            registry: "registry.acme.test".parse().expect("a host"),
+            repository: "team/app".parse().expect("a repository"),
+        },
         digest: &digest,
         now: "2026-06-01T12:00:00.5Z".parse().expect("a time"),
     })

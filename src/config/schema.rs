@@ -195,13 +195,11 @@ pub(super) const POLICY: Section = Section {
         "unsafe_allow_unsigned",
         "signs",
     ],
-    later: &[
-        Later {
-            key: "pulled_by",
-            why: NO_CALLERS,
-            mend: REMOVE_CALLERS,
-        },
-    ],
+    later: &[Later {
+        key: "pulled_by",
+        why: NO_CALLERS,
+        mend: REMOVE_CALLERS,
+    }],
 };
 
 /// Whose signatures a policy asks for.

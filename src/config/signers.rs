@@ -102,9 +102,9 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
         "say who may sign: without an identity, everybody who has a login at the issuer could",
     );
     let identity = identity.and_then(|(key, value)| identity_rule(key, &value));
-    let exact = fields
-        .at("claims")
-        .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::exact));
+    let exact = fields.at("claims").map_or(Some(Vec::new()), |value| {
+        claims(&value, IdentityRule::exact)
+    });
     let globs = fields
         .at("claims_glob")
         .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::glob));

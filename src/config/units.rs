@@ -108,8 +108,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 }
 
 /// What to write for the date at which something begins.
-pub(super) const START_MEND: &str =
-    "write a date (2026-12-31: from the beginning of that day, UTC) or a time \
+pub(super) const START_MEND: &str = "write a date (2026-12-31: from the beginning of that day, UTC) or a time \
      (2026-12-31T18:00:00Z)";
 
 /// The moment at which what holds from `text` on begins: a date at its midnight (UTC), a time

@@ -100,7 +100,10 @@ impl Demand {
             .iter()
             .filter_map(|fact| fact.signed_at);
         moments.extend(times.filter_map(|at| self.timing.changes_after(at, now)));
-        let around = subject.parents.iter().chain(subject.children.iter().flatten());
+        let around = subject
+            .parents
+            .iter()
+            .chain(subject.children.iter().flatten());
         for subject in around {
             self.collect_changes(subject, now, moments);
         }
@@ -285,6 +288,12 @@ impl Attested {
 }
 
 /// What an attestation is about and what it says, in JSON.
-fn statement(_fact: &Fact) -> Option<(&str, &str)> {
-    None
+fn statement(fact: &Fact) -> Option<(&str, &str)> {
+    match &fact.kind {
+        Kind::Attestation { statement, .. } => {
+            let statement = statement.as_ref()?;
+            Some((statement.subject.get(), statement.predicate.get()))
+        }
+        Kind::Signature => None,
+    }
 }

@@ -233,7 +233,9 @@ impl Policy {
                         .to_owned(),
                 })
             }
-            Requirement::Proven(demands) => demand::shortfall(demands, self.signs, subject, question),
+            Requirement::Proven(demands) => {
+                demand::shortfall(demands, self.signs, subject, question)
+            }
         }
     }
 }

@@ -11,13 +11,15 @@ use crate::policy::SignedBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::policy::Timing;
+use crate::verify::Assurance;
 use crate::verify::Fact;
 use crate::verify::Format;
-use crate::verify::Kind;
-use crate::verify::Signer;
 use crate::verify::Identity;
+use crate::verify::Kind;
+use crate::verify::Logged;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
+use crate::verify::Signer;
 
 const ISSUER: &str = "https://issuer.test";
 
@@ -54,6 +56,10 @@ fn signed(subject: &str) -> Fact {
         })),
         root: Some(RootName::from("acme")),
         signed_at: None,
+        assurance: Assurance {
+            log: Some(Logged::Included),
+            ..Assurance::default()
+        },
         format: Format::Bundle,
         source: Digest::sha256(subject.as_bytes()),
         docker_reference: None,
@@ -140,6 +146,7 @@ fn an_attestation_is_no_signature() {
     let attested = Fact {
         kind: Kind::Attestation {
             predicate_type: "https://slsa.dev/provenance/v1".to_owned(),
+            statement: None,
         },
         ..signed("a@x")
     };
@@ -352,6 +359,7 @@ fn attests(subject: &str, predicate_type: &str) -> Fact {
     Fact {
         kind: Kind::Attestation {
             predicate_type: predicate_type.to_owned(),
+            statement: None,
         },
         ..signed(subject)
     }
@@ -396,10 +404,7 @@ fn an_attestation_is_of_its_type_and_by_its_signer() {
         with(&[attests("builder@x", PACKAGES)]),
         Reason::MissingAttestation
     );
-    assert_eq!(
-        with(&[attests("a@x", PROVENANCE)]),
-        Reason::UntrustedSigner
-    );
+    assert_eq!(with(&[attests("a@x", PROVENANCE)]), Reason::UntrustedSigner);
     assert_eq!(with(&[signed("builder@x")]), Reason::MissingAttestation);
 }
 

@@ -79,7 +79,11 @@ impl SignedBy {
         Shortfall {
             reason,
             found,
-            expected: format!("{}{}", self.expected("a signature", "signatures"), ballot.timing),
+            expected: format!(
+                "{}{}",
+                self.expected("a signature", "signatures"),
+                ballot.timing
+            ),
             remedy: remedy.to_owned(),
         }
     }

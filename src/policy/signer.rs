@@ -346,12 +346,30 @@ mod tests {
     fn the_part_that_differs_has_a_name() {
         let workflow = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1";
         for (expected, part) in [
-            ("https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v2", Part::Ref),
-            ("https://github.com/acme/app/.github/workflows/other.yml@refs/tags/*", Part::Workflow),
-            ("https://github.com/acme/*/.github/workflows/x.yml@refs/tags/*", Part::Workflow),
-            ("https://github.com/evil/*/.github/workflows/*@refs/tags/*", Part::Repository),
-            ("https://github.com/evil/*/.github/workflows/*@refs/heads/*", Part::Whole),
-            ("https://gitlab.com/acme/app//.gitlab-ci.yml@refs/tags/v1", Part::Whole),
+            (
+                "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v2",
+                Part::Ref,
+            ),
+            (
+                "https://github.com/acme/app/.github/workflows/other.yml@refs/tags/*",
+                Part::Workflow,
+            ),
+            (
+                "https://github.com/acme/*/.github/workflows/x.yml@refs/tags/*",
+                Part::Workflow,
+            ),
+            (
+                "https://github.com/evil/*/.github/workflows/*@refs/tags/*",
+                Part::Repository,
+            ),
+            (
+                "https://github.com/evil/*/.github/workflows/*@refs/heads/*",
+                Part::Whole,
+            ),
+            (
+                "https://gitlab.com/acme/app//.gitlab-ci.yml@refs/tags/v1",
+                Part::Whole,
+            ),
             ("alice@acme.test", Part::Whole),
         ] {
             let rule = IdentityRule::glob(expected).expect("a glob");
@@ -362,7 +380,10 @@ mod tests {
         assert_eq!(alice.difference("alice@evil.test"), Part::Domain);
         let pipeline = IdentityRule::exact("https://gitlab.com/a/b//ci.yml@refs/tags/v1");
         let pipeline = pipeline.expect("an identity");
-        assert_eq!(pipeline.difference("https://gitlab.com/a/b//ci.yml@refs/heads/x"), Part::Ref);
+        assert_eq!(
+            pipeline.difference("https://gitlab.com/a/b//ci.yml@refs/heads/x"),
+            Part::Ref
+        );
     }
 
     // THREATS I1 (CVE-2025-29778): an empty identity is no identity.

@@ -8,8 +8,7 @@ use crate::policy::Timing;
 
 impl Timing {
     /// What to do about a signature that was made at the wrong time.
-    pub(super) const REMEDY: &'static str =
-        "have the signer sign this digest anew, wait until the cooldown is over, or change \
+    pub(super) const REMEDY: &'static str = "have the signer sign this digest anew, wait until the cooldown is over, or change \
          `signed_within`, `not_before` and `cooldown` of the policy";
 
     /// True when it asks for nothing.

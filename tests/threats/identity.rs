@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pullgate::policy::{
-    Claim, IdentityRule, Keyless, PatternError, Policy, Requirement, SignedBy, SignerKind, SignerRule,
+    Claim, IdentityRule, Keyless, PatternError, Policy, Requirement, SignedBy, SignerKind,
+    SignerRule,
 };
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::sigstore::Claim as Certified;
@@ -307,7 +308,11 @@ async fn i3_a_certificate_that_names_two_is_nobodys() {
     }
 }
 
-fn with_claims(identity: &Identity, exact: &[(&'static str, &str)], globs: &[(&'static str, &str)]) -> Arc<SignerRule> {
+fn with_claims(
+    identity: &Identity,
+    exact: &[(&'static str, &str)],
+    globs: &[(&'static str, &str)],
+) -> Arc<SignerRule> {
     let base = identity_rule(identity);
     let SignerKind::Keyless(rule) = &base.kind else {
         panic!("keyless");
@@ -316,8 +321,12 @@ fn with_claims(identity: &Identity, exact: &[(&'static str, &str)], globs: &[(&'
         name,
         value: value.unwrap_or_else(|_: PatternError| panic!("a pattern")),
     };
-    let exact = exact.iter().map(|(name, value)| claim(IdentityRule::exact(value), *name));
-    let globs = globs.iter().map(|(name, value)| claim(IdentityRule::glob(value), *name));
+    let exact = exact
+        .iter()
+        .map(|(name, value)| claim(IdentityRule::exact(value), *name));
+    let globs = globs
+        .iter()
+        .map(|(name, value)| claim(IdentityRule::glob(value), *name));
     Arc::new(SignerRule {
         name: base.name.clone(),
         kind: SignerKind::Keyless(Keyless {
@@ -388,8 +397,14 @@ async fn i5_a_reusable_workflow_is_told_by_who_calls_it() {
     for (wrong, claim) in [
         (shared("other", "refs/tags/v1.2.3"), "source_repository_uri"),
         (shared("app", "refs/pull/7/merge"), "source_repository_ref"),
-        (shared("app", "refs/tags/v1/../../heads/x"), "source_repository_ref"),
-        (shared("app", "refs/heads/refs/tags/v1"), "source_repository_ref"),
+        (
+            shared("app", "refs/tags/v1/../../heads/x"),
+            "source_repository_ref",
+        ),
+        (
+            shared("app", "refs/heads/refs/tags/v1"),
+            "source_repository_ref",
+        ),
     ] {
         let package = push_with_bundle(&world, &recipe(&wrong), &format!("{:?}", wrong.claims));
         let answer = world.manifest("app", package.digest()).await;

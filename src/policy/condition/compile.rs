@@ -172,8 +172,12 @@ impl Compiler {
         {
             return self.go_over(kind, name, target, &call.args);
         }
-        let arguments: Vec<&IdedExpr> =
-            call.target.as_deref().into_iter().chain(&call.args).collect();
+        let arguments: Vec<&IdedExpr> = call
+            .target
+            .as_deref()
+            .into_iter()
+            .chain(&call.args)
+            .collect();
         match (name, arguments.as_slice()) {
             ("has", [expression]) => match &expression.expr {
                 Expr::Select(select) => match self.field(select)?.0 {
@@ -193,7 +197,10 @@ impl Compiler {
                     Kind::Int | Kind::Double | Kind::Any => {
                         Ok((Term::Negate(Box::new(operand)), kind))
                     }
-                    _ => Err(Error::Kind(format!("`-` wants a number, and has {}", kind.as_str()))),
+                    _ => Err(Error::Kind(format!(
+                        "`-` wants a number, and has {}",
+                        kind.as_str()
+                    ))),
                 }
             }
             (operators::LOGICAL_AND, [one, two]) => {
@@ -461,7 +468,11 @@ pub(super) fn duration(text: &str) -> Option<SignedDuration> {
         total = total.checked_add(part)?;
         rest = tail;
     }
-    Some(SignedDuration::from_millis(if negative { -total } else { total }))
+    Some(SignedDuration::from_millis(if negative {
+        -total
+    } else {
+        total
+    }))
 }
 
 fn literal(value: &LiteralValue) -> Checked {

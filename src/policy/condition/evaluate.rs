@@ -114,7 +114,11 @@ impl<'a> Evaluation<'a> {
             Term::Or(one, two) => self.either_way(one, two, true, items),
             Term::Conditional(parts) => {
                 let [condition, yes, no] = &**parts;
-                let branch = if self.bool(condition, items)? { yes } else { no };
+                let branch = if self.bool(condition, items)? {
+                    yes
+                } else {
+                    no
+                };
                 self.value(branch, items)
             }
             Term::Equal { sides, equal } => {
@@ -331,12 +335,7 @@ impl<'a> Evaluation<'a> {
         Ok(Value::Bool(false))
     }
 
-    fn call(
-        &self,
-        function: Function,
-        arguments: &'a [Term],
-        items: &mut Items<'a>,
-    ) -> Answer<'a> {
+    fn call(&self, function: Function, arguments: &'a [Term], items: &mut Items<'a>) -> Answer<'a> {
         let [first, rest @ ..] = arguments else {
             return Err(Stop::Kind(format!("{} of nothing", function.as_str())));
         };
@@ -551,4 +550,3 @@ fn overflow() -> Stop {
 fn not(term: &Term, wanted: &str, found: &Value<'_>) -> Stop {
     Stop::Kind(format!("`{term}` is {}, and not {wanted}", found.kind()))
 }
-

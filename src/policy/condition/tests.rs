@@ -16,7 +16,8 @@ const PREDICATE: &str = r#"{
 }"#;
 
 fn answer_of(text: &str, steps_max: usize) -> Result<(), String> {
-    let condition = Condition::new(text, steps_max).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let condition =
+        Condition::new(text, steps_max).unwrap_or_else(|error| panic!("{text}: {error}"));
     let signer = Signer::Identity(Arc::new(Identity {
         issuer: "https://issuer.test".to_owned(),
         subject: "alice@acme.test".to_owned(),
@@ -83,14 +84,35 @@ fn what_does_not_hold_says_why() {
             "predicate.runDetails.builder.version.go == '1'",
             "`predicate.runDetails.builder.version` is not there",
         ),
-        ("predicate.packages[5].name == 'a'", "`predicate.packages[5]` is not there"),
-        ("predicate.packages.all(p, p.score > 0)", "`p.score` is not there"),
+        (
+            "predicate.packages[5].name == 'a'",
+            "`predicate.packages[5]` is not there",
+        ),
+        (
+            "predicate.packages.all(p, p.score > 0)",
+            "`p.score` is not there",
+        ),
         ("signer.key == 'sha256:00'", "`signer.key` is not there"),
-        ("predicate.count.x == 1", "`predicate.count` is a whole number, and not a map"),
-        ("predicate.count", "`predicate.count` is a whole number, and not a truth value"),
-        ("predicate.yes < 3", "`predicate.yes` is a truth value, and cannot be compared with `...`, which is a whole number"),
-        ("predicate.count / 0 == 1", "a number, time or duration is out of range, or divided by zero"),
-        ("timestamp(predicate.runDetails.builder.id) < now", "`predicate.runDetails.builder.id` is not a time like 2026-12-31T18:00:00Z"),
+        (
+            "predicate.count.x == 1",
+            "`predicate.count` is a whole number, and not a map",
+        ),
+        (
+            "predicate.count",
+            "`predicate.count` is a whole number, and not a truth value",
+        ),
+        (
+            "predicate.yes < 3",
+            "`predicate.yes` is a truth value, and cannot be compared with `...`, which is a whole number",
+        ),
+        (
+            "predicate.count / 0 == 1",
+            "a number, time or duration is out of range, or divided by zero",
+        ),
+        (
+            "timestamp(predicate.runDetails.builder.id) < now",
+            "`predicate.runDetails.builder.id` is not a time like 2026-12-31T18:00:00Z",
+        ),
     ] {
         assert_eq!(answer(text), Err(why.to_owned()), "{text}");
     }
@@ -104,20 +126,38 @@ fn what_can_be_known_to_be_wrong_is_an_error_at_load() {
         ("predicat.x == 1", "there is no variable `predicat`"),
         ("predicate.x.all(p, q)", "there is no variable `q`"),
         ("predicate.all(p, p) && p", "there is no variable `p`"),
-        ("predicate.x.startWith('a')", "there is no function `startWith`"),
+        (
+            "predicate.x.startWith('a')",
+            "there is no function `startWith`",
+        ),
         ("getenv('x') == ''", "there is no function `getenv`"),
         ("size()", "`size` takes one argument"),
         ("predicate.x.startsWith()", "`startsWith` takes"),
         ("predicate.x.all(p)", "`all` takes a variable"),
         ("image.tag == 'x'", "`image` has no such field"),
         ("signer.email == 'x'", "`signer` has no such field"),
-        ("now < '2026-01-01'", "a timestamp cannot be compared with a text"),
+        (
+            "now < '2026-01-01'",
+            "a timestamp cannot be compared with a text",
+        ),
         ("size(predicate) == 'x' && 1", "`&&` wants a truth value"),
         ("size(predicate.x)", "it yields a whole number"),
-        ("now.year == 2026", "`now` is a timestamp, and has no fields"),
-        ("timestamp('yesterday') < now", "\"yesterday\" is no timestamp"),
-        ("predicate.x.matches(predicate.y)", "a regular expression that is computed"),
-        ("predicate.x.matches('(')", "`matches` wants a regular expression"),
+        (
+            "now.year == 2026",
+            "`now` is a timestamp, and has no fields",
+        ),
+        (
+            "timestamp('yesterday') < now",
+            "\"yesterday\" is no timestamp",
+        ),
+        (
+            "predicate.x.matches(predicate.y)",
+            "a regular expression that is computed",
+        ),
+        (
+            "predicate.x.matches('(')",
+            "`matches` wants a regular expression",
+        ),
         ("1u == 1u", "an unsigned number"),
         ("{'a': 1}.a == 1", "a map that is written out"),
         ("predicate.?x == 1", "there is no function"),
@@ -154,7 +194,11 @@ fn an_evaluation_ends() {
 
 #[test]
 fn whether_the_time_matters_is_known() {
-    let asks = |text| Condition::new(text, 1000).expect("compiles").asks_the_time();
+    let asks = |text| {
+        Condition::new(text, 1000)
+            .expect("compiles")
+            .asks_the_time()
+    };
     assert!(asks("predicate.x.all(p, p < now)"));
     assert!(!asks("predicate.now == 1"));
 }

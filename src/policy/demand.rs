@@ -177,7 +177,8 @@ impl Demand {
         question: &Question<'_>,
     ) -> Shortfall {
         let ballot = self.signatures(subject, question);
-        let mut shortfall = signed_by.shortfall(&ballot, &subject.facts);
+        let told = telling(subject, &|subject| subject.facts.signatures().count() > 0);
+        let mut shortfall = signed_by.shortfall(&self.signatures(told, question), &told.facts);
         if signs == Signs::Index && subject.shape == Shape::Image && signed_by.holds(&ballot) {
             shortfall.reason = Reason::Unsigned;
             shortfall.found = "a platform's manifest with a signature of its own, reached \
@@ -205,6 +206,11 @@ impl Demand {
     ) -> Shortfall {
         const ATTACH: &str = "attach the attestation (cosign attest), or have an expected signer \
                               attest; it is admitted within seconds";
+        let any = |subject: &Subject| {
+            let ballot = self.attestations(attested, subject, question, false);
+            !ballot.facts.is_empty()
+        };
+        let subject = telling(subject, &any);
         let all = self.attestations(attested, subject, question, false);
         let named = all.facts.iter().filter(|fact| attested.by.names(fact));
         let unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
@@ -226,6 +232,16 @@ impl Demand {
             expected: format!("{}{}", attested.expected(), self.timing),
             remedy: remedy.to_owned(),
         }
+    }
+}
+
+/// What a refusal speaks of: the subject, or the index that lists it where only that one has
+/// something to tell.
+fn telling<'a>(subject: &'a Subject, has: &dyn Fn(&Subject) -> bool) -> &'a Subject {
+    let parent = || subject.parents.iter().map(|parent| telling(parent, has));
+    match has(subject) {
+        true => subject,
+        false => parent().find(|parent| has(parent)).unwrap_or(subject),
     }
 }
 

@@ -87,6 +87,7 @@ fn policy(at_least: usize, of: &[Arc<SignerRule>], signs: Signs) -> Arc<Policy> 
             of: of.to_vec(),
         }),
         signs,
+        pulled_by: None,
     })
 }
 
@@ -472,7 +473,12 @@ fn signatures_grow_old_and_cool_and_the_judgement_holds_until_then() {
         assert_eq!(now.reason, Reason::Admitted);
         let until = now.holds_until.expect("an end");
         assert!(until > at(1100) && until <= at(1101), "{until}");
-        assert_eq!(when(1101).reason, Reason::UntrustedSigner);
+        assert_eq!(
+            when(1101).reason,
+            Reason::UntrustedSigner,
+            "{:?}",
+            subject.parents
+        );
     }
     // What has no proven time is neither young nor old.
     assert_eq!(

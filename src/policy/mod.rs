@@ -8,6 +8,7 @@ mod condition;
 mod demand;
 mod glob;
 mod judge;
+mod puller;
 mod reason;
 mod rule;
 mod signed_by;
@@ -18,6 +19,7 @@ pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
+pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use reason::Reason;
 pub use rule::{
     Attested, DefaultRule, Demand, Mode, Policy, Requirement, Rules, SignedBy, Signs, Timing,

@@ -18,5 +18,6 @@ mod formats;
 mod graph;
 mod identity;
 mod limits;
+mod pullers;
 #[path = "../support/mod.rs"]
 mod support;

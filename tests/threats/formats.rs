@@ -1,9 +1,7 @@
 //! Formats: what is found of each, and that each is bounded and bound to its image.
 
-use jiff::Timestamp;
-use pullgate::oci::Descriptor;
-use pullgate::sandbox::image::{self, BUNDLE, Blob, Package};
-use pullgate::sandbox::registry::{Fault as RegistryFault, Misdeed, Recorded};
+use pullgate::policy::Caller;
+use pullgate::sandbox::image::{self, Blob, Package};
 use pullgate::sandbox::sigstore::{Fault, KeyPair, Log, Recipe, attestation_tag};
 use pullgate::verify::{Facts, Kind};
 use serde_json::{Value, json};
@@ -24,7 +22,11 @@ fn attested(facts: &Facts) -> (Vec<String>, Vec<String>) {
 
 async fn facts(world: &World, package: &Package) -> Facts {
     let ask = world.named("app", &package.digest());
-    let admitted = world.gate.manifest(&ask).await.expect("admitted");
+    let admitted = world
+        .gate
+        .manifest(&ask, &Caller::Anonymous)
+        .await
+        .expect("admitted");
     admitted.facts().clone()
 }
 

@@ -108,7 +108,11 @@ fn the_tests_of_the_examples_pass_and_can_fail() {
     let run = |tests: &str| pullgate(&["test", tests, "--config", "config/pullgate.yaml"]);
     let passed = run("config/tests");
     let printed = String::from_utf8_lossy(&passed.stdout).into_owned();
-    assert!(passed.status.success(), "{printed}{}", String::from_utf8_lossy(&passed.stderr));
+    assert!(
+        passed.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&passed.stderr)
+    );
     assert!(printed.ends_with("9 passed, 0 failed\n"), "{printed}");
 
     let guide = read("docs/POLICY.md");
@@ -119,9 +123,17 @@ fn the_tests_of_the_examples_pass_and_can_fail() {
     fs::write(&file, &blocks[0]).expect("a file");
     let file = file.to_str().expect("a path");
     let passed = run(file);
-    assert!(passed.status.success(), "{}", String::from_utf8_lossy(&passed.stdout));
+    assert!(
+        passed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&passed.stdout)
+    );
 
-    fs::write(file, blocks[0].replace("expect: admitted", "expect: denied")).expect("a file");
+    fs::write(
+        file,
+        blocks[0].replace("expect: admitted", "expect: denied"),
+    )
+    .expect("a file");
     let failed = run(file);
     let printed = String::from_utf8_lossy(&failed.stdout).into_owned();
     assert_eq!(failed.status.code(), Some(1), "{printed}");

@@ -96,8 +96,12 @@ impl Recorder<'_> {
     }
 
     fn around(&mut self, subjects: &[Subject]) -> anyhow::Result<Value> {
-        let records = subjects.iter().map(|subject| self.subject(subject).map(Value::Object));
-        records.collect::<anyhow::Result<Vec<Value>>>().map(Value::Array)
+        let records = subjects
+            .iter()
+            .map(|subject| self.subject(subject).map(Value::Object));
+        records
+            .collect::<anyhow::Result<Vec<Value>>>()
+            .map(Value::Array)
     }
 
     /// Writes a predicate, and says where.

@@ -10,6 +10,7 @@ use crate::config;
 use crate::config::Case;
 use crate::policy::DefaultRule;
 use crate::policy::Judgement;
+use crate::policy::Question;
 use crate::policy::Reason;
 use crate::policy::Rules;
 use crate::policy::judge;
@@ -36,7 +37,11 @@ pub(super) fn run(arguments: &Arguments, settings: &config::Settings, clock: &Cl
     };
     let mut failed = 0;
     for case in &cases {
-        let judgement = judged(&settings.rules, case, case.now.unwrap_or_else(|| clock.now()));
+        let judgement = judged(
+            &settings.rules,
+            case,
+            case.now.unwrap_or_else(|| clock.now()),
+        );
         match difference(case, &judgement) {
             None => println!("ok    {}", case.name),
             Some(difference) => {
@@ -58,7 +63,11 @@ pub(super) fn run(arguments: &Arguments, settings: &config::Settings, clock: &Cl
 /// The gate's judgement of the facts: what is asked of the network there, the test says.
 fn judged(rules: &Rules, case: &Case, now: Timestamp) -> Judgement {
     let policies = rules.matching(&case.image);
-    let mut judgement = judge(&policies, &case.subject, now);
+    let question = Question {
+        image: &case.image,
+        now,
+    };
+    let mut judgement = judge(&policies, &case.subject, &question);
     if judgement.reason == Reason::NoPolicy && rules.default == DefaultRule::UnsafeAllow {
         judgement.reason = Reason::Admitted;
     }

@@ -7,8 +7,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::app;
 use crate::audit::Decided as _;
-use crate::clock::Clock;
 use crate::cli::record;
+use crate::clock::Clock;
 use crate::config;
 use crate::gate::Admitted;
 use crate::gate::Ask;
@@ -69,7 +69,8 @@ fn judge(
 ) -> anyhow::Result<u8> {
     let time = clock.now();
     let (answer, survey) = app::runtime()?.block_on(async {
-        let gate = app::build(settings, clock, TaskTracker::new())?.service.gate;
+        let service = app::build(settings, clock, TaskTracker::new())?.service;
+        let gate = &service.gate;
         let answer = gate.manifest(ask, &Caller::Anonymous).await;
         let survey = match arguments.record {
             Some(_) => Some(gate.survey(ask).await),

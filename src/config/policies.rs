@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::config::attested;
 use crate::config::images;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
@@ -18,6 +19,7 @@ use crate::config::units;
 use crate::oci::Digest;
 use crate::oci::RegistryHost;
 use crate::policy::DefaultRule;
+use crate::policy::Demand;
 use crate::policy::Glob;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -25,6 +27,7 @@ use crate::policy::Requirement;
 use crate::policy::Rules;
 use crate::policy::SignerRule;
 use crate::policy::Signs;
+use crate::policy::Timing;
 
 /// What policies are read with.
 pub(super) struct Context<'a> {
@@ -34,6 +37,8 @@ pub(super) struct Context<'a> {
     pub(super) hosts: Option<&'a [RegistryHost]>,
     /// The time, for exemptions that have ended.
     pub(super) now: Timestamp,
+    /// How many steps the evaluation of a condition takes at most.
+    pub(super) condition_steps_max: usize,
 }
 
 /// Every signer of every file by its name; `None` for one with a problem, so that the
@@ -202,7 +207,7 @@ fn policy(
     let mode = fields.at("mode").map_or(Some(Mode::Enforce), |value| {
         value.choice(&[("enforce", Mode::Enforce), ("warn", Mode::Warn)])
     });
-    let requirement = requirement(fields, signers, context.now);
+    let requirement = requirement(fields, signers, context);
     let signs = signs(fields);
     Some(Policy {
         name: name?,
@@ -230,7 +235,7 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
     };
     if fields.at("signed_by").is_none() && !fields.has_later() {
         value.warn(
-            "`signs` has no meaning without `signed_by`",
+            "`signs` has no meaning without `signed_by`: attestations may cover either",
             "remove the line",
         );
     }
@@ -238,20 +243,119 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
         ("index", Signs::Index),
         ("instance", Signs::Instance),
         ("either", Signs::Either),
+        ("asked", Signs::Asked),
     ])
 }
 
-fn requirement(fields: &Fields<'_>, signers: &Signers, now: Timestamp) -> Option<Requirement> {
+fn requirement(
+    fields: &Fields<'_>,
+    signers: &Signers,
+    context: &Context<'_>,
+) -> Option<Requirement> {
     const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
+    const ATTESTED: &[&str] = &["attested", "digests", "deny", "unsafe_allow_unsigned"];
     const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
-    match fields.exactly_one(FORMS, MEND)? {
-        ("signed_by", value) => signed_by::lower(&value, signers).map(Requirement::SignedBy),
-        ("digests", value) => digests(&value).map(Requirement::Digests),
-        ("deny", value) => value.text().map(|reason| Requirement::Deny {
-            reason: reason.to_owned(),
-        }),
-        (_, value) => exemption(&value, now),
+    let timing = timing(fields);
+    // `signed_by` and `attested` go together, and neither with anything else.
+    let forms = match (fields.at("attested"), fields.at("signed_by")) {
+        (Some(_), _) => ATTESTED,
+        _ => FORMS,
+    };
+    match fields.exactly_one(forms, MEND)? {
+        ("signed_by" | "attested", _) => demand(fields, signers, timing?, context),
+        (form, value) => {
+            complain_of_signature_keys(fields, form);
+            match form {
+                "digests" => digests(&value).map(Requirement::Digests),
+                "deny" => value.text().map(|reason| Requirement::Deny {
+                    reason: reason.to_owned(),
+                }),
+                _ => exemption(&value, context.now),
+            }
+        }
     }
+}
+
+/// Keys that only mean something where signatures are asked for, and are errors elsewhere: who
+/// writes one believes that it is kept.
+fn complain_of_signature_keys(fields: &Fields<'_>, form: &str) {
+    for key in ["signed_within", "not_before", "cooldown"] {
+        if let Some(value) = fields.at(key) {
+            value.error(
+                &format!("`{key}` has no meaning beside `{form}`"),
+                "remove the line, or ask for signatures with `signed_by` or `attested`",
+            );
+        }
+    }
+    if form != "signed_by"
+        && let Some(value) = fields.at("signed_by")
+    {
+        value.error(
+            &format!("`signed_by` and `{form}` stand side by side, and only one of them can"),
+            "keep the one that you mean",
+        );
+    }
+}
+
+fn demand(
+    fields: &Fields<'_>,
+    signers: &Signers,
+    timing: Timing,
+    context: &Context<'_>,
+) -> Option<Requirement> {
+    let signed_by = fields
+        .at("signed_by")
+        .map(|value| signed_by::lower(&value, signers));
+    let attested = fields.at("attested").map_or(Some(Vec::new()), |value| {
+        attested::lower(&value, signers, context.condition_steps_max)
+    });
+    Some(Requirement::Proven(vec![Demand {
+        signed_by: match signed_by {
+            Some(signed_by) => Some(signed_by?),
+            None => None,
+        },
+        attested: attested?,
+        timing,
+    }]))
+}
+
+/// When signatures have to have been made.
+fn timing(fields: &Fields<'_>) -> Option<Timing> {
+    let period = |key| match fields.at(key) {
+        Some(value) => {
+            let period = value.parsed(units::duration, units::DURATION_MEND)?;
+            if period.is_zero() {
+                value.error(
+                    "no time at all: nothing could ever meet this",
+                    "give a duration, or remove the line",
+                );
+                return None;
+            }
+            SignedDuration::try_from(period).ok().map(Some)
+        }
+        None => Some(None),
+    };
+    let (signed_within, cooldown) = (period("signed_within"), period("cooldown"));
+    let not_before = match fields.at("not_before") {
+        Some(value) => value.parsed(units::start, units::START_MEND).map(Some),
+        None => Some(None),
+    };
+    let timing = Timing {
+        signed_within: signed_within?,
+        not_before: not_before?,
+        cooldown: cooldown?,
+    };
+    if let (Some(within), Some(cooldown)) = (timing.signed_within, timing.cooldown)
+        && cooldown > within
+        && let Some(value) = fields.at("cooldown")
+    {
+        value.error(
+            "the cooldown is longer than `signed_within`, so no signature can ever count",
+            "make one of the two fit the other",
+        );
+        return None;
+    }
+    Some(timing)
 }
 
 fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::policy::Condition;
 use crate::policy::Glob;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
@@ -74,8 +75,9 @@ impl Mode {
 /// What a policy asks of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Requirement {
-    /// Signatures.
-    SignedBy(SignedBy),
+    /// Signatures and attestations: one of these demands has to be met as a whole. A list of
+    /// none is met by nothing.
+    Proven(Vec<Demand>),
     /// Content that is pinned, and needs no signature.
     Digests(BTreeSet<Digest>),
     /// Never.
@@ -90,6 +92,53 @@ pub enum Requirement {
         /// Why it is there.
         because: String,
     },
+}
+
+impl Requirement {
+    /// Signatures, at any time, and nothing else.
+    #[must_use]
+    pub fn signed_by(signed_by: SignedBy) -> Self {
+        Self::Proven(vec![Demand {
+            signed_by: Some(signed_by),
+            attested: Vec::new(),
+            timing: Timing::default(),
+        }])
+    }
+}
+
+/// What has to be proven about an image. Its parts may be proven about different digests of
+/// the image: the provenance about an index, the list of packages about a platform's manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Demand {
+    /// Whose signatures; `None` where attestations are enough.
+    pub signed_by: Option<SignedBy>,
+    /// The attestations, all of them.
+    pub attested: Vec<Attested>,
+    /// When signatures and attestations have to have been made.
+    pub timing: Timing,
+}
+
+/// An attestation that has to be there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attested {
+    /// The URI of its predicate type; compared as a whole.
+    pub predicate_type: String,
+    /// Who has to have attested.
+    pub by: SignedBy,
+    /// What has to hold of it.
+    pub condition: Option<Arc<Condition>>,
+}
+
+/// When a signature has to have been made, by its proven time. One without a proven time meets
+/// none of these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// No longer ago than this.
+    pub signed_within: Option<SignedDuration>,
+    /// Not before this moment.
+    pub not_before: Option<Timestamp>,
+    /// At least so long ago, so that there was time to notice.
+    pub cooldown: Option<SignedDuration>,
 }
 
 /// So many of these signers, each another key or identity.
@@ -111,6 +160,9 @@ pub enum Signs {
     /// One of the two.
     #[default]
     Either,
+    /// What is asked for, or an index that lists it; but an index does not pass by what it
+    /// lists. So judge those who know no indexes.
+    Asked,
 }
 
 impl Signs {
@@ -121,7 +173,20 @@ impl Signs {
             Self::Index => "index",
             Self::Instance => "instance",
             Self::Either => "either",
+            Self::Asked => "asked",
         }
+    }
+}
+
+impl Demand {
+    /// Every signer that it names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        let attested = self.attested.iter().map(|attested| &attested.by);
+        self.signed_by
+            .iter()
+            .chain(attested)
+            .flat_map(|signed_by| &signed_by.of)
+            .map(AsRef::as_ref)
     }
 }
 
@@ -154,15 +219,18 @@ impl Rules {
             .any(|policy| policy.pulled_by.is_some())
     }
 
-    /// Every signer that a policy names.
-    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+    fn demands(&self) -> impl Iterator<Item = &Demand> {
         self.policies
             .iter()
             .flat_map(|policy| match &policy.requirement {
-                Requirement::SignedBy(signed_by) => signed_by.of.as_slice(),
+                Requirement::Proven(demands) => demands.as_slice(),
                 _ => &[],
             })
-            .map(AsRef::as_ref)
+    }
+
+    /// Every signer that a policy names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        self.demands().flat_map(Demand::signers)
     }
 
     /// The keys that evidence is to be tried with.
@@ -177,6 +245,17 @@ impl Rules {
             }
         }
         keys
+    }
+
+    /// The predicate types that a policy has conditions on: what attestations of these say is
+    /// held in facts.
+    #[must_use]
+    pub fn predicates(&self) -> BTreeSet<String> {
+        self.demands()
+            .flat_map(|demand| &demand.attested)
+            .filter(|attested| attested.condition.is_some())
+            .map(|attested| attested.predicate_type.clone())
+            .collect()
     }
 
     /// The trust roots that signers name.

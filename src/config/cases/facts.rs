@@ -7,9 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use crate::config::attested;
 use crate::config::cases::Context;
 use crate::config::files;
-use crate::config::attested;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
@@ -139,9 +139,7 @@ impl Reader<'_> {
             shape,
             tagged,
             facts: Arc::new(facts),
-            parents: self
-                .around(fields, "listed_by", depth)?
-                .unwrap_or_default(),
+            parents: self.around(fields, "listed_by", depth)?.unwrap_or_default(),
             children: self.around(fields, "lists", depth)?,
         })
     }
@@ -176,7 +174,11 @@ impl Reader<'_> {
     }
 
     fn facts(&self, fields: &Fields<'_>, digest: &Digest) -> Option<Facts> {
-        let items = |key| fields.at(key).map_or(Some(Vec::new()), |value| value.list());
+        let items = |key| {
+            fields
+                .at(key)
+                .map_or(Some(Vec::new()), |value| value.list())
+        };
         let signatures: Vec<Option<Fact>> = items("signatures")?
             .iter()
             .map(|item| self.fact(&item.fields(&schema::SIGNATURE_FACT)?, Kind::Signature))
@@ -255,9 +257,7 @@ impl Reader<'_> {
         let fields = value.fields(&schema::KEY_FACT)?;
         let fingerprint = match fields.exactly_one(&["file", "pem", "fingerprint"], MEND)? {
             ("fingerprint", value) => value.parsed(str::parse, MEND)?,
-            (form, value) => {
-                signers::public_key(form, &value, self.context.checks)?.fingerprint
-            }
+            (form, value) => signers::public_key(form, &value, self.context.checks)?.fingerprint,
         };
         Some(Signer::Key { fingerprint })
     }
@@ -291,7 +291,10 @@ impl Reader<'_> {
 fn identity(value: &Value<'_>) -> Option<Signer> {
     let fields = value.fields(&schema::IDENTITY_FACT)?;
     let issuer = fields
-        .required("issuer", "write a short name or URL: `issuer: github-actions`")
+        .required(
+            "issuer",
+            "write a short name or URL: `issuer: github-actions`",
+        )
         .and_then(|value| signers::issuer_url(&value));
     let subject = fields
         .required("identity", "write what the certificate says, as a whole")
@@ -347,10 +350,11 @@ fn format(fields: &Fields<'_>) -> Option<Format> {
 }
 
 fn source(fields: &Fields<'_>) -> Option<Digest> {
-    fields.at("source").map_or(
-        Some(Digest::sha256(b"written by hand")),
-        |value| value.parsed(str::parse, "write sha256: and 64 hex digits"),
-    )
+    fields
+        .at("source")
+        .map_or(Some(Digest::sha256(b"written by hand")), |value| {
+            value.parsed(str::parse, "write sha256: and 64 hex digits")
+        })
 }
 
 fn rejected(value: &Value<'_>) -> Option<Rejected> {

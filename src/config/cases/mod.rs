@@ -127,7 +127,10 @@ fn document(root: &Value<'_>, context: &Context<'_>) -> Vec<Case> {
         .and_then(|fields| fields.required("tests", "write the tests as a list below `tests:`"))
         .and_then(|value| value.filled_list("write at least one test"));
     let tests = tests.unwrap_or_default();
-    tests.iter().filter_map(|test| case(test, context)).collect()
+    tests
+        .iter()
+        .filter_map(|test| case(test, context))
+        .collect()
 }
 
 fn case(value: &Value<'_>, context: &Context<'_>) -> Option<Case> {
@@ -146,9 +149,7 @@ fn case(value: &Value<'_>, context: &Context<'_>) -> Option<Case> {
     let now = fields
         .at("now")
         .map(|value| value.parsed(units::start, units::START_MEND));
-    let puller = fields
-        .at("as")
-        .map(|value| value.text().map(str::to_owned));
+    let puller = fields.at("as").map(|value| value.text().map(str::to_owned));
     let expected = fields
         .required("expect", "say what should come of it: `expect: admitted`")
         .and_then(|value| expected(&value));

@@ -23,8 +23,7 @@ fn read(text: &str, files: &[(&str, &str)]) -> Result<Vec<Case>, String> {
     }
     let loaded = crate::config::load(&folder.path().join("pullgate.yaml"), &CHECKS, now());
     let settings = loaded.expect("loads").settings;
-    load_cases(&path, &settings, &CHECKS)
-        .map_err(|problems| printed(&problems, folder.path()))
+    load_cases(&path, &settings, &CHECKS).map_err(|problems| printed(&problems, folder.path()))
 }
 
 fn errors(text: &str) -> String {
@@ -51,7 +50,10 @@ fn a_recorded_file_and_the_same_by_hand_are_one() {
     let (one, two) = (&by_hand[0], &recorded[0]);
     assert_eq!(format!("{:?}", one.subject), format!("{:?}", two.subject));
     assert_eq!(one.now, two.now);
-    assert_eq!(one.now.map(|now| now.to_string()).as_deref(), Some("2026-11-01T12:00:00Z"));
+    assert_eq!(
+        one.now.map(|now| now.to_string()).as_deref(),
+        Some("2026-11-01T12:00:00Z")
+    );
     assert_eq!(one.subject.facts.proven.len(), 1);
     let children = one.subject.children.as_ref().expect("was looked at");
     assert_eq!(children[0].facts.rejected[0].why, "broken");

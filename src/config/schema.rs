@@ -330,7 +330,7 @@ pub(super) const REJECTED_FACT: Section = Section {
     later: &[],
 };
 
-/// All sections, in the order of the reference.
+/// The sections of the configuration and of policies, in the order of the reference.
 #[cfg(test)]
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
@@ -350,6 +350,11 @@ pub(super) const ALL: &[&Section] = &[
     &SIGNED_BY,
     &ATTESTED,
     &EXEMPTION,
+];
+
+/// The sections of policy tests, in the order of the reference.
+#[cfg(test)]
+pub(super) const CASES: &[&Section] = &[
     &TEST_FILE,
     &TEST,
     &EXPECTATION,

@@ -16,6 +16,7 @@ use crate::verify::Signer;
 use crate::verify::certificate;
 use crate::verify::key;
 use crate::verify::statement;
+use crate::verify::unambiguous;
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -27,6 +28,7 @@ pub(super) fn prove(
     material: &Material,
 ) -> Result<Vec<Fact>, String> {
     let json = std::str::from_utf8(json).map_err(|_| "the bundle is not UTF-8".to_owned())?;
+    unambiguous::check(json)?;
     let bundle =
         Bundle::from_json(json).map_err(|error| format!("the bundle does not parse: {error}"))?;
     // 1. Bounds.

@@ -20,6 +20,7 @@ mod key;
 mod sig_layer;
 mod statement;
 mod trust;
+mod unambiguous;
 
 pub use facts::{Fact, Facts, Format, Identity, Kind, PublicKey, Rejected, RootName, Signer};
 pub use key::check as check_key;

@@ -1,9 +1,11 @@
 //! Layers of the old format, with the annotations that hold their signatures.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use pullgate::oci::{Descriptor, Digest};
+use pullgate::oci::{Descriptor, Digest, media_type};
 use pullgate::sandbox::image::{Blob, Package};
 use pullgate::sandbox::mutants::Thoroughness;
 use pullgate::sandbox::sigstore::{KeyPair, Log, Recipe, Signer};
@@ -12,25 +14,26 @@ use serde_json::{Value, json};
 
 use crate::harness::{Format, THOROUGH, World};
 
-/// A layer and its descriptor as one JSON document, so that they can be mutated.
+/// A layer and the annotations of its descriptor as one JSON document, so that they can be
+/// mutated.
 fn document(layer: &Blob) -> Vec<u8> {
-    let document = json!({
-        "annotations": layer.annotations,
-        "mediaType": layer.media_type,
-        "payload": STANDARD.encode(&layer.bytes),
-    });
+    let mut document = json!({"payload": STANDARD.encode(&layer.bytes)});
+    for (name, value) in &layer.annotations {
+        document[name] = value.as_str().into();
+    }
     document.to_string().into_bytes()
 }
 
 /// What the registry client would make of it.
 fn read(document: &[u8]) -> Option<Evidence> {
-    let document: Value = serde_json::from_slice(document).ok()?;
-    let payload = STANDARD.decode(document["payload"].as_str()?).ok()?;
+    let mut annotations: BTreeMap<String, Value> = serde_json::from_slice(document).ok()?;
+    let payload = annotations.remove("payload")?;
+    let payload = STANDARD.decode(payload.as_str()?).ok()?;
     let descriptor = json!({
-        "mediaType": document["mediaType"],
+        "mediaType": media_type::SIMPLE_SIGNING,
         "digest": Digest::sha256(&payload).to_string(),
         "size": payload.len(),
-        "annotations": document["annotations"],
+        "annotations": annotations,
     });
     let descriptor: Descriptor = serde_json::from_value(descriptor).ok()?;
     SigLayer::from_descriptor(&descriptor, Bytes::from(payload)).map(Evidence::SigLayer)
@@ -55,7 +58,7 @@ fn try_all(
     let world = World::new();
     let (key, other_key) = (KeyPair::generate(), KeyPair::generate());
     let (signer, other, keys) = if by_key {
-        let keys = vec![key.public_key_der(), other_key.public_key_der()];
+        let keys = vec![key.public_key_der()];
         (Signer::Key(&key), Signer::Key(&other_key), keys)
     } else {
         let other = Signer::Keyless(&world.other_signer);

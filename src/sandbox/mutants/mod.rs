@@ -49,11 +49,15 @@ pub fn of_json(document: &[u8], donors: &[&[u8]], thoroughness: Thoroughness) ->
     };
     let donors: Vec<_> = donors.iter().copied().filter_map(Tree::parse).collect();
     let donors: Vec<_> = donors.iter().collect();
+    let unchanged = tree.to_string();
     json::mutations(&tree, &donors, thoroughness)
         .into_iter()
-        .map(|mutation| Mutant {
-            change: mutation.change,
-            document: mutation.changed.to_string().into_bytes(),
+        .map(|mutation| (mutation.change, mutation.changed.to_string()))
+        // What is empty cannot be emptied.
+        .filter(|(_, document)| *document != unchanged)
+        .map(|(change, document)| Mutant {
+            change,
+            document: document.into_bytes(),
         })
         .collect()
 }

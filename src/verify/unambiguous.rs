@@ -86,7 +86,11 @@ mod tests {
 
     #[test]
     fn a_member_twice_is_found_at_any_depth() {
-        for good in ["{}", r#"[{"a":1},{"a":1}]"#, r#"{"a":{"a":[1.5,-1,null,true,"a"]}}"#] {
+        for good in [
+            "{}",
+            r#"[{"a":1},{"a":1}]"#,
+            r#"{"a":{"a":[1.5,-1,null,true,"a"]}}"#,
+        ] {
             check(good).unwrap_or_else(|error| panic!("{good}: {error}"));
         }
         for bad in [

@@ -151,9 +151,8 @@ fn fate(facts: Option<Option<Vec<Fact>>>, sound: &[Fact]) -> Fate {
     };
     let mut fate = Fate::Same;
     for fact in &facts {
-        let among = |view: &dyn Fn(&Fact) -> Fact| {
-            sound.iter().any(|sound| view(sound) == alike(fact))
-        };
+        let among =
+            |view: &dyn Fn(&Fact) -> Fact| sound.iter().any(|sound| view(sound) == alike(fact));
         if among(&alike) || among(&untimed) {
             continue;
         }

@@ -41,7 +41,10 @@ const NEUTRAL: &[Neutral] = &[
     },
     Neutral {
         format: "no log",
-        places: &["timestampVerificationData: removed", "timestampVerificationData: null"],
+        places: &[
+            "timestampVerificationData: removed",
+            "timestampVerificationData: null",
+        ],
         why: "it is empty",
     },
     Neutral {
@@ -118,8 +121,9 @@ const NEUTRAL: &[Neutral] = &[
             "signedTimestamp/base64/der.1.1.0.1.0",
             // The tag around what was signed.
             "signedTimestamp/base64/der.1.1.0.2.1.0: another tag",
-            // The same signer twice; the first is asked.
+            // More signers than one: one that holds is enough.
             "signedTimestamp/base64/der.1.1.0.3.0: twice",
+            "signedTimestamp/base64/der.1.1.0.3.0: the other's before it",
             // Parameters of the digest, and the name of the signature's algorithm: the key tells.
             "signedTimestamp/base64/der.1.1.0.3.0.2.0: twice",
             "signedTimestamp/base64/der.1.1.0.3.0.4.0",
@@ -128,8 +132,13 @@ const NEUTRAL: &[Neutral] = &[
     },
     Neutral {
         format: "layer",
-        places: &["cosign/signature: twice", "cosign/bundle: twice", "cosign/certificate: twice",
-            "cosign/chain: twice", "payload: twice"],
+        places: &[
+            "cosign/signature: twice",
+            "cosign/bundle: twice",
+            "cosign/certificate: twice",
+            "cosign/chain: twice",
+            "payload: twice",
+        ],
         why: "one of the two is read, and proven",
     },
     Neutral {

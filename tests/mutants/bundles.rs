@@ -141,6 +141,13 @@ const KEYED_V2: Making = Making {
     change: unchanged,
     floor: 400,
 };
+const KEYED_PROMISED: Making = Making {
+    name: "bundle 0.1, by key, promise of Rekor v1",
+    version: BundleVersion::V0_1,
+    recipe: |signer| Recipe::new(signer, Log::RekorV1),
+    change: without_proof,
+    floor: 400,
+};
 const KEYED_UNLOGGED: Making = Making {
     name: "bundle 0.3, by key, no log",
     version: BundleVersion::V0_3,
@@ -182,6 +189,11 @@ fn keyless_in_rekor_v2() {
 #[test]
 fn by_key_in_rekor_v1() {
     keyed(&KEYED_V1, KeyType::P256, Thoroughness::Quick);
+}
+
+#[test]
+fn by_key_by_promise() {
+    keyed(&KEYED_PROMISED, KeyType::P256, Thoroughness::Quick);
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl World {
         Material {
             roots: vec![root_of(&root).expect("a trusted root")],
             keys: keys.iter().map(|key| PublicKey::from_spki(key)).collect(),
+            ..Material::default()
         }
     }
 }
@@ -79,7 +80,7 @@ pub(crate) struct Format<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Refused,
-    /// It proves the same as the sound document, or the same signature of a key without the time.
+    /// It proves the same as the sound document, or less of what vouches for it.
     Same,
     /// It proves the signature of a key, and no longer that a log holds it.
     Unlogged,
@@ -136,30 +137,30 @@ fn fate(facts: Option<Option<Vec<Fact>>>, sound: &[Fact]) -> Fate {
         Some(None) => return Fate::Refused,
         Some(Some(facts)) => facts,
     };
-    // Where a document is found says its digest, and a mutant's is another.
-    let alike = |fact: &Fact| Fact {
-        source: Digest::sha256(b""),
-        ..fact.clone()
-    };
-    let untimed = |fact: &Fact| Fact {
-        signed_at: None,
-        ..alike(fact)
-    };
-    let unlogged = |fact: &Fact| Fact {
-        root: None,
-        ..untimed(fact)
-    };
     let mut fate = Fate::Same;
     for fact in &facts {
-        let among =
-            |view: &dyn Fn(&Fact) -> Fact| sound.iter().any(|sound| view(sound) == alike(fact));
-        if among(&alike) || among(&untimed) {
+        let implied = || sound.iter().filter(|sound| implies(sound, fact));
+        if implied().any(|sound| sound.root == fact.root) {
             continue;
         }
-        if !among(&unlogged) {
+        if implied().next().is_none() {
             return Fate::Forged(format!("{fact:?}"));
         }
         fate = Fate::Unlogged;
     }
     fate
+}
+
+/// Whether `fact` says the same as `sound` or less: who signed what, and of time, log and
+/// timestamps no more. (Where a document is found says its digest, and a mutant's is another.)
+fn implies(sound: &Fact, fact: &Fact) -> bool {
+    let same = (&fact.kind, &fact.signer, &fact.docker_reference)
+        == (&sound.kind, &sound.signer, &sound.docker_reference);
+    let root = fact.root.is_none() || fact.root == sound.root;
+    let time = fact.signed_at.is_none() || fact.signed_at == sound.signed_at;
+    let (less, more) = (fact.assurance, sound.assurance);
+    let assurance = less.log <= more.log
+        && less.timestamp <= more.timestamp
+        && less.certificate_timestamp <= more.certificate_timestamp;
+    same && root && time && assurance
 }

@@ -2,15 +2,20 @@
 
 /// Whether a change leaves the meaning as it was, or takes away what is not needed.
 pub(crate) fn is_neutral(format: &str, change: &str) -> bool {
-    NEUTRAL.iter().any(|neutral| {
-        format.contains(neutral.format) && neutral.places.iter().any(|place| change.contains(place))
-    })
+    let at = |place: &&str| match place.strip_prefix('^') {
+        Some(start) => change.starts_with(start),
+        None => change.contains(*place),
+    };
+    let mut formats = NEUTRAL
+        .iter()
+        .filter(|neutral| format.contains(neutral.format));
+    formats.any(|neutral| neutral.places.iter().any(|place| at(&place)))
 }
 
 struct Neutral {
     /// A part of the format's name; empty for all.
     format: &'static str,
-    /// Parts of a change.
+    /// Parts of a change; behind a `^`, its beginning.
     places: &'static [&'static str],
     /// Why.
     #[expect(dead_code, reason = "for whoever reads the list")]
@@ -20,9 +25,8 @@ struct Neutral {
 const NEUTRAL: &[Neutral] = &[
     Neutral {
         format: "",
-        places: &[": without its last character"],
-        why: "base64 without its padding is the same bytes; a text that loses a character which \
-              matters is refused at every other place",
+        places: &[": without all of its padding"],
+        why: "base64 without its padding is the same bytes",
     },
     Neutral {
         format: "bundle",
@@ -78,7 +82,10 @@ const NEUTRAL: &[Neutral] = &[
     },
     Neutral {
         format: "by key",
-        places: &["publicKey", "verificationMaterial: swapped"],
+        places: &[
+            "^verificationMaterial.publicKey",
+            "^verificationMaterial: swapped",
+        ],
         why: "the hint names nobody: the keys are those of policy",
     },
     Neutral {
@@ -137,7 +144,7 @@ const NEUTRAL: &[Neutral] = &[
             "cosign/bundle: twice",
             "cosign/certificate: twice",
             "cosign/chain: twice",
-            "payload: twice",
+            "^payload: twice",
         ],
         why: "one of the two is read, and proven",
     },
@@ -149,6 +156,16 @@ const NEUTRAL: &[Neutral] = &[
             "cosign/certificate: the other's after it",
         ],
         why: "the first certificate is read, and proven",
+    },
+    Neutral {
+        format: "layer of an attestation",
+        places: &[
+            "^dev.cosignproject.cosign/signature",
+            "^predicateType",
+            "^payload/base64/json: a space after it",
+        ],
+        why: "signature and predicate type are in the envelope, which is JSON, and what is signed \
+              in it is packed up",
     },
     Neutral {
         format: "layer",

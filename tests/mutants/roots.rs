@@ -55,7 +55,7 @@ const NEUTRAL: &[(&str, &str)] = &[
         "not what its issuer signed",
     ),
     (
-        ": without its last character",
+        ": without all of its padding",
         "base64 without its padding is the same bytes",
     ),
 ];
@@ -77,7 +77,7 @@ fn evidence_needs_what_it_rests_on() {
         let root = root_of(std::str::from_utf8(root).ok()?)?;
         let material = Material {
             roots: vec![root],
-            keys: Vec::new(),
+            ..Material::default()
         };
         let facts = evidence.iter().map(|bundle| {
             let evidence = Evidence::Bundle {

@@ -37,10 +37,11 @@ pub(super) fn mutations(
     } else if text.contains(' ') {
         mutations.extend(of_parts(text, donors, ' ', thoroughness));
     } else if let Some(decoded) = unpacked(text) {
-        mutations.push(Mutation::new(
-            ": without its last character",
-            shortened(text),
-        ));
+        let change = match text.ends_with('=') {
+            true => ": without all of its padding",
+            false => ": without its last character",
+        };
+        mutations.push(Mutation::new(change, shortened(text)));
         let donors: Vec<_> = donors.iter().filter_map(|donor| unpacked(donor)).collect();
         let donors: Vec<_> = donors.iter().map(Vec::as_slice).collect();
         let inner = bytes::mutations(&decoded, &donors, thoroughness).into_iter();

@@ -17,6 +17,7 @@ use crate::config::problem::Problems;
 use crate::config::problem::Sheet;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
+use crate::config::pullers;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::roots;
@@ -112,7 +113,9 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         .map_or(Some(Limits::default()), |value| {
             Some(Limits::read(&value.fields(&schema::LIMITS)?))
         });
+    let callers = fields.value().peek("callers");
     let context = policies::Context {
+        ways: pullers::Ways::of(callers.as_ref().map(|(_, value)| value)),
         signers: signers::Context {
             roots: &root_names,
             checks,

@@ -16,6 +16,7 @@ mod limits;
 mod pem;
 mod policies;
 mod problem;
+mod pullers;
 mod reader;
 mod roots;
 mod schema;
@@ -35,6 +36,7 @@ pub use settings::{
     CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
     UpstreamCredentials, UpstreamSettings,
 };
+pub use signers::named_issuer;
 
 #[cfg(test)]
 mod reference_tests;

@@ -132,12 +132,36 @@ pub(super) const LIMITS: Section = Section {
 /// A policy file.
 pub(super) const POLICY_FILE: Section = Section {
     name: "policies/*.yaml",
-    keys: &["signers", "policies", "default"],
-    later: &[Later {
-        key: "pullers",
-        why: NO_CALLERS,
-        mend: REMOVE_CALLERS,
-    }],
+    keys: &["signers", "pullers", "policies", "default"],
+    later: &[],
+};
+
+/// A puller.
+pub(super) const PULLER: Section = Section {
+    name: "pullers.NAME",
+    keys: &["user", "oidc", "certificate"],
+    later: &[],
+};
+
+/// The bearer of a token that pulls.
+pub(super) const PULLER_OIDC: Section = Section {
+    name: "pullers.NAME.oidc",
+    keys: &[
+        "issuer",
+        "identity",
+        "identity_glob",
+        "identity_regex",
+        "claims",
+        "claims_glob",
+    ],
+    later: &[],
+};
+
+/// The holder of a certificate that pulls.
+pub(super) const PULLER_CERTIFICATE: Section = Section {
+    name: "pullers.NAME.certificate",
+    keys: &["dns", "dns_glob"],
+    later: &[],
 };
 
 /// A signer.
@@ -188,19 +212,20 @@ pub(super) const POLICY: Section = Section {
         "deny",
         "unsafe_allow_unsigned",
         "signs",
+        "pulled_by",
     ],
-    later: &[
-        Later {
-            key: "attested",
-            why: "it does not judge attestations",
-            mend: "remove it, and ask for a signature with `signed_by`",
-        },
-        Later {
-            key: "pulled_by",
-            why: NO_CALLERS,
-            mend: REMOVE_CALLERS,
-        },
-    ],
+    later: &[Later {
+        key: "attested",
+        why: "it does not judge attestations",
+        mend: "remove it, and ask for a signature with `signed_by`",
+    }],
+};
+
+/// Who may pull what a policy is for.
+pub(super) const PULLED_BY: Section = Section {
+    name: "policies[].pulled_by",
+    keys: &["any"],
+    later: &[],
 };
 
 /// Whose signatures a policy asks for.
@@ -229,11 +254,15 @@ pub(super) const ALL: &[&Section] = &[
     &CACHE,
     &LIMITS,
     &POLICY_FILE,
+    &PULLER,
+    &PULLER_OIDC,
+    &PULLER_CERTIFICATE,
     &SIGNER,
     &KEYLESS,
     &CLAIM,
     &KEY,
     &POLICY,
     &SIGNED_BY,
+    &PULLED_BY,
     &EXEMPTION,
 ];

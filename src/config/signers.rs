@@ -58,7 +58,7 @@ pub(super) const CLAIMS: &[&str] = &[
     "token_subject",
 ];
 
-const IDENTITIES: &[&str] = &["identity", "identity_glob", "identity_regex"];
+pub(super) const IDENTITIES: &[&str] = &["identity", "identity_glob", "identity_regex"];
 
 /// What signers are read with.
 pub(super) struct Context<'a> {
@@ -131,7 +131,14 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
     })
 }
 
-fn issuer_url(value: &Value<'_>) -> Option<String> {
+/// The URL of an issuer that people know by a short name; any other text as it is.
+#[must_use]
+pub fn named_issuer(text: &str) -> &str {
+    let known = ISSUERS.iter().find(|(name, _)| *name == text);
+    known.map_or(text, |(_, url)| url)
+}
+
+pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     if let Some((_, url)) = ISSUERS.iter().find(|(name, _)| *name == text) {
         return Some((*url).to_owned());
@@ -161,7 +168,7 @@ fn issuer_url(value: &Value<'_>) -> Option<String> {
 }
 
 // THREATS I1 (CVE-2025-29778): an identity that says nothing is a load error.
-fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
+pub(super) fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
     let parse = match key {
         "identity" => IdentityRule::exact,
         "identity_glob" => IdentityRule::glob,

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "sandbox")]
 mod demo;
+mod kubelet;
+mod puller;
 mod runtime_config;
 mod verify;
 
@@ -45,6 +47,8 @@ enum Command {
     },
     /// Judges one image as the gate would, and explains.
     Verify(verify::Arguments),
+    /// Answers the kubelet with the pod's own token (credential provider API, on stdin and stdout).
+    KubeletCredentialProvider,
     /// Prints client configuration that leaves no way around the gate.
     RuntimeConfig(runtime_config::Arguments),
     /// Shows the gate at work on embedded parts: no network, nothing to install.
@@ -111,6 +115,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, clock)),
             Err(code) => Ok(code),
         },
+        Command::KubeletCredentialProvider => Ok(kubelet::run(&clock)),
         Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {
             Ok(loaded) => runtime_config::run(&arguments, &loaded.settings),
             Err(code) => code,

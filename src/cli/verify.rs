@@ -27,6 +27,10 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(long)]
     pub(super) config: PathBuf,
+    /// Judges for this puller: user:NAME, certificate:DNS, or oidc:ISSUER,SUBJECT with
+    /// CLAIM=VALUE after it, divided by commas. Without it, for nobody in particular.
+    #[arg(long = "as", value_name = "PULLER", value_parser = super::puller::parse)]
+    puller: Option<Caller>,
     /// For people, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -67,12 +71,18 @@ fn judge(
     ask: &Ask,
 ) -> anyhow::Result<u8> {
     let time = clock.now();
+    let caller = arguments.puller.clone().unwrap_or_default();
     let answer = app::runtime()?.block_on(async {
         let built = app::build(settings, clock, TaskTracker::new())?;
-        anyhow::Ok(built.service.gate.manifest(ask, &Caller::Anonymous).await)
+        anyhow::Ok(built.service.gate.manifest(ask, &caller).await)
     })?;
     let (code, mut record, facts) = explain(ask, &answer);
     record["time"] = time.to_string().into();
+    if let Some(puller) = &arguments.puller {
+        record["puller"] = puller.to_string().into();
+    } else if record["reason"] == "wrong_puller" {
+        eprintln!("pullgate: judged for nobody in particular; --as judges for a puller");
+    }
     match arguments.output {
         Output::Json => {
             record["facts"] = json!(facts.as_ref().map(|facts| &facts.proven));

@@ -13,7 +13,6 @@ mod facts;
 mod graph;
 mod hints;
 mod lists;
-mod proofs;
 mod reach;
 mod refusal;
 #[cfg(test)]
@@ -48,6 +47,7 @@ use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::oci::RegistryHost;
 use crate::oci::Tag;
+use crate::places::Places;
 use crate::policy::Rules;
 use crate::upstream::Upstream;
 use crate::verify::Material;
@@ -55,7 +55,7 @@ use crate::verify::Material;
 use admit::Admission;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
-use proofs::Proofs;
+
 use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
@@ -145,7 +145,7 @@ struct Inner {
     /// Which manifests that look like evidence are: a question of bytes, and of no policy.
     disguises: Cache<ContentKey, bool>,
     disguise_places: Semaphore,
-    proofs: Proofs,
+    proofs: Places,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -190,7 +190,7 @@ impl Gate {
             clock,
             tasks,
         } = parts;
-        let proofs = Proofs::new(
+        let proofs = Places::new(
             settings.verification_threads,
             settings.verification_queue_max,
             tasks.clone(),

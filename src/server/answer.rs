@@ -298,6 +298,9 @@ fn tags(image: &ImageName, page: &Page, tags: &[String], more: bool, path: &str)
         if let Some(count) = page.count {
             query.append_pair("n", &count.to_string());
         }
+        if let Some(namespace) = &page.namespace {
+            query.append_pair("ns", namespace);
+        }
         let next = format!("<{path}?{}>; rel=\"next\"", query.finish());
         respond::set(&mut answer, header::LINK, next);
     }

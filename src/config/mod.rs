@@ -9,6 +9,7 @@
 //! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
+mod callers;
 mod file;
 mod files;
 mod images;
@@ -29,6 +30,7 @@ mod units;
 mod upstreams;
 mod yaml;
 
+pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
 pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};

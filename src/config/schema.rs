@@ -45,6 +45,7 @@ pub(super) const CONFIGURATION: Section = Section {
         "listen",
         "admin",
         "tls",
+        "callers",
         "upstreams",
         "default_upstream",
         "policies",
@@ -53,17 +54,38 @@ pub(super) const CONFIGURATION: Section = Section {
         "cache",
         "limits",
     ],
-    later: &[Later {
-        key: "callers",
-        why: NO_CALLERS,
-        mend: REMOVE_CALLERS,
-    }],
+    later: &[],
 };
 
 /// The certificate of the pull listener.
 pub(super) const TLS: Section = Section {
     name: "tls",
     keys: &["certificate", "key"],
+    later: &[],
+};
+
+/// Who may ask.
+pub(super) const CALLERS: Section = Section {
+    name: "callers",
+    keys: &["htpasswd", "oidc", "tokens", "public_url"],
+    later: &[Later {
+        key: "client_certificates",
+        why: "it does not ask for client certificates",
+        mend: "remove it; let machines log in with a password or a token",
+    }],
+};
+
+/// An issuer of tokens.
+pub(super) const OIDC: Section = Section {
+    name: "callers.oidc[]",
+    keys: &["issuer", "audience", "ca"],
+    later: &[],
+};
+
+/// The tokens that pullgate gives out itself.
+pub(super) const TOKENS: Section = Section {
+    name: "callers.tokens",
+    keys: &["key_file", "lifetime"],
     later: &[],
 };
 
@@ -247,6 +269,9 @@ pub(super) const EXEMPTION: Section = Section {
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
     &TLS,
+    &CALLERS,
+    &OIDC,
+    &TOKENS,
     &UPSTREAM,
     &CREDENTIALS,
     &POLICY_SOURCE,

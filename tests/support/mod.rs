@@ -541,6 +541,7 @@ fn service(gate: &Gate, metrics: &Arc<Metrics>, clock: Clock, mirror: bool) -> S
         decisions: Arc::new(Decisions::new(1000, 0)),
         metrics: Arc::clone(metrics),
         clock,
+        callers,
     }
 }
 

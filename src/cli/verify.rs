@@ -175,6 +175,9 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         word("verdict"),
         word("reason"),
     );
+    if let Some(puller) = record["puller"].as_str() {
+        text.push_str(&format!("puller:  {puller}\n"));
+    }
     if let Some(facts) = facts {
         text.push_str("evidence:\n");
         for fact in &facts.proven {

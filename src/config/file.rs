@@ -116,9 +116,8 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         .map_or(Some(Limits::default()), |value| {
             Some(Limits::read(&value.fields(&schema::LIMITS)?))
         });
-    let callers = fields.value().peek("callers");
     let context = policies::Context {
-        ways: pullers::Ways::of(callers.as_ref().map(|(_, value)| value)),
+        ways: pullers::Ways::of(fields.at("callers").as_ref()),
         signers: signers::Context {
             roots: &root_names,
             checks,

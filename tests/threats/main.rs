@@ -15,6 +15,7 @@ mod binding;
 mod cache;
 mod callers;
 mod flights;
+mod formats;
 mod graph;
 mod identity;
 mod limits;

@@ -81,14 +81,15 @@ pub(super) fn lower(value: &Value<'_>) -> Option<CallersSettings> {
     let fields = value.fields(&schema::CALLERS)?;
     let htpasswd = fields.at("htpasswd").map(|value| users(&value));
     let oidc = fields.at("oidc").map(|value| issuers(&value));
-    if htpasswd.is_none() && oidc.is_none() && !fields.has_later() {
+    let somebody = htpasswd.is_some() || oidc.is_some();
+    if !somebody && !fields.has_later() {
         value.error("nobody could log in", MEND_CALLERS);
-        return None;
     }
     let tokens = fields
         .at("tokens")
         .map_or(Some(TokenSettings::default()), |value| tokens(&value));
     let public_url = fields.at("public_url").map(|value| public_url(&value));
+    somebody.then_some(())?;
     Some(CallersSettings {
         htpasswd: match htpasswd {
             Some(users) => Some(users?),
@@ -164,6 +165,14 @@ fn issuer(value: &Value<'_>) -> Option<OidcIssuer> {
 
 /// Not normalised: `iss` is compared to the letter, and some issuers end in a slash.
 fn issuer_url(value: &Value<'_>) -> Option<String> {
+    // Apart from the rest, so that the message does not show a password.
+    if value.as_text().is_some_and(|text| text.contains('@')) {
+        value.error(
+            "there is a user name or password in this URL",
+            "take it out",
+        );
+        return None;
+    }
     value.parsed(
         |text| {
             let (uri, host) = parts(text).ok_or("not a URL of an issuer")?;

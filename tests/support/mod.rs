@@ -10,6 +10,7 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -35,6 +36,7 @@ use tokio_util::{
 };
 
 use pullgate::audit::Decisions;
+use pullgate::authn::{self, Authn};
 use pullgate::clock::Clock;
 use pullgate::content;
 use pullgate::evidence;
@@ -50,7 +52,7 @@ use pullgate::sandbox::registry::{self, Registry};
 use pullgate::sandbox::sigstore::{
     Evidence, Identity, KeyPair, Log, Recipe, Sigstore, signature_tag,
 };
-use pullgate::server::{self, Listener, Router, Service};
+use pullgate::server::{self, Callers, Listener, Router, Service};
 use pullgate::upstream::{self, Upstream};
 use pullgate::verify::{Material, PublicKey, RootName, TrustRoot};
 
@@ -86,6 +88,8 @@ pub(crate) struct Setup {
     pub(crate) memory_blob_bytes_max: u64,
     /// With a cache directory, for as long as the world lasts.
     pub(crate) directory: bool,
+    /// Who may ask; everybody without.
+    pub(crate) callers: Option<authn::Settings>,
     /// Changes the settings of the upstreams.
     pub(crate) upstream: fn(&mut upstream::Settings),
 }
@@ -103,6 +107,7 @@ impl Default for Setup {
             settings: settings(),
             memory_blob_bytes_max: 1 << 20,
             directory: false,
+            callers: None,
             upstream: |_| {},
         }
     }
@@ -128,6 +133,7 @@ pub(crate) fn settings() -> gate::Settings {
             artifacts_max: 64,
             bundle_bytes_max: 1 << 20,
             payload_bytes_max: 64 << 10,
+            attestation_bytes_max: 32 << 20,
             deadline: Duration::from_secs(10),
         },
         index_manifests_max: 64,
@@ -203,6 +209,9 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) decisions: Arc<Decisions>,
+    /// Who says who asks, where callers are asked.
+    pub(crate) authn: Option<Arc<Authn>>,
     address: SocketAddr,
     seconds_passed: Arc<AtomicI64>,
     _directory: Option<TempDir>,
@@ -261,7 +270,16 @@ impl World {
         };
         let gate = Gate::new(setup.settings, parts);
         let shutdown = CancellationToken::new();
-        let service = service(&gate, &metrics, clock, mirror.is_some());
+        let authn = setup.callers.map(|settings| {
+            let parts = authn::Parts {
+                clock: clock.clone(),
+                metrics: Arc::clone(&metrics),
+                tasks: tasks.clone(),
+            };
+            Arc::new(Authn::new(settings, parts).expect("callers"))
+        });
+        let service = service(&gate, &metrics, clock, mirror.is_some(), authn.clone());
+        let decisions = Arc::clone(&service.decisions);
         let address = listen(service, &shutdown, &tasks).await;
         Self {
             registry,
@@ -270,6 +288,8 @@ impl World {
             gate,
             metrics,
             tasks,
+            decisions,
+            authn,
             address,
             seconds_passed,
             _directory: directory,
@@ -346,6 +366,11 @@ impl World {
 
 /// What clients do.
 impl World {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A GET of a manifest by tag or digest.
     pub(crate) async fn manifest(&self, repository: &str, reference: impl ToString) -> Answer {
         let reference = reference.to_string();
@@ -519,6 +544,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
+        predicates: BTreeSet::new(),
     }
 }
 
@@ -530,7 +556,13 @@ fn upstream_of(name: &str, registry: &Registry, change: fn(&mut upstream::Settin
     Upstream::new(settings).expect("an upstream")
 }
 
-fn service(gate: &Gate, metrics: &Arc<Metrics>, clock: Clock, mirror: bool) -> Service {
+fn service(
+    gate: &Gate,
+    metrics: &Arc<Metrics>,
+    clock: Clock,
+    mirror: bool,
+    authn: Option<Arc<Authn>>,
+) -> Service {
     let mut upstreams = vec![(host(HOST), false)];
     if mirror {
         upstreams.push((host(MIRROR), false));
@@ -541,7 +573,11 @@ fn service(gate: &Gate, metrics: &Arc<Metrics>, clock: Clock, mirror: bool) -> S
         decisions: Arc::new(Decisions::new(1000, 0)),
         metrics: Arc::clone(metrics),
         clock,
-        callers,
+        callers: authn.map(|authn| Callers {
+            authn,
+            public_url: None,
+            secure: false,
+        }),
     }
 }
 

@@ -13,7 +13,9 @@
 mod auth;
 mod binding;
 mod cache;
+mod callers;
 mod flights;
+mod formats;
 mod graph;
 mod identity;
 mod limits;

@@ -95,17 +95,16 @@ fn lower(name: &str, value: &Value<'_>, ways: Option<&Ways>) -> Option<PullerRul
         _ => certificate(&value).map(PullerKind::Certificate),
     };
     let missing = match (way, ways) {
-        ("user", Some(ways)) if !ways.users => Some(("a user", "htpasswd: FILE")),
-        ("certificate", Some(ways)) if !ways.certificates => Some((
-            "known by a certificate",
-            "client_certificates: { ca: FILE }",
-        )),
+        ("user", Some(ways)) if !ways.users => Some(("a user", "htpasswd")),
+        ("certificate", Some(ways)) if !ways.certificates => {
+            Some(("known by a certificate", "client_certificates"))
+        }
         _ => None,
     };
-    if let Some((what, mend)) = missing {
+    if let Some((what, key)) = missing {
         value.error(
-            &format!("no caller can be {what}: `callers` does not ask for it"),
-            &format!("add `{mend}` to `callers`, or remove this puller"),
+            &format!("no caller can be {what}: `callers` has no `{key}`"),
+            "let callers log in in that way, or name this puller by another",
         );
         return None;
     }

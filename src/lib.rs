@@ -16,6 +16,7 @@ mod flight;
 pub mod gate;
 pub mod metrics;
 pub mod oci;
+mod places;
 pub mod policy;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

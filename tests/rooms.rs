@@ -19,7 +19,7 @@ mod source;
 use source::{PathUse, Source};
 
 /// The rooms from the roof to the ground. A room may import those that stand after it.
-const ROOMS: [(&str, &str); 19] = [
+const ROOMS: [(&str, &str); 20] = [
     ("roof", "cli"),
     ("roof", "app"),
     ("roof", "config"),
@@ -39,10 +39,11 @@ const ROOMS: [(&str, &str); 19] = [
     ("ground", "oci"),
     ("ground", "clock"),
     ("ground", "flight"),
+    ("ground", "places"),
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 30] = [
+const HOMES: [(&str, &[&str]); 32] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -52,7 +53,7 @@ const HOMES: [(&str, &[&str]); 30] = [
         "hyper_util",
         &["server/", "admin/", "upstream/", "sandbox/"],
     ),
-    ("rustls", &["app/", "server/", "upstream/"]),
+    ("rustls", &["app/", "server/", "authn/", "upstream/"]),
     ("hyper::server", &["server/", "admin/", "sandbox/"]),
     ("hyper_util::server", &["server/", "admin/", "sandbox/"]),
     ("tokio_rustls", &["server/"]),
@@ -63,7 +64,9 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("hyper_rustls", &["upstream/"]),
     ("webpki_roots", &["upstream/"]),
     ("rustls::ClientConfig", &["upstream/"]),
-    ("moka", &["gate/", "content/"]),
+    ("moka", &["authn/", "gate/", "content/"]),
+    ("bcrypt", &["authn/"]),
+    ("jsonwebtoken", &["authn/"]),
     ("redb", &["content/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
@@ -84,7 +87,9 @@ const HOMES: [(&str, &[&str]); 30] = [
             "admin/",
             "gate/",
             "content/",
+            "authn/",
             "flight.rs",
+            "places.rs",
             "sandbox/",
         ],
     ),

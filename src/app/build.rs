@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Readiness;
+use crate::app::callers;
 use crate::audit::Decisions;
 use crate::clock::Clock;
 use crate::config;
@@ -58,6 +59,7 @@ impl Built {
         running.listen != settings.listen
             || running.admin != settings.admin
             || running.tls != settings.tls
+            || callers::differ(&running.callers, &settings.callers)
             || running.upstreams != settings.upstreams
             || running.default_upstream != settings.default_upstream
             || running.cache != settings.cache
@@ -117,6 +119,7 @@ pub fn build(
         clock: clock.clone(),
         tasks,
     };
+    let callers = callers::build(settings, &parts)?;
     let gate = Gate::new(gate_settings(settings), parts);
     let seed = decision_seed(&clock);
     let service = server::Service {
@@ -125,6 +128,7 @@ pub fn build(
         decisions: Arc::new(Decisions::new(DECISIONS_KEPT, seed)),
         metrics,
         clock,
+        callers,
     };
     Ok(Built {
         service: Arc::new(service),

@@ -1,6 +1,7 @@
 //! Puts the rooms together, owns every task, reloads, drains.
 
 mod build;
+mod callers;
 mod logging;
 
 pub use build::{Built, build, checks};
@@ -87,6 +88,14 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
     if let (Some(tls), Some(files)) = (tls, settings.tls.clone()) {
         tasks.spawn(watch_certificate(tls, files, shutdown.clone()));
     }
+    let users = settings
+        .callers
+        .as_ref()
+        .and_then(|set| set.htpasswd.clone());
+    if let (Some(callers), Some(file)) = (&built.service.callers, users) {
+        let authn = Arc::clone(&callers.authn);
+        tasks.spawn(callers::watch_users(authn, file, shutdown.clone()));
+    }
     built.readiness.ready();
     announce(pulls_at, operators_at)?;
 
@@ -168,6 +177,7 @@ async fn reload(path: &std::path::Path, built: &Built, clock: &Clock) {
             }
             build::count_roots(&built.service.metrics, &material);
             let policies = loaded.settings.rules.policies.len();
+            callers::reload(&built.service.callers, &loaded.settings);
             built.service.gate.reload(loaded.settings.rules, material);
             built.service.metrics.policy_reloaded(true);
             info!(policies, "the configuration was reloaded");

@@ -25,6 +25,10 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(long)]
     pub(super) config: PathBuf,
+    /// Judges for this puller: user:NAME, certificate:DNS, or oidc:ISSUER,SUBJECT with
+    /// CLAIM=VALUE after it, divided by commas. Without it, for nobody in particular.
+    #[arg(long = "as", value_name = "PULLER", value_parser = super::puller::parse)]
+    puller: Option<Caller>,
     /// For people, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -68,10 +72,11 @@ fn judge(
     ask: &Ask,
 ) -> anyhow::Result<u8> {
     let time = clock.now();
+    let caller = arguments.puller.clone().unwrap_or_default();
     let (answer, survey) = app::runtime()?.block_on(async {
         let service = app::build(settings, clock, TaskTracker::new())?.service;
         let gate = &service.gate;
-        let answer = gate.manifest(ask, &Caller::Anonymous).await;
+        let answer = gate.manifest(ask, &caller).await;
         let survey = match arguments.record {
             Some(_) => Some(gate.survey(ask).await),
             None => None,
@@ -80,6 +85,11 @@ fn judge(
     })?;
     let (code, mut record, facts) = explain(ask, &answer);
     record["time"] = time.to_string().into();
+    if let Some(puller) = &arguments.puller {
+        record["puller"] = puller.to_string().into();
+    } else if record["reason"] == "wrong_puller" {
+        eprintln!("pullgate: judged for nobody in particular; --as judges for a puller");
+    }
     match arguments.output {
         Output::Json => {
             record["facts"] = json!(facts.as_ref().map(|facts| &facts.proven));
@@ -131,6 +141,9 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         word("verdict"),
         word("reason"),
     );
+    if let Some(puller) = record["puller"].as_str() {
+        text.push_str(&format!("puller:  {puller}\n"));
+    }
     if let Some(facts) = facts {
         text.push_str("evidence:\n");
         for fact in &facts.proven {

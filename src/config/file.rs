@@ -11,12 +11,14 @@ use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
 use crate::config::TlsFiles;
+use crate::config::callers;
 use crate::config::pem;
 use crate::config::policies;
 use crate::config::problem::Problems;
 use crate::config::problem::Sheet;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
+use crate::config::pullers;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::roots;
@@ -91,6 +93,8 @@ fn read(path: &Path, problems: &Problems, checks: &Checks, now: Timestamp) -> Op
 fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Settings> {
     let listeners = listeners(fields);
     let tls = fields.at("tls").map(|value| tls(&value));
+    let callers = fields.at("callers").map(|value| callers::lower(&value));
+    warn_of_plain_logins(fields, tls.is_some());
     let upstreams = fields
         .required("upstreams", upstreams::MEND_NO_UPSTREAM)
         .and_then(|value| upstreams::lower(&value));
@@ -114,6 +118,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
             Some(Limits::read(&value.fields(&schema::LIMITS)?))
         });
     let context = policies::Context {
+        ways: pullers::Ways::of(fields.at("callers").as_ref()),
         signers: signers::Context {
             roots: &root_names,
             checks,
@@ -133,6 +138,10 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
             Some(tls) => Some(tls?),
             None => None,
         },
+        callers: match callers {
+            Some(callers) => Some(callers?),
+            None => None,
+        },
         default_upstream: match default_upstream {
             Some(host) => Some(host?),
             None => None,
@@ -144,6 +153,27 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         cache: cache?,
         limits: limits?,
     })
+}
+
+/// Passwords and tokens are for TLS, ours or that of what is in front.
+fn warn_of_plain_logins(fields: &Fields<'_>, tls: bool) {
+    let Some(callers) = fields.at("callers").filter(|_| !tls) else {
+        return;
+    };
+    let reached_over_tls = callers
+        .peek("public_url")
+        .and_then(|(_, value)| value.as_text())
+        .is_some_and(|url| url.starts_with("https://"));
+    let listen = fields.at("listen").and_then(|value| value.as_text());
+    let is_local = listen
+        .and_then(|listen| listen.parse::<SocketAddr>().ok())
+        .is_none_or(|listen| listen.ip().is_loopback());
+    if !is_local && !reached_over_tls {
+        callers.warn(
+            "passwords and tokens come to this gate in the clear",
+            "add `tls`; or, where something in front of it speaks TLS, `public_url: https://HOST`",
+        );
+    }
 }
 
 /// The two addresses, which must not be one.

@@ -94,6 +94,11 @@ limits! {
     answer_timeout: Duration = Duration::from_secs(10);
     /// How long a connection may be silent in the middle of an answer.
     idle_timeout: Duration = Duration::from_secs(30);
+    /// How often an address (for IPv6, a network of 64 bits) may fail to log in within a minute
+    /// before it has to wait.
+    authentication_failures_max: usize = 20;
+    /// How long an issuer's keys are used while it cannot be asked for them.
+    issuer_keys_stale_max: Duration = Duration::from_secs(24 * 60 * 60);
     /// How long a manifest may take to fetch, retries and token requests included.
     manifest_deadline: Duration = Duration::from_secs(20);
 }

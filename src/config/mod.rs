@@ -11,6 +11,7 @@
 
 mod attested;
 mod cases;
+mod callers;
 mod file;
 mod files;
 mod image;
@@ -19,6 +20,7 @@ mod limits;
 mod pem;
 mod policies;
 mod problem;
+mod pullers;
 mod reader;
 mod roots;
 mod schema;
@@ -32,6 +34,7 @@ mod upstreams;
 mod yaml;
 
 pub use cases::{Case, Expected, load_cases};
+pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
 pub use file::{Checks, Loaded, load};
 pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
@@ -40,6 +43,7 @@ pub use settings::{
     CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
     UpstreamCredentials, UpstreamSettings,
 };
+pub use signers::named_issuer;
 
 #[cfg(test)]
 mod reference_tests;

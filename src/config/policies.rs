@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::attested;
 use crate::config::images;
 use crate::config::problem::quoted;
+use crate::config::pullers::{self, Pullers, Ways};
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::schema;
@@ -33,6 +34,8 @@ use crate::policy::Timing;
 pub(super) struct Context<'a> {
     /// What signers are read with.
     pub(super) signers: signers::Context<'a>,
+    /// How callers can say who they are; `None` where nobody is asked.
+    pub(super) ways: Option<Ways>,
     /// The hosts of all upstreams; `None` where they are not known for a problem with them.
     pub(super) hosts: Option<&'a [RegistryHost]>,
     /// The time, for exemptions that have ended.
@@ -49,8 +52,9 @@ pub(super) type Signers = HashMap<String, Option<Arc<SignerRule>>>;
 pub(super) fn lower(documents: &[Value<'_>], context: &Context<'_>) -> Rules {
     let documents: Vec<Fields<'_>> = documents.iter().filter_map(open).collect();
     let signers = all_signers(&documents, context);
+    let pullers = pullers::all(&documents, context.ways.as_ref());
     Rules {
-        policies: all_policies(&documents, &signers, context),
+        policies: all_policies(&documents, &signers, &pullers, context),
         default: default_rule(&documents),
     }
 }
@@ -76,13 +80,13 @@ fn open<'a>(document: &Value<'a>) -> Option<Fields<'a>> {
 }
 
 /// Where a name was given first.
-struct FirstUse<'a> {
+pub(super) struct FirstUse<'a> {
     file: &'a Path,
     line: usize,
 }
 
 /// Refuses a name that stood before.
-fn is_new<'a>(
+pub(super) fn is_new<'a>(
     names: &mut HashMap<String, FirstUse<'a>>,
     what: &str,
     name: &str,
@@ -152,6 +156,7 @@ fn default_rule(documents: &[Fields<'_>]) -> DefaultRule {
 fn all_policies(
     documents: &[Fields<'_>],
     signers: &Signers,
+    pullers: &Pullers,
     context: &Context<'_>,
 ) -> Vec<Arc<Policy>> {
     let mut names = HashMap::new();
@@ -161,7 +166,7 @@ fn all_policies(
         for value in items.unwrap_or_default() {
             if let Some(fields) = value.fields(&schema::POLICY) {
                 let name = name(&fields, &mut names);
-                let policy = policy(&fields, name, signers, context);
+                let policy = policy(&fields, name, signers, pullers, context);
                 policies.extend(policy.map(Arc::new));
             }
         }
@@ -194,6 +199,7 @@ fn policy(
     fields: &Fields<'_>,
     name: Option<Arc<str>>,
     signers: &Signers,
+    pullers: &Pullers,
     context: &Context<'_>,
 ) -> Option<Policy> {
     let images = fields.required(
@@ -209,6 +215,9 @@ fn policy(
     });
     let requirement = requirement(fields, signers, context);
     let signs = signs(fields);
+    let pulled_by = fields
+        .at("pulled_by")
+        .map(|value| pullers::pulled_by(&value, pullers, context.ways.as_ref()));
     Some(Policy {
         name: name?,
         images: images?,
@@ -216,7 +225,10 @@ fn policy(
         mode: mode?,
         requirement: requirement?,
         signs: signs?,
-        pulled_by: None,
+        pulled_by: match pulled_by {
+            Some(pulled_by) => Some(pulled_by?),
+            None => None,
+        },
     })
 }
 

@@ -35,8 +35,6 @@ impl Section {
     }
 }
 
-const NO_CALLERS: &str = "it does not authenticate callers";
-const REMOVE_CALLERS: &str = "remove it; until a version that has it, limit who can reach the port";
 
 /// The configuration file.
 pub(super) const CONFIGURATION: Section = Section {
@@ -45,6 +43,7 @@ pub(super) const CONFIGURATION: Section = Section {
         "listen",
         "admin",
         "tls",
+        "callers",
         "upstreams",
         "default_upstream",
         "policies",
@@ -53,17 +52,38 @@ pub(super) const CONFIGURATION: Section = Section {
         "cache",
         "limits",
     ],
-    later: &[Later {
-        key: "callers",
-        why: NO_CALLERS,
-        mend: REMOVE_CALLERS,
-    }],
+    later: &[],
 };
 
 /// The certificate of the pull listener.
 pub(super) const TLS: Section = Section {
     name: "tls",
     keys: &["certificate", "key"],
+    later: &[],
+};
+
+/// Who may ask.
+pub(super) const CALLERS: Section = Section {
+    name: "callers",
+    keys: &["htpasswd", "oidc", "tokens", "public_url"],
+    later: &[Later {
+        key: "client_certificates",
+        why: "it does not ask for client certificates",
+        mend: "remove it; let machines log in with a password or a token",
+    }],
+};
+
+/// An issuer of tokens.
+pub(super) const OIDC: Section = Section {
+    name: "callers.oidc[]",
+    keys: &["issuer", "audience", "ca"],
+    later: &[],
+};
+
+/// The tokens that pullgate gives out itself.
+pub(super) const TOKENS: Section = Section {
+    name: "callers.tokens",
+    keys: &["key_file", "lifetime"],
     later: &[],
 };
 
@@ -132,12 +152,36 @@ pub(super) const LIMITS: Section = Section {
 /// A policy file.
 pub(super) const POLICY_FILE: Section = Section {
     name: "policies/*.yaml",
-    keys: &["signers", "policies", "default"],
-    later: &[Later {
-        key: "pullers",
-        why: NO_CALLERS,
-        mend: REMOVE_CALLERS,
-    }],
+    keys: &["signers", "pullers", "policies", "default"],
+    later: &[],
+};
+
+/// A puller.
+pub(super) const PULLER: Section = Section {
+    name: "pullers.NAME",
+    keys: &["user", "oidc", "certificate"],
+    later: &[],
+};
+
+/// The bearer of a token that pulls.
+pub(super) const PULLER_OIDC: Section = Section {
+    name: "pullers.NAME.oidc",
+    keys: &[
+        "issuer",
+        "identity",
+        "identity_glob",
+        "identity_regex",
+        "claims",
+        "claims_glob",
+    ],
+    later: &[],
+};
+
+/// The holder of a certificate that pulls.
+pub(super) const PULLER_CERTIFICATE: Section = Section {
+    name: "pullers.NAME.certificate",
+    keys: &["dns", "dns_glob"],
+    later: &[],
 };
 
 /// A signer.
@@ -194,12 +238,16 @@ pub(super) const POLICY: Section = Section {
         "deny",
         "unsafe_allow_unsigned",
         "signs",
+        "pulled_by",
     ],
-    later: &[Later {
-        key: "pulled_by",
-        why: NO_CALLERS,
-        mend: REMOVE_CALLERS,
-    }],
+    later: &[],
+};
+
+/// Who may pull what a policy is for.
+pub(super) const PULLED_BY: Section = Section {
+    name: "policies[].pulled_by",
+    keys: &["any"],
+    later: &[],
 };
 
 /// Whose signatures a policy asks for.
@@ -335,6 +383,9 @@ pub(super) const REJECTED_FACT: Section = Section {
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
     &TLS,
+    &CALLERS,
+    &OIDC,
+    &TOKENS,
     &UPSTREAM,
     &CREDENTIALS,
     &POLICY_SOURCE,
@@ -342,6 +393,9 @@ pub(super) const ALL: &[&Section] = &[
     &CACHE,
     &LIMITS,
     &POLICY_FILE,
+    &PULLER,
+    &PULLER_OIDC,
+    &PULLER_CERTIFICATE,
     &SIGNER,
     &KEYLESS,
     &CLAIM,
@@ -349,6 +403,7 @@ pub(super) const ALL: &[&Section] = &[
     &POLICY,
     &SIGNED_BY,
     &ATTESTED,
+    &PULLED_BY,
     &EXEMPTION,
 ];
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::CallersSettings;
 use crate::config::Limits;
 use crate::oci::RegistryHost;
 use crate::policy::Rules;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// The pull listener's certificate; plain HTTP without.
     pub tls: Option<TlsFiles>,
+    /// How callers are told apart; `None`: nobody is asked, and whoever reaches the port pulls.
+    pub callers: Option<CallersSettings>,
     /// The registries that are proxied; at least one.
     pub upstreams: Vec<UpstreamSettings>,
     /// The one of them that is meant by requests that name none.

@@ -38,7 +38,7 @@ pub(super) const ISSUERS: &[(&str, &str)] = &[
     ("chainguard", "https://issuer.enforce.dev"),
 ];
 
-const IDENTITIES: &[&str] = &["identity", "identity_glob", "identity_regex"];
+pub(super) const IDENTITIES: &[&str] = &["identity", "identity_glob", "identity_regex"];
 
 /// What signers are read with.
 pub(super) struct Context<'a> {
@@ -117,6 +117,13 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
     })
 }
 
+/// The URL of an issuer that people know by a short name; any other text as it is.
+#[must_use]
+pub fn named_issuer(text: &str) -> &str {
+    let known = ISSUERS.iter().find(|(name, _)| *name == text);
+    known.map_or(text, |(_, url)| url)
+}
+
 /// The URL of an issuer, by its short name or as it is.
 pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
@@ -148,7 +155,7 @@ pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
 }
 
 // THREATS I1 (CVE-2025-29778): an identity that says nothing is a load error.
-fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
+pub(super) fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
     let parse = match key {
         "identity" => IdentityRule::exact,
         "identity_glob" => IdentityRule::glob,

@@ -116,6 +116,7 @@ fn every_problem_is_told_at_once_and_with_its_mend() {
 /// Every key is read: a value of a kind that no key takes is told of under the key's path.
 #[test]
 fn no_key_is_known_and_not_read() {
+    const CALLERS: &str = "callers: { oidc: [{ issuer: https://i.test, audience: a }] }";
     let wrong = "[[[]]]";
     let wraps: &[(&str, &str, &str)] = &[
         ("pullgate.yaml", "KEY: WRONG", ""),
@@ -127,6 +128,9 @@ fn no_key_is_known_and_not_read() {
             "",
         ),
         ("trust_roots.NAME", "trust_roots: { r: { KEY: WRONG } }", ""),
+        ("callers", "callers: { KEY: WRONG }", ""),
+        ("callers.oidc[]", "callers: { oidc: [{ KEY: WRONG }] }", ""),
+        ("callers.tokens", "callers: { tokens: { KEY: WRONG } }", ""),
         ("cache", "cache: { KEY: WRONG }", ""),
         ("limits", "limits: { KEY: WRONG }", ""),
         ("policies/*.yaml", "", "KEY: WRONG"),
@@ -150,7 +154,23 @@ fn no_key_is_known_and_not_read() {
             "",
             "signers: { s: { key: { KEY: WRONG } } }",
         ),
+        ("pullers.NAME", "", "pullers: { p: { KEY: WRONG } }"),
+        (
+            "pullers.NAME.oidc",
+            "",
+            "pullers: { p: { oidc: { KEY: WRONG } } }",
+        ),
+        (
+            "pullers.NAME.certificate",
+            "",
+            "pullers: { p: { certificate: { KEY: WRONG } } }",
+        ),
         ("policies[]: a policy", "", "policies: [{ KEY: WRONG }]"),
+        (
+            "policies[].pulled_by",
+            CALLERS,
+            "policies: [{ pulled_by: { KEY: 1 } }]",
+        ),
         (
             "policies[].signed_by",
             "",

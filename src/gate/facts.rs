@@ -9,9 +9,9 @@ use crate::content::ContentKey;
 use crate::evidence;
 use crate::gate::Gate;
 use crate::gate::Ruling;
-use crate::gate::proofs::NotProven;
 use crate::gate::refusal::{Cause, Doubt};
 use crate::metrics::CacheKind;
+use crate::places::NotDone;
 use crate::upstream::Upstream;
 use crate::verify;
 use crate::verify::Evidence;
@@ -174,13 +174,13 @@ impl Gate {
     }
 }
 
-pub(super) fn not_proven(error: NotProven) -> Cause {
+pub(super) fn not_proven(error: NotDone) -> Cause {
     match error {
-        NotProven::Overloaded => Cause::new(
+        NotDone::Overloaded => Cause::new(
             Doubt::Overloaded,
             "too many images are waiting for their proofs",
         ),
-        NotProven::Crashed => crashed(),
+        NotDone::Crashed => crashed(),
     }
 }
 

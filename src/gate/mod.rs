@@ -14,7 +14,6 @@ mod facts;
 mod graph;
 mod hints;
 mod lists;
-mod proofs;
 mod reach;
 mod refusal;
 #[cfg(test)]
@@ -49,6 +48,7 @@ use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::oci::RegistryHost;
 use crate::oci::Tag;
+use crate::places::Places;
 use crate::policy::Rules;
 use crate::upstream::Upstream;
 use crate::verify::Material;
@@ -57,7 +57,7 @@ use admit::Admission;
 use callers::Askers;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
-use proofs::Proofs;
+
 use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
@@ -149,7 +149,7 @@ struct Inner {
     /// Which manifests that look like evidence are: a question of bytes, and of no policy.
     disguises: Cache<ContentKey, bool>,
     disguise_places: Semaphore,
-    proofs: Proofs,
+    proofs: Places,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -194,7 +194,7 @@ impl Gate {
             clock,
             tasks,
         } = parts;
-        let proofs = Proofs::new(
+        let proofs = Places::new(
             settings.verification_threads,
             settings.verification_queue_max,
             tasks.clone(),

@@ -47,6 +47,56 @@ impl DecisionCounter {
     }
 }
 
+/// How a caller was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthenticationMethod {
+    /// There was nothing that could be tried.
+    None,
+    /// User name and password.
+    Htpasswd,
+    /// A token of an issuer.
+    Oidc,
+    /// A token of our own.
+    Token,
+    /// A client certificate.
+    Certificate,
+}
+
+impl AuthenticationMethod {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::None, "none"),
+        (Self::Htpasswd, "htpasswd"),
+        (Self::Oidc, "oidc"),
+        (Self::Token, "token"),
+        (Self::Certificate, "certificate"),
+    ];
+}
+
+/// What came of looking for a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthenticationOutcome {
+    /// Somebody is known.
+    Success,
+    /// No credential was sent: what most clients do first.
+    Absent,
+    /// The credential is not good.
+    Refused,
+    /// The address had failed too often.
+    Limited,
+    /// Nobody could tell.
+    Unavailable,
+}
+
+impl AuthenticationOutcome {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Success, "success"),
+        (Self::Absent, "absent"),
+        (Self::Refused, "refused"),
+        (Self::Limited, "limited"),
+        (Self::Unavailable, "unavailable"),
+    ];
+}
+
 /// What of the cache directory failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFailure {
@@ -87,6 +137,9 @@ pub struct Metrics {
     verifications: IntCounterVec,
     /// Look-ups in caches: hits and misses, in the order of [`CacheKind::ALL`].
     caches: Vec<[IntCounter; 2]>,
+    /// Requests by how their caller was looked for, and what came of it; in the order of
+    /// [`AuthenticationMethod::ALL`] and [`AuthenticationOutcome::ALL`].
+    authentications: Vec<[IntCounter; 5]>,
     /// Requests to upstreams, by status; 0 where no answer came.
     upstream_requests: IntCounterVec,
     /// When the last certificate authority of a trust root ends.
@@ -143,6 +196,12 @@ impl Metrics {
             "Look-ups in caches, by cache and outcome.",
             &["cache", "outcome"],
         )?;
+        let authentications = counters(
+            "pullgate_authentications_total",
+            "Requests where `callers` are configured, by how their caller was looked for and \
+             what came of it.",
+            &["method", "outcome"],
+        )?;
         let build = registered(
             &registry,
             IntGaugeVec::new(
@@ -198,6 +257,13 @@ impl Metrics {
                 .iter()
                 .map(|(_, name)| {
                     ["hit", "miss"].map(|outcome| caches.with_label_values(&[*name, outcome]))
+                })
+                .collect(),
+            authentications: AuthenticationMethod::ALL
+                .iter()
+                .map(|(_, method)| {
+                    AuthenticationOutcome::ALL
+                        .map(|(_, outcome)| authentications.with_label_values(&[*method, outcome]))
                 })
                 .collect(),
             upstream_requests: counters(
@@ -328,6 +394,17 @@ impl Metrics {
         for ((kind, _), [hits, misses]) in CacheKind::ALL.iter().zip(&self.caches) {
             if *kind == cache {
                 if hit { hits.inc() } else { misses.inc() }
+            }
+        }
+    }
+
+    /// A caller was looked for.
+    pub fn authenticated(&self, method: AuthenticationMethod, outcome: AuthenticationOutcome) {
+        let methods = AuthenticationMethod::ALL.iter().zip(&self.authentications);
+        for ((_, _), outcomes) in methods.filter(|((known, _), _)| *known == method) {
+            let outcomes = AuthenticationOutcome::ALL.iter().zip(outcomes);
+            for (_, counter) in outcomes.filter(|((known, _), _)| *known == outcome) {
+                counter.inc();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Repository names, tags and references (OCI distribution-spec, "Pulling manifests").
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use super::{Digest, ParseDigestError};
 
@@ -162,6 +162,20 @@ impl RegistryHost {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// True for this machine's own addresses and their name.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = match self.0.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => host,
+            _ => &self.0,
+        };
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost"
+            || address
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::audit::Decided;
 use crate::audit::DecisionId;
+use crate::authn::Certified;
+use crate::authn::Presented;
 use crate::authn::Puller;
 use crate::content::BlobBody;
 use crate::gate::Admitted;
@@ -18,40 +20,80 @@ use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::oci::media_type;
+use crate::server::Callers;
 use crate::server::Service;
+use crate::server::callers;
 use crate::server::range;
 use crate::server::respond;
 use crate::server::respond::Answer;
 use crate::server::route::{Page, Route};
 
 impl Service {
-    /// Answers one request of `client`.
-    pub(super) async fn answer<B>(&self, request: Request<B>, client: IpAddr) -> Answer {
+    /// Answers one request of `client`, whose connection has this certificate.
+    pub(super) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        client: IpAddr,
+        certificate: Option<&Certified>,
+    ) -> Answer {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let puller = Puller::anonymous();
-        let (endpoint, mut answer) =
-            match self.router.route(&parts.method, &parts.uri, &parts.headers) {
-                Err(no_route) => ("none", respond::no_route(no_route)),
-                Ok(route) => {
-                    let endpoint = route.endpoint();
-                    let asked = Asked {
-                        headers: &parts.headers,
-                        path: parts.uri.path(),
-                        is_head,
-                        client,
-                        puller: &puller,
-                    };
-                    (endpoint, self.serve(route, asked).await)
-                }
-            };
+        let (endpoint, mut answer) = self.answer_parts(&parts, client, certificate).await;
         if is_head {
             *answer.body_mut() = BlobBody::Held(None);
         }
         self.metrics
             .http_answered(endpoint, answer.status().as_u16(), started.elapsed());
         answer
+    }
+
+    /// The endpoint's name in metrics, and the answer. Who asks comes before whether there is
+    /// such a thing.
+    async fn answer_parts(
+        &self,
+        parts: &Parts,
+        client: IpAddr,
+        certificate: Option<&Certified>,
+    ) -> (&'static str, Answer) {
+        let routed = self.router.route(&parts.method, &parts.uri, &parts.headers);
+        let endpoint = routed.as_ref().map_or("none", Route::endpoint);
+        let mut known = None;
+        if let Some(callers) = &self.callers {
+            let request = callers::Request {
+                method: &parts.method,
+                uri: &parts.uri,
+                presented: Presented {
+                    headers: &parts.headers,
+                    client,
+                    certificate,
+                    image: routed.as_ref().ok().and_then(Route::image),
+                },
+            };
+            if Callers::is_token_request(&parts.uri) {
+                return (
+                    "token",
+                    Box::pin(callers.token(&self.router, request)).await,
+                );
+            }
+            match callers.identify(request).await {
+                Ok(puller) => known = Some(puller),
+                Err(answer) => return (endpoint, answer),
+            }
+        }
+        let anonymous = Puller::anonymous();
+        let asked = Asked {
+            headers: &parts.headers,
+            path: parts.uri.path(),
+            is_head: parts.method == Method::HEAD,
+            client,
+            puller: known.as_deref().unwrap_or(&anonymous),
+        };
+        let answer = match routed {
+            Err(no_route) => respond::no_route(no_route),
+            Ok(route) => self.serve(route, asked).await,
+        };
+        (endpoint, answer)
     }
 
     async fn serve(&self, route: Route, asked: Asked<'_>) -> Answer {

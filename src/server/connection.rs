@@ -135,7 +135,7 @@ impl Connection {
         let service = Arc::clone(&self.service);
         let answer = service_fn(move |request: Request<Incoming>| {
             let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
+            async move { Ok::<_, Infallible>(service.answer(request, client, None).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -153,7 +153,7 @@ impl Connection {
         let service = Arc::clone(&self.service);
         let answer = service_fn(move |request: Request<Incoming>| {
             let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
+            async move { Ok::<_, Infallible>(service.answer(request, client, None).await) }
         });
         let header_bytes_max = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -5,6 +5,7 @@
 //! `Admitted`, and every refusal becomes a status in one place, `respond`.
 
 mod answer;
+mod callers;
 mod connection;
 mod range;
 mod respond;
@@ -12,6 +13,7 @@ mod route;
 mod stalled;
 mod tls;
 
+pub use callers::Callers;
 pub use connection::{Limits, Listener, serve};
 pub use route::Router;
 pub use tls::{Tls, TlsError};
@@ -36,4 +38,6 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// The time, for the record.
     pub clock: Clock,
+    /// How callers are asked who they are; where nobody is, whoever reaches the port pulls.
+    pub callers: Option<Callers>,
 }

@@ -18,6 +18,7 @@ use crate::server::route::NoRoute;
 
 pub(super) type Answer = Response<BlobBody>;
 
+const READS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -54,7 +55,7 @@ pub(super) fn json_document(value: &Value) -> Answer {
 /// `/v2/`: yes, this is a registry.
 pub(super) fn base() -> Answer {
     let mut answer = held(StatusCode::OK, JSON, Bytes::from_static(b"{}"));
-    answer.headers_mut().insert(API_VERSION, API_VERSION_2);
+    mark_api(&mut answer);
     answer
 }
 
@@ -198,11 +199,26 @@ pub(super) fn no_route(no_route: NoRoute) -> Answer {
     };
     let mut answer = error(status, &body);
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        answer
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        answer.headers_mut().insert(header::ALLOW, READS);
     }
     answer
+}
+
+/// A method that is not served here.
+pub(super) fn method_not_allowed(message: &str) -> Answer {
+    let body = ErrorBody {
+        code: ErrorCode::Unsupported,
+        message: message.to_owned(),
+        detail: Value::Null,
+    };
+    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, &body);
+    answer.headers_mut().insert(header::ALLOW, READS);
+    answer
+}
+
+/// Says that this is a registry: some clients ask for it before they log in.
+pub(super) fn mark_api(answer: &mut Answer) {
+    answer.headers_mut().insert(API_VERSION, API_VERSION_2);
 }
 
 /// The one place where a refusal becomes a status. A HEAD of a refused manifest is answered

@@ -44,6 +44,17 @@ pub(super) struct Page {
 }
 
 impl Route {
+    /// The image that it is about.
+    pub(super) fn image(&self) -> Option<&ImageName> {
+        match self {
+            Self::Base => None,
+            Self::Manifest(image, _)
+            | Self::Blob(image, _)
+            | Self::Referrers(image, ..)
+            | Self::Tags(image, _) => Some(image),
+        }
+    }
+
     /// The endpoint's name in metrics.
     pub(super) fn endpoint(&self) -> &'static str {
         match self {
@@ -197,6 +208,12 @@ impl Router {
         }
     }
 
+    /// The image that a name means in a request of this kind, beside a path.
+    pub(super) fn named(&self, name: &str, uri: &Uri, headers: &HeaderMap) -> Option<ImageName> {
+        let query = Query::read(uri.query().unwrap_or_default());
+        self.image(name, &query, uri, headers).ok()
+    }
+
     /// Which image is meant. The first that fits names the upstream: `ns`, the Host header,
     /// the first segment of the path, the default.
     fn image(
@@ -259,6 +276,15 @@ enum Endpoint<'a> {
     Referrers(&'a str),
     Tags,
     Uploads,
+}
+
+/// The name in a path as it was sent, for the scope of a challenge; none where it has anything
+/// that a name has not.
+pub(super) fn scope_of(path: &str) -> Option<&str> {
+    let (name, _) = split(path.strip_prefix("/v2/")?)?;
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
+    (!name.is_empty() && name.len() <= 512 && name.bytes().all(fits)).then_some(name)
 }
 
 /// Divides `<name>/<endpoint>/<reference>` from the right: a name may have `manifests` in it.

@@ -36,6 +36,7 @@ use tokio_util::{
 };
 
 use pullgate::audit::Decisions;
+use pullgate::authn::{self, Authn};
 use pullgate::clock::Clock;
 use pullgate::content;
 use pullgate::evidence;
@@ -51,7 +52,7 @@ use pullgate::sandbox::registry::{self, Registry};
 use pullgate::sandbox::sigstore::{
     Evidence, Identity, KeyPair, Log, Recipe, Sigstore, signature_tag,
 };
-use pullgate::server::{self, Listener, Router, Service};
+use pullgate::server::{self, Callers, Listener, Router, Service};
 use pullgate::upstream::{self, Upstream};
 use pullgate::verify::{Material, PublicKey, RootName, TrustRoot};
 
@@ -87,6 +88,8 @@ pub(crate) struct Setup {
     pub(crate) memory_blob_bytes_max: u64,
     /// With a cache directory, for as long as the world lasts.
     pub(crate) directory: bool,
+    /// Who may ask; everybody without.
+    pub(crate) callers: Option<authn::Settings>,
     /// Changes the settings of the upstreams.
     pub(crate) upstream: fn(&mut upstream::Settings),
 }
@@ -104,6 +107,7 @@ impl Default for Setup {
             settings: settings(),
             memory_blob_bytes_max: 1 << 20,
             directory: false,
+            callers: None,
             upstream: |_| {},
         }
     }
@@ -205,6 +209,9 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) decisions: Arc<Decisions>,
+    /// Who says who asks, where callers are asked.
+    pub(crate) authn: Option<Arc<Authn>>,
     address: SocketAddr,
     seconds_passed: Arc<AtomicI64>,
     _directory: Option<TempDir>,
@@ -263,7 +270,16 @@ impl World {
         };
         let gate = Gate::new(setup.settings, parts);
         let shutdown = CancellationToken::new();
-        let service = service(&gate, &metrics, clock, mirror.is_some());
+        let authn = setup.callers.map(|settings| {
+            let parts = authn::Parts {
+                clock: clock.clone(),
+                metrics: Arc::clone(&metrics),
+                tasks: tasks.clone(),
+            };
+            Arc::new(Authn::new(settings, parts).expect("callers"))
+        });
+        let service = service(&gate, &metrics, clock, mirror.is_some(), authn.clone());
+        let decisions = Arc::clone(&service.decisions);
         let address = listen(service, &shutdown, &tasks).await;
         Self {
             registry,
@@ -272,6 +288,8 @@ impl World {
             gate,
             metrics,
             tasks,
+            decisions,
+            authn,
             address,
             seconds_passed,
             _directory: directory,
@@ -348,6 +366,11 @@ impl World {
 
 /// What clients do.
 impl World {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A GET of a manifest by tag or digest.
     pub(crate) async fn manifest(&self, repository: &str, reference: impl ToString) -> Answer {
         let reference = reference.to_string();
@@ -533,7 +556,13 @@ fn upstream_of(name: &str, registry: &Registry, change: fn(&mut upstream::Settin
     Upstream::new(settings).expect("an upstream")
 }
 
-fn service(gate: &Gate, metrics: &Arc<Metrics>, clock: Clock, mirror: bool) -> Service {
+fn service(
+    gate: &Gate,
+    metrics: &Arc<Metrics>,
+    clock: Clock,
+    mirror: bool,
+    authn: Option<Arc<Authn>>,
+) -> Service {
     let mut upstreams = vec![(host(HOST), false)];
     if mirror {
         upstreams.push((host(MIRROR), false));
@@ -544,6 +573,11 @@ fn service(gate: &Gate, metrics: &Arc<Metrics>, clock: Clock, mirror: bool) -> S
         decisions: Arc::new(Decisions::new(1000, 0)),
         metrics: Arc::clone(metrics),
         clock,
+        callers: authn.map(|authn| Callers {
+            authn,
+            public_url: None,
+            secure: false,
+        }),
     }
 }
 

@@ -13,6 +13,7 @@
 mod auth;
 mod binding;
 mod cache;
+mod callers;
 mod flights;
 mod formats;
 mod graph;

@@ -1,5 +1,5 @@
-//! Cryptography off the reactor: a bounded number of proofs at a time, and a bounded queue,
-//! so that a flood of cold pulls does not slow the cached ones.
+//! A bounded number of places for work that takes a processor, off the reactor, and a bounded
+//! queue for them; so that a flood of such work slows nothing else.
 
 use std::sync::{
     Arc,
@@ -9,26 +9,28 @@ use std::sync::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+/// The places, and those who wait for one.
 #[derive(Debug)]
-pub(super) struct Proofs {
+pub(crate) struct Places {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
     tasks: TaskTracker,
 }
 
-/// The queue is full, or the work crashed.
+/// Why work was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotProven {
+pub(crate) enum NotDone {
+    /// The queue is full.
     Overloaded,
+    /// The work crashed: a bug, which fails this one piece of work.
     Crashed,
 }
 
-impl Proofs {
-    pub(super) fn new(threads: usize, waiting_max: usize, tasks: TaskTracker) -> Self {
-        let places = Arc::new(Semaphore::new(threads.max(1)));
+impl Places {
+    pub(crate) fn new(places: usize, waiting_max: usize, tasks: TaskTracker) -> Self {
         Self {
-            places,
+            places: Arc::new(Semaphore::new(places.max(1))),
             waiting: AtomicUsize::new(0),
             waiting_max,
             tasks,
@@ -36,25 +38,25 @@ impl Proofs {
     }
 
     /// Runs `work` on a thread of its own when there is a place.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotProven> {
+    ) -> Result<T, NotDone> {
         let waiting = Waiting::enter(&self.waiting);
         if waiting.before >= self.waiting_max {
-            return Err(NotProven::Overloaded);
+            return Err(NotDone::Overloaded);
         }
         let place = Arc::clone(&self.places).acquire_owned().await;
         drop(waiting);
         let Ok(place) = place else {
-            return Err(NotProven::Crashed);
+            return Err(NotDone::Crashed);
         };
         let work = self.tasks.spawn_blocking(move || {
             let result = work();
             drop(place);
             result
         });
-        work.await.map_err(|_| NotProven::Crashed)
+        work.await.map_err(|_| NotDone::Crashed)
     }
 }
 

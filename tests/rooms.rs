@@ -41,7 +41,7 @@ const ROOMS: [(&str, &str); 18] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 30] = [
+const HOMES: [(&str, &[&str]); 31] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -65,6 +65,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("moka", &["gate/", "content/"]),
     ("redb", &["content/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
+    ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
     ("x509_cert", &["verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),

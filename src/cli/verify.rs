@@ -50,6 +50,7 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
     };
     // The directory belongs to the gate that runs, and what it knows is not asked here.
     settings.cache.directory = None;
+    settings.last_good.read_only = true;
     match judge(arguments, &settings, clock, &ask) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -67,7 +68,8 @@ fn judge(
 ) -> anyhow::Result<u8> {
     let time = clock.now();
     let answer = app::runtime()?.block_on(async {
-        let built = app::build(settings, clock, TaskTracker::new())?;
+        let built = app::build(settings, clock.clone(), TaskTracker::new())?;
+        built.refresh_trust(&clock).await;
         anyhow::Ok(built.service.gate.manifest(ask).await)
     })?;
     let (code, mut record, facts) = explain(ask, &answer);

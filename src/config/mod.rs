@@ -32,8 +32,8 @@ pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
-    UpstreamCredentials, UpstreamSettings,
+    CacheSettings, LastGood, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
+    TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ impl World {
                 default: DefaultRule::Deny,
             },
             material: Material {
+                missing: Vec::new(),
                 roots: Vec::new(),
                 keys: Vec::new(),
             },

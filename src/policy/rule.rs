@@ -129,6 +129,23 @@ impl Policy {
         self.images.iter().any(|glob| glob.matches(name))
             && !self.except.iter().any(|glob| glob.matches(name))
     }
+
+    /// Every signer that it names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        let signers = match &self.requirement {
+            Requirement::SignedBy(signed_by) => signed_by.of.as_slice(),
+            _ => &[],
+        };
+        signers.iter().map(AsRef::as_ref)
+    }
+
+    /// The trust roots under which it takes proofs.
+    pub fn roots(&self) -> impl Iterator<Item = &RootName> {
+        self.signers().filter_map(|signer| match &signer.kind {
+            SignerKind::Keyless(keyless) => Some(&keyless.root),
+            SignerKind::Key { log, .. } => log.as_ref(),
+        })
+    }
 }
 
 impl Rules {
@@ -145,13 +162,7 @@ impl Rules {
 
     /// Every signer that a policy names.
     pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
-        self.policies
-            .iter()
-            .flat_map(|policy| match &policy.requirement {
-                Requirement::SignedBy(signed_by) => signed_by.of.as_slice(),
-                _ => &[],
-            })
-            .map(AsRef::as_ref)
+        self.policies.iter().flat_map(|policy| policy.signers())
     }
 
     /// The keys that evidence is to be tried with.
@@ -171,11 +182,10 @@ impl Rules {
     /// The trust roots that signers name.
     #[must_use]
     pub fn roots(&self) -> BTreeSet<RootName> {
-        self.signers()
-            .filter_map(|signer| match &signer.kind {
-                SignerKind::Keyless(keyless) => Some(keyless.root.clone()),
-                SignerKind::Key { log, .. } => log.clone(),
-            })
+        let policies = self.policies.iter();
+        policies
+            .flat_map(|policy| policy.roots())
+            .cloned()
             .collect()
     }
 }

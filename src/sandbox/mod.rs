@@ -12,3 +12,4 @@ pub mod client;
 pub mod image;
 pub mod registry;
 pub mod sigstore;
+pub mod tuf;

@@ -21,6 +21,7 @@ mod error;
 mod exchange;
 mod link;
 mod origin;
+mod plain;
 mod query;
 mod realm;
 mod redirect;

@@ -24,7 +24,7 @@ mod trust;
 pub use facts::{Fact, Facts, Format, Identity, Kind, PublicKey, Rejected, RootName, Signer};
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
-pub use trust::{Material, TrustRoot, TrustRootError};
+pub use trust::{Material, MissingRoot, TrustRoot, TrustRootError};
 
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -137,6 +137,17 @@ pub struct Material {
     pub roots: Vec<Arc<TrustRoot>>,
     /// The keys that policy names.
     pub keys: Vec<PublicKey>,
+    /// The trust roots that policy names and that are not there to prove with.
+    pub missing: Vec<MissingRoot>,
+}
+
+/// A trust root that is not there: what it would have to prove can be neither proven nor denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRoot {
+    /// Its name in the configuration.
+    pub name: RootName,
+    /// Why it is not there, for people.
+    pub why: String,
 }
 
 impl Material {
@@ -150,7 +161,11 @@ impl Material {
                 .map(|root| (root.name.clone(), root.document))
                 .collect()
         };
-        roots(self) == roots(other) && self.keys == other.keys
+        let missing = |material: &Self| -> Vec<RootName> {
+            let missing = material.missing.iter();
+            missing.map(|root| root.name.clone()).collect()
+        };
+        roots(self) == roots(other) && self.keys == other.keys && missing(self) == missing(other)
     }
 }
 

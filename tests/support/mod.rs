@@ -512,6 +512,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
+        ..Material::default()
     }
 }
 

@@ -154,6 +154,7 @@ pub(crate) fn policy(name: &str, images: &str, requirement: Requirement) -> Poli
         mode: Mode::Enforce,
         requirement,
         signs: Signs::Either,
+        pulled_by: None,
     }
 }
 
@@ -441,6 +442,12 @@ impl Answer {
             .as_str()
             .unwrap_or_default()
             .to_owned()
+    }
+
+    /// The code of the distribution specification.
+    pub(crate) fn code(&self) -> String {
+        let error = self.error();
+        error["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// What people read.

@@ -20,3 +20,4 @@ mod limits;
 mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;

@@ -20,7 +20,7 @@ use pullgate::sandbox::tuf::{Mirror, Repository, Served};
 use pullgate::server;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::support::{HOST, push, recipe, release};
@@ -43,7 +43,8 @@ struct Trusting {
 struct Running {
     built: Built,
     address: SocketAddr,
-    _shutdown: DropGuard,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
 }
 
 fn clock(passed: &Arc<AtomicI64>) -> Clock {
@@ -116,7 +117,12 @@ impl Trusting {
 
     /// Starts the gate, or starts it again over the same folder. Asks no mirror.
     async fn start(&mut self) {
-        self.running = None;
+        if let Some(running) = self.running.take() {
+            // The directory is free when nothing of the old gate runs any more.
+            running.shutdown.cancel();
+            running.tasks.close();
+            running.tasks.wait().await;
+        }
         let path = self.folder.path().join("pullgate.yaml");
         let now = self.clock().now();
         let loaded = config::load(&path, &app::checks(), now).expect("a configuration");
@@ -141,7 +147,8 @@ impl Trusting {
         self.running = Some(Running {
             built,
             address,
-            _shutdown: shutdown.drop_guard(),
+            tasks,
+            shutdown,
         });
     }
 

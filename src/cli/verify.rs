@@ -56,6 +56,7 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
     };
     // The directory belongs to the gate that runs, and what it knows is not asked here.
     settings.cache.directory = None;
+    settings.last_good.read_only = true;
     match judge(arguments, &settings, clock, &ask) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -74,8 +75,9 @@ fn judge(
     let time = clock.now();
     let caller = arguments.puller.clone().unwrap_or_default();
     let (answer, survey) = app::runtime()?.block_on(async {
-        let service = app::build(settings, clock, TaskTracker::new())?.service;
-        let gate = &service.gate;
+        let built = app::build(settings, clock.clone(), TaskTracker::new())?;
+        built.refresh_trust(&clock).await;
+        let gate = &built.service.gate;
         let answer = gate.manifest(ask, &caller).await;
         let survey = match arguments.record {
             Some(_) => Some(gate.survey(ask).await),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::CacheSettings;
+use crate::config::LastGood;
 use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
@@ -38,6 +39,8 @@ pub struct Checks {
     pub key: fn(&[u8]) -> Result<(), String>,
     /// Whether a text is a Sigstore `trusted_root.json`.
     pub root: fn(&str) -> Result<(), String>,
+    /// Whether bytes are a TUF root that its own keys sign.
+    pub tuf_root: fn(&[u8]) -> Result<(), String>,
 }
 
 /// A configuration that holds.
@@ -131,6 +134,12 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
     };
     let rules = sources::rules(fields, &context);
     let (listen, admin) = listeners?;
+    let cache = cache?;
+    let directory = cache.directory.as_ref();
+    let last_good = LastGood {
+        directory: directory.map(|directory| directory.join("trust")),
+        read_only: false,
+    };
     Some(Settings {
         listen,
         admin,
@@ -150,7 +159,8 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         rules,
         trust_roots,
         default_trust_root: root_names.default_root(),
-        cache: cache?,
+        last_good,
+        cache,
         limits: limits?,
     })
 }

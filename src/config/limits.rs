@@ -101,6 +101,12 @@ limits! {
     issuer_keys_stale_max: Duration = Duration::from_secs(24 * 60 * 60);
     /// How long a manifest may take to fetch, retries and token requests included.
     manifest_deadline: Duration = Duration::from_secs(20);
+    /// How often the mirror of a trust root is asked whether it has changed.
+    trust_root_refresh_interval: Duration = Duration::from_secs(6 * 60 * 60);
+    /// How long one such refresh may take in all.
+    trust_root_refresh_deadline: Duration = Duration::from_secs(60);
+    /// How long a trust root may be used after its mirror last confirmed it.
+    trust_root_stale_max: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 }
 
 fn not_zero<T: PartialEq + Default>(value: &Value<'_>, read: Option<T>) -> Option<T> {

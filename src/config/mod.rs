@@ -40,8 +40,8 @@ pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
-    UpstreamCredentials, UpstreamSettings,
+    CacheSettings, LastGood, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
+    TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
 pub use signers::named_issuer;
 

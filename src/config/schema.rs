@@ -123,7 +123,14 @@ pub(super) const POLICY_SOURCE: Section = Section {
 /// A trust root.
 pub(super) const TRUST_ROOT: Section = Section {
     name: "trust_roots.NAME",
-    keys: &["file", "sigstore"],
+    keys: &["file", "sigstore", "tuf", "refresh", "unsafe_keep_stale"],
+    later: &[],
+};
+
+/// A TUF repository that keeps a trust root fresh.
+pub(super) const TUF: Section = Section {
+    name: "trust_roots.NAME.tuf",
+    keys: &["mirror", "root", "ca"],
     later: &[],
 };
 
@@ -390,6 +397,7 @@ pub(super) const ALL: &[&Section] = &[
     &CREDENTIALS,
     &POLICY_SOURCE,
     &TRUST_ROOT,
+    &TUF,
     &CACHE,
     &LIMITS,
     &POLICY_FILE,

@@ -31,6 +31,11 @@ pub(super) const CHECKS: Checks = Checks {
             .map(drop)
             .map_err(|_| "it is not JSON".to_owned())
     },
+    tuf_root: |bytes| {
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .map(drop)
+            .map_err(|_| "it is not JSON".to_owned())
+    },
 };
 
 pub(super) fn now() -> Timestamp {
@@ -131,6 +136,11 @@ fn no_key_is_known_and_not_read() {
         ("callers", "callers: { KEY: WRONG }", ""),
         ("callers.oidc[]", "callers: { oidc: [{ KEY: WRONG }] }", ""),
         ("callers.tokens", "callers: { tokens: { KEY: WRONG } }", ""),
+        (
+            "trust_roots.NAME.tuf",
+            "trust_roots: { r: { tuf: { KEY: WRONG } } }",
+            "",
+        ),
         ("cache", "cache: { KEY: WRONG }", ""),
         ("limits", "limits: { KEY: WRONG }", ""),
         ("policies/*.yaml", "", "KEY: WRONG"),
@@ -249,7 +259,11 @@ fn what_is_not_written_has_its_default() {
         settings.trust_roots,
         [TrustRootSource {
             name: "public".into(),
-            source: RootSource::Sigstore(SigstoreInstance::PublicGood),
+            source: RootSource::Sigstore {
+                instance: SigstoreInstance::PublicGood,
+                refresh: true,
+            },
+            unsafe_keep_stale: false,
         }]
     );
     let [hub, other] = settings.upstreams.as_slice() else {

@@ -117,7 +117,7 @@ fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSe
     })
 }
 
-fn url(value: &Value<'_>) -> Option<String> {
+pub(super) fn url(value: &Value<'_>) -> Option<String> {
     // Apart from the rest, so that the message does not show the password.
     if value.as_text().is_some_and(|text| text.contains('@')) {
         value.error(
@@ -129,7 +129,7 @@ fn url(value: &Value<'_>) -> Option<String> {
     value.parsed(
         |text| {
             if text.contains(['?', '#']) {
-                return Err("an upstream's URL has no query");
+                return Err("the URL has a query");
             }
             let uri: Uri = text.parse().map_err(|_| "not a URL")?;
             if !matches!(uri.scheme_str(), Some("https" | "http")) {
@@ -173,7 +173,7 @@ pub(super) fn is_loopback(url: &str) -> bool {
     })
 }
 
-fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
+pub(super) fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
     let (path, bytes) = value.file()?;
     if pem::has_certificates(&bytes) {
         return Some(bytes);

@@ -24,7 +24,7 @@ use crate::gate::Ruling;
 use crate::gate::callers::{Misgiven, Misgivings};
 use crate::gate::facts::{crashed, not_proven};
 use crate::gate::graph::Scope;
-use crate::gate::refusal::{Cause, describe, own_shortfall};
+use crate::gate::refusal::{Cause, Doubt, describe, own_shortfall};
 use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
 use crate::metrics::DecisionCounter;
@@ -428,6 +428,13 @@ impl Gate {
                 && let Some(doubt) = scope.doubt()
             {
                 return Err(doubt);
+            }
+            if let Some(missing) = ruling.missing_root(policies, &judgement) {
+                let text = format!(
+                    "the trust root {} is not there: {}",
+                    missing.name, missing.why
+                );
+                return Err(Cause::new(Doubt::TrustRootUnavailable, text));
             }
             let until = self.holds_until(&scope, &judgement);
             return Ok(Judged {

@@ -197,6 +197,26 @@ impl Policy {
         self.images.iter().any(|glob| glob.matches(name))
             && !self.except.iter().any(|glob| glob.matches(name))
     }
+
+    fn demands(&self) -> &[Demand] {
+        match &self.requirement {
+            Requirement::Proven(demands) => demands,
+            _ => &[],
+        }
+    }
+
+    /// Every signer that it names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        self.demands().iter().flat_map(Demand::signers)
+    }
+
+    /// The trust roots under which it takes proofs.
+    pub fn roots(&self) -> impl Iterator<Item = &RootName> {
+        self.signers().filter_map(|signer| match &signer.kind {
+            SignerKind::Keyless(keyless) => Some(&keyless.root),
+            SignerKind::Key { log, .. } => log.as_ref(),
+        })
+    }
 }
 
 impl Rules {
@@ -219,18 +239,9 @@ impl Rules {
             .any(|policy| policy.pulled_by.is_some())
     }
 
-    fn demands(&self) -> impl Iterator<Item = &Demand> {
-        self.policies
-            .iter()
-            .flat_map(|policy| match &policy.requirement {
-                Requirement::Proven(demands) => demands.as_slice(),
-                _ => &[],
-            })
-    }
-
     /// Every signer that a policy names.
     pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
-        self.demands().flat_map(Demand::signers)
+        self.policies.iter().flat_map(|policy| policy.signers())
     }
 
     /// The keys that evidence is to be tried with.
@@ -251,7 +262,9 @@ impl Rules {
     /// held in facts.
     #[must_use]
     pub fn predicates(&self) -> BTreeSet<String> {
-        self.demands()
+        self.policies
+            .iter()
+            .flat_map(|policy| policy.demands())
             .flat_map(|demand| &demand.attested)
             .filter(|attested| attested.condition.is_some())
             .map(|attested| attested.predicate_type.clone())
@@ -261,11 +274,10 @@ impl Rules {
     /// The trust roots that signers name.
     #[must_use]
     pub fn roots(&self) -> BTreeSet<RootName> {
-        self.signers()
-            .filter_map(|signer| match &signer.kind {
-                SignerKind::Keyless(keyless) => Some(keyless.root.clone()),
-                SignerKind::Key { log, .. } => log.clone(),
-            })
+        let policies = self.policies.iter();
+        policies
+            .flat_map(|policy| policy.roots())
+            .cloned()
             .collect()
     }
 }

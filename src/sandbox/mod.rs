@@ -14,3 +14,4 @@ pub mod mutants;
 pub mod oidc;
 pub mod registry;
 pub mod sigstore;
+pub mod tuf;

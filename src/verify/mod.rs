@@ -35,7 +35,7 @@ pub use facts::{
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
 pub use statement::Statement;
-pub use trust::{Material, TrustRoot, TrustRootError};
+pub use trust::{Material, MissingRoot, TrustRoot, TrustRootError};
 
 use bytes::Bytes;
 use jiff::Timestamp;

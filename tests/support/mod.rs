@@ -545,6 +545,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
         predicates: BTreeSet::new(),
+        ..Material::default()
     }
 }
 

@@ -122,6 +122,11 @@ fn no_key_is_known_and_not_read() {
         ("tls", "tls: { KEY: WRONG }", ""),
         ("upstreams.HOST", "upstreams: { h: { KEY: WRONG } }", ""),
         (
+            "upstreams.HOST.client_certificate",
+            "upstreams: { h: { client_certificate: { KEY: WRONG } } }",
+            "",
+        ),
+        (
             "upstreams.HOST.credentials",
             "upstreams: { h: { credentials: { KEY: WRONG } } }",
             "",

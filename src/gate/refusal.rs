@@ -13,6 +13,7 @@ use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Reason;
 use crate::policy::Shortfall;
+use crate::upstream::Stage;
 use crate::upstream::UpstreamError;
 use crate::verify::Facts;
 
@@ -178,9 +179,13 @@ impl Cause {
     pub(super) fn of_upstream(error: &UpstreamError) -> Self {
         let doubt = match error {
             UpstreamError::RateLimited { .. } => Doubt::UpstreamRateLimited,
-            UpstreamError::Unauthorized { .. } | UpstreamError::ForeignRealm { .. } => {
-                Doubt::UpstreamUnauthorized
-            }
+            UpstreamError::Unauthorized { .. }
+            | UpstreamError::NoCredentials { .. }
+            | UpstreamError::ForeignRealm { .. } => Doubt::UpstreamUnauthorized,
+            UpstreamError::TimedOut {
+                stage: Stage::Queue,
+                ..
+            } => Doubt::Overloaded,
             UpstreamError::WrongBytes { .. } => Doubt::ContentMismatch,
             _ => Doubt::UpstreamUnreachable,
         };

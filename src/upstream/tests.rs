@@ -17,6 +17,8 @@ use crate::oci::Digest;
 use crate::oci::Repository;
 use crate::oci::media_type;
 
+mod roads;
+
 /// A request as the registry saw it; header names in lower case.
 #[derive(Debug, Clone)]
 struct Asked {

@@ -22,8 +22,10 @@ impl Gate {
         &self,
         image: &ImageName,
         digest: Digest,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<Vec<Descriptor>, Refusal> {
+        let asked = || Asked::Lists(image.clone());
+        self.let_ask(&self.0.ruling.load(), image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
@@ -43,8 +45,10 @@ impl Gate {
         image: &ImageName,
         count: Option<u32>,
         last: Option<&str>,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<TagPage, Refusal> {
+        let asked = || Asked::Lists(image.clone());
+        self.let_ask(&self.0.ruling.load(), image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };

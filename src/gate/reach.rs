@@ -44,13 +44,15 @@ impl Gate {
         &self,
         image: &ImageName,
         digest: Digest,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<AdmittedBlob, Refusal> {
+        let ruling = self.0.ruling.load_full();
+        let asked = || Asked::Blob(image.clone(), digest);
+        self.let_ask(&ruling, image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
         let key = ContentKey::of(image, digest);
-        let ruling = self.0.ruling.load_full();
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
         if held.is_none() {

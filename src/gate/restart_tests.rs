@@ -85,6 +85,7 @@ impl World {
             mode: Mode::Enforce,
             requirement: Requirement::Digests([self.index].into()),
             signs: Signs::Either,
+            pulled_by: None,
         };
         let parts = Parts {
             upstreams: vec![Upstream::new(upstream).expect("builds")],

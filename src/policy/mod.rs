@@ -6,11 +6,13 @@
 mod caller;
 mod glob;
 mod judge;
+mod puller;
 mod rule;
 mod signer;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
+pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

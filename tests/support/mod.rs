@@ -154,6 +154,7 @@ pub(crate) fn policy(name: &str, images: &str, requirement: Requirement) -> Poli
         mode: Mode::Enforce,
         requirement,
         signs: Signs::Either,
+        pulled_by: None,
     }
 }
 

@@ -138,12 +138,16 @@ pub enum Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Anonymous => "Anonymous",
-            Self::Basic { .. } => "Basic",
-            Self::Kept(_) => "Kept",
-            Self::Caller => "Caller",
-        })
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::Basic { username, password } => f
+                .debug_struct("Basic")
+                .field("username", username)
+                .field("password", password)
+                .finish(),
+            Self::Kept(_) => f.write_str("Kept"),
+            Self::Caller => f.write_str("Caller"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! From settings to rooms.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
 use tokio_util::task::TaskTracker;
@@ -170,6 +170,8 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
     Ok(Material {
         roots,
         keys: settings.rules.keys(),
+        // Policy has no conditions on attestations.
+        predicates: BTreeSet::new(),
     })
 }
 
@@ -187,12 +189,14 @@ fn gate_settings(settings: &config::Settings) -> gate::Settings {
     gate::Settings {
         facts_ttl: cache.facts_ttl,
         unsigned_ttl: cache.unsigned_ttl,
+        permit_ttl: cache.permit_ttl,
         tag_ttl: cache.tag_ttl,
         stale_ttl: cache.stale_ttl,
         evidence: evidence::Limits {
             artifacts_max: limits.evidence_artifacts_max,
             bundle_bytes_max: limits.bundle_bytes_max,
             payload_bytes_max: limits.signature_payload_bytes_max,
+            attestation_bytes_max: limits.attestation_bytes_max,
             deadline: limits.evidence_deadline,
         },
         index_manifests_max: limits.index_manifests_max,

@@ -59,6 +59,7 @@ pub(super) fn build(
                 username: username.clone(),
                 password: upstream::Secret::new(password.expose()),
             },
+            UpstreamCredentials::Caller => upstream::Credentials::Caller,
             UpstreamCredentials::Helper { name, server } => {
                 upstream::Credentials::Kept(helper::keeper(name, server))
             }

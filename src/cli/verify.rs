@@ -153,6 +153,19 @@ fn explain(ask: &Ask, answer: &Result<Admitted, Refusal>) -> (u8, Value, Option<
             });
             (COULD_NOT_TELL, record, None)
         }
+        Err(Refusal::LoginNeeded(registry)) => {
+            let image = ask.image.with(&ask.reference);
+            let message = format!(
+                "{image} cannot be read: {registry} is asked with the credentials of whoever \
+                 pulls (`credentials: caller`), and here there are none."
+            );
+            let record = json!({
+                "image": image, "digest": null, "verdict": "unavailable",
+                "reason": "upstream_unauthorized", "mode": "enforce", "policies": [],
+                "message": message,
+            });
+            (COULD_NOT_TELL, record, None)
+        }
     }
 }
 
@@ -170,7 +183,7 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         for fact in &facts.proven {
             let kind = match &fact.kind {
                 Kind::Signature => "signature".to_owned(),
-                Kind::Attestation { predicate_type } => format!("attestation {predicate_type}"),
+                Kind::Attestation { predicate_type, .. } => format!("attestation {predicate_type}"),
             };
             let time = fact.signed_at.map_or_else(
                 || "at an unproven time".to_owned(),

@@ -131,6 +131,7 @@ pub(super) const CACHE: Section = Section {
         "memory_bytes_max",
         "facts_ttl",
         "unsigned_ttl",
+        "permit_ttl",
         "tag_ttl",
         "stale_ttl",
     ],

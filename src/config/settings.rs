@@ -97,6 +97,8 @@ pub enum UpstreamCredentials {
         /// What the helper calls the registry.
         server: String,
     },
+    /// Whoever pulls, by the credentials of the request.
+    Caller,
 }
 
 /// A text that shows in no log and no message.
@@ -170,6 +172,8 @@ pub struct CacheSettings {
     pub facts_ttl: Duration,
     /// How long "no evidence found" is used.
     pub unsigned_ttl: Duration,
+    /// How long a registry's yes to a caller's credentials is taken for one repository.
+    pub permit_ttl: Duration,
     /// How long a tag is taken to stay where it is; zero: every pull by tag asks upstream.
     pub tag_ttl: Duration,
     /// How long a resolved tag may outlive an unreachable upstream.
@@ -184,6 +188,7 @@ impl Default for CacheSettings {
             memory_bytes_max: 256 << 20,
             facts_ttl: Duration::from_secs(60 * 60),
             unsigned_ttl: Duration::from_secs(5),
+            permit_ttl: Duration::from_secs(60),
             tag_ttl: Duration::from_secs(30),
             stale_ttl: Duration::from_secs(24 * 60 * 60),
         }

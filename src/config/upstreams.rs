@@ -244,7 +244,11 @@ fn warn_of_plain_credentials(
 ) {
     let named = matches!(
         credentials,
-        Some(UpstreamCredentials::Basic { .. } | UpstreamCredentials::Helper { .. })
+        Some(
+            UpstreamCredentials::Basic { .. }
+                | UpstreamCredentials::Helper { .. }
+                | UpstreamCredentials::Caller
+        )
     );
     if named && url.starts_with("http://") && !is_loopback(url) {
         value.warn(
@@ -302,17 +306,11 @@ fn redirect(value: &Value<'_>) -> Option<String> {
 }
 
 fn credentials(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamCredentials> {
-    const MEND: &str = "write `anonymous`, { username: USER, password_file: FILE }, or \
+    const MEND: &str = "write `anonymous`, `caller`, { username: USER, password_file: FILE }, or \
                         { docker_config: FILE }";
     match value.as_text() {
         Some("anonymous" | "default") => return Some(UpstreamCredentials::Anonymous),
-        Some("caller") => {
-            value.error(
-                "not supported by this version: it does not pass on the caller's credentials",
-                MEND,
-            );
-            return None;
-        }
+        Some("caller") => return Some(UpstreamCredentials::Caller),
         Some(text) => {
             value.error(&format!("{} is no kind of credentials", quoted(text)), MEND);
             return None;

@@ -9,6 +9,7 @@ use crate::evidence::Failure;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::oci::RegistryHost;
 use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Reason;
@@ -27,6 +28,8 @@ pub enum Refusal {
     Unavailable(Arc<Unavailable>),
     /// The upstream does not have it.
     NotFound(Missing),
+    /// The registry, which is asked with the credentials of whoever pulls, wants others.
+    LoginNeeded(RegistryHost),
 }
 
 /// What the upstream does not have.
@@ -76,6 +79,8 @@ pub enum Asked {
     Blob(ImageName, Digest),
     /// A list of tags or referrers.
     Lists(ImageName),
+    /// Whether the registry knows whoever asks.
+    Registry(RegistryHost),
 }
 
 impl fmt::Display for Asked {
@@ -84,6 +89,7 @@ impl fmt::Display for Asked {
             Self::Manifest(image, reference) => f.write_str(&image.with(reference)),
             Self::Blob(image, digest) => write!(f, "blob {digest} of {image}"),
             Self::Lists(image) => image.fmt(f),
+            Self::Registry(host) => host.fmt(f),
         }
     }
 }

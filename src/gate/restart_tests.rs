@@ -94,10 +94,7 @@ impl World {
                 policies: vec![Arc::new(policy)],
                 default: DefaultRule::Deny,
             },
-            material: Material {
-                roots: Vec::new(),
-                keys: Vec::new(),
-            },
+            material: Material::default(),
             metrics,
             clock,
             tasks: tasks.clone(),
@@ -115,12 +112,14 @@ fn settings() -> Settings {
     Settings {
         facts_ttl: hour,
         unsigned_ttl: hour,
+        permit_ttl: hour,
         tag_ttl: Duration::ZERO,
         stale_ttl: Duration::ZERO,
         evidence: evidence::Limits {
             artifacts_max: 64,
             bundle_bytes_max: 1 << 20,
             payload_bytes_max: 64 << 10,
+            attestation_bytes_max: 32 << 20,
             deadline: Duration::from_secs(10),
         },
         index_manifests_max: 64,

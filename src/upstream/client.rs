@@ -121,6 +121,12 @@ impl Upstream {
         &self.places
     }
 
+    /// Whoever asks, by their credentials; nobody in particular where none were given.
+    #[must_use]
+    pub fn asker(&self) -> Login {
+        self.login.clone().unwrap_or_else(Login::anonymous)
+    }
+
     pub(super) fn login(&self) -> Option<&Login> {
         self.login.as_ref()
     }

@@ -116,6 +116,34 @@ impl Upstream {
         .await
     }
 
+    /// Whether a manifest is there, and may be read by whoever asks.
+    ///
+    /// # Errors
+    /// [`UpstreamError`], most of all [`UpstreamError::NotFound`] and
+    /// [`UpstreamError::Unauthorized`].
+    pub async fn has_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<(), UpstreamError> {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        self.in_order(|session| {
+            let path = session.settings.url.path(&path);
+            async move {
+                let _place = session.place(&session.documents).await?;
+                let mut request = session.request(Method::HEAD, &path)?;
+                let accept = HeaderValue::from_static(media_type::ACCEPT_MANIFESTS);
+                request.headers_mut().insert(header::ACCEPT, accept);
+                let answer = session.follow(Kind::Document, repository, request);
+                session
+                    .within_deadline(Stage::Answer, answer)
+                    .await
+                    .map(drop)
+            }
+        })
+        .await
+    }
+
     /// Whether the registry knows whoever asks: an answer that is no error says yes. A registry
     /// that is open to all says so to anybody.
     ///

@@ -13,17 +13,25 @@
 //! 3. Claims: what was signed is about this very digest and of a type we know.
 //! 4. Identity: who signed, read from what step 2 proved and from nothing else.
 
+mod annotations;
+mod att_layer;
 mod bundle;
 mod certificate;
 mod facts;
 mod key;
+mod proof;
 mod sig_layer;
 mod statement;
 mod trust;
 
-pub use facts::{Fact, Facts, Format, Identity, Kind, PublicKey, Rejected, RootName, Signer};
+pub use annotations::Annotations;
+pub use att_layer::AttLayer;
+pub use facts::{
+    Assurance, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName, Signer,
+};
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
+pub use statement::Statement;
 pub use trust::{Material, TrustRoot, TrustRootError};
 
 use bytes::Bytes;
@@ -50,6 +58,8 @@ pub enum Evidence {
     },
     /// A layer of a `.sig` manifest with its annotations.
     SigLayer(SigLayer),
+    /// A layer of an `.att` manifest with its annotations.
+    AttLayer(AttLayer),
 }
 
 impl Evidence {
@@ -59,6 +69,7 @@ impl Evidence {
         match self {
             Self::Bundle { .. } => Format::Bundle,
             Self::SigLayer(_) => Format::SigLayer,
+            Self::AttLayer(_) => Format::AttLayer,
         }
     }
 
@@ -66,6 +77,7 @@ impl Evidence {
         match self {
             Self::Bundle { source, .. } => *source,
             Self::SigLayer(layer) => layer.source,
+            Self::AttLayer(layer) => layer.source,
         }
     }
 }
@@ -84,6 +96,7 @@ pub fn prove(
     let proven = match evidence {
         Evidence::Bundle { source, json } => bundle::prove(*source, json, digest, material),
         Evidence::SigLayer(layer) => sig_layer::prove(layer, digest, material),
+        Evidence::AttLayer(layer) => att_layer::prove(layer, digest, material),
     };
     let rejected = |why: String| Rejected {
         source: evidence.source(),

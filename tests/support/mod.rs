@@ -10,6 +10,7 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -122,12 +123,14 @@ pub(crate) fn settings() -> gate::Settings {
     gate::Settings {
         facts_ttl: Duration::from_secs(3600),
         unsigned_ttl: Duration::from_secs(3600),
+        permit_ttl: Duration::from_secs(3600),
         tag_ttl: Duration::ZERO,
         stale_ttl: Duration::ZERO,
         evidence: evidence::Limits {
             artifacts_max: 64,
             bundle_bytes_max: 1 << 20,
             payload_bytes_max: 64 << 10,
+            attestation_bytes_max: 32 << 20,
             deadline: Duration::from_secs(10),
         },
         index_manifests_max: 64,
@@ -519,6 +522,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
+        predicates: BTreeSet::new(),
     }
 }
 

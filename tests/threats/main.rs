@@ -14,9 +14,11 @@ mod auth;
 mod binding;
 mod cache;
 mod flights;
+mod formats;
 mod graph;
 mod identity;
 mod limits;
 mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenants;

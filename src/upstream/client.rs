@@ -42,7 +42,8 @@ pub enum BuildError {
 pub struct Upstream {
     /// Its addresses, in the order in which they are tried; at least one.
     places: Arc<[Arc<Shared>]>,
-    login: Option<Login>,
+    /// Whoever asks; in an `Arc`, since the client is part of much that is kept.
+    login: Option<Arc<Login>>,
 }
 
 /// One address of a registry.
@@ -61,6 +62,10 @@ impl Upstream {
     ///
     /// # Errors
     /// [`BuildError`] when a certificate cannot be used.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a client owns its settings; each address has a copy of them"
+    )]
     pub fn new(settings: Settings) -> Result<Self, BuildError> {
         let limits = &settings.limits;
         // All addresses are one registry, and have its places and its budget together.
@@ -107,7 +112,7 @@ impl Upstream {
     pub fn asked_by(&self, login: Login) -> Self {
         Self {
             places: Arc::clone(&self.places),
-            login: self.asks_as_caller().then_some(login),
+            login: self.asks_as_caller().then(|| Arc::new(login)),
         }
     }
 
@@ -124,11 +129,11 @@ impl Upstream {
     /// Whoever asks, by their credentials; nobody in particular where none were given.
     #[must_use]
     pub fn asker(&self) -> Login {
-        self.login.clone().unwrap_or_else(Login::anonymous)
+        self.login().cloned().unwrap_or_else(Login::anonymous)
     }
 
     pub(super) fn login(&self) -> Option<&Login> {
-        self.login.as_ref()
+        self.login.as_deref()
     }
 
     fn settings(&self) -> &Settings {

@@ -23,6 +23,8 @@ mod refusal;
 mod restart_tests;
 mod ruling;
 
+/// What a caller shows to a registry; passed through, and looked at by nobody here.
+pub use crate::upstream::{Login, UnusableLogin};
 pub use admit::{Admitted, Grounds};
 pub use reach::AdmittedBlob;
 pub use refusal::{Asked, Denied, Doubt, Missing, Refusal, Refused, Unavailable};

@@ -13,7 +13,9 @@ use crate::content::BlobBody;
 use crate::gate::Admitted;
 use crate::gate::Ask;
 use crate::gate::Gate;
+use crate::gate::Login;
 use crate::gate::Refusal;
+use crate::gate::UnusableLogin;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -25,8 +27,6 @@ use crate::server::range;
 use crate::server::respond;
 use crate::server::respond::Answer;
 use crate::server::route::{Page, Route};
-use crate::upstream::Login;
-use crate::upstream::UnusableLogin;
 
 impl Service {
     /// Answers one request of `client`.

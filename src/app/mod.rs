@@ -2,8 +2,10 @@
 
 mod build;
 mod callers;
+mod helper;
 mod logging;
 mod trust;
+mod upstreams;
 
 pub use build::{Built, build, checks};
 pub use logging::{LogFormat, start_logging};

@@ -12,6 +12,7 @@
 mod attested;
 mod cases;
 mod callers;
+mod docker_config;
 mod file;
 mod files;
 mod image;
@@ -40,8 +41,8 @@ pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, LastGood, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
-    TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, LastGood, RootSource, Secret, Settings, SigstoreInstance,
+    TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
 pub use signers::named_issuer;
 

@@ -23,3 +23,4 @@ mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
+mod tenants;

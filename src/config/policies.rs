@@ -316,6 +316,7 @@ fn demand(
         },
         attested: attested?,
         timing,
+        format: None,
     }]))
 }
 
@@ -344,6 +345,7 @@ fn timing(fields: &Fields<'_>) -> Option<Timing> {
         signed_within: signed_within?,
         not_before: not_before?,
         cooldown: cooldown?,
+        timestamped: false,
     };
     if let (Some(within), Some(cooldown)) = (timing.signed_within, timing.cooldown)
         && cooldown > within

@@ -137,9 +137,18 @@ impl Demand {
         })
     }
 
+    fn carried(&self, fact: &Fact) -> bool {
+        self.format
+            .is_none_or(|carrier| carrier.carries(fact.format))
+    }
+
     fn signatures<'a>(&self, subject: &'a Subject, question: &Question<'_>) -> Ballot<'a> {
         Ballot {
-            facts: subject.facts.signatures().collect(),
+            facts: subject
+                .facts
+                .signatures()
+                .filter(|fact| self.carried(fact))
+                .collect(),
             timing: self.timing,
             now: question.now,
         }
@@ -155,7 +164,7 @@ impl Demand {
         with_condition: bool,
     ) -> Ballot<'a> {
         let of_the_type = subject.facts.proven.iter().filter(|fact| {
-            matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
+            self.carried(fact) && matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
                 if *predicate_type == attested.predicate_type)
         });
         let counts = |fact: &&Fact| {

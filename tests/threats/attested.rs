@@ -41,6 +41,7 @@ fn demanding(attested: Vec<Attested>, signed: bool, timing: Timing) -> Policy {
         signed_by: signed.then(|| by(&release())),
         attested,
         timing,
+        format: None,
     };
     policy("p", "**", Requirement::Proven(vec![demand]))
 }

@@ -10,6 +10,8 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
+mod cluster_image_policy;
+mod demand;
 mod file;
 mod files;
 mod images;

@@ -194,7 +194,7 @@ fn warn_of_literal_star(value: &Value<'_>, rule: &IdentityRule, key: &str) {
 }
 
 /// What is wrong with a pattern, on one line: the regex crate draws a picture.
-fn first_line(error: &PatternError) -> String {
+pub(super) fn first_line(error: &PatternError) -> String {
     match error {
         PatternError::Regex(picture) => {
             let cause = picture.lines().rev().find(|line| !line.trim().is_empty());
@@ -254,7 +254,7 @@ fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<
     })
 }
 
-fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
+pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
     let (place, text) = if form == "file" {
         let (path, bytes) = value.file()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();

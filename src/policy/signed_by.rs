@@ -118,11 +118,11 @@ impl SignedBy {
             return Some((Reason::NotEnoughSigners, found, None));
         }
         let untimely = ballot.facts.iter().filter(|fact| self.names(fact));
-        let untimely = untimely.filter_map(|fact| {
+        let mut untimely = untimely.filter_map(|fact| {
             let miss = ballot.timing.miss_of(fact, ballot.now)?;
             Some(format!("signed by {}, {miss}", fact.signer))
         });
-        if let Some(found) = untimely.last() {
+        if let Some(found) = untimely.next_back() {
             let remedy = Some(Timing::REMEDY);
             return Some((Reason::UntrustedSigner, found, remedy));
         }

@@ -48,6 +48,7 @@ const HOMES: [(&str, &[&str]); 33] = [
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
     ("saphyr_parser", &["config/"]),
+    ("cel", &["policy/"]),
     ("hyper", &["server/", "admin/", "upstream/", "sandbox/"]),
     (
         "hyper_util",

@@ -10,8 +10,10 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
-mod cases;
 mod callers;
+mod cases;
+mod cluster_image_policy;
+mod demand;
 mod docker_config;
 mod file;
 mod files;

@@ -5,22 +5,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::config::attested;
+use crate::config::cluster_image_policy;
+use crate::config::demand;
 use crate::config::images;
 use crate::config::problem::quoted;
 use crate::config::pullers::{self, Pullers, Ways};
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::schema;
-use crate::config::signed_by;
 use crate::config::signers;
 use crate::config::units;
 use crate::oci::Digest;
 use crate::oci::RegistryHost;
 use crate::policy::DefaultRule;
-use crate::policy::Demand;
 use crate::policy::Glob;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -28,7 +27,6 @@ use crate::policy::Requirement;
 use crate::policy::Rules;
 use crate::policy::SignerRule;
 use crate::policy::Signs;
-use crate::policy::Timing;
 
 /// What policies are read with.
 pub(super) struct Context<'a> {
@@ -50,11 +48,16 @@ pub(super) type Signers = HashMap<String, Option<Arc<SignerRule>>>;
 
 /// Lowers all documents of all policy files.
 pub(super) fn lower(documents: &[Value<'_>], context: &Context<'_>) -> Rules {
-    let documents: Vec<Fields<'_>> = documents.iter().filter_map(open).collect();
+    let (foreign, documents): (Vec<&Value<'_>>, Vec<&Value<'_>>) =
+        documents.iter().partition(|document| {
+            let kind = document.peek("kind");
+            kind.is_some_and(|(_, kind)| kind.as_text() == Some(cluster_image_policy::KIND))
+        });
+    let documents: Vec<Fields<'_>> = documents.into_iter().filter_map(open).collect();
     let signers = all_signers(&documents, context);
     let pullers = pullers::all(&documents, context.ways.as_ref());
     Rules {
-        policies: all_policies(&documents, &signers, &pullers, context),
+        policies: all_policies(&documents, &foreign, &signers, &pullers, context),
         default: default_rule(&documents),
     }
 }
@@ -72,7 +75,13 @@ fn open<'a>(document: &Value<'a>) -> Option<Fields<'a>> {
                 "not supported by this version: documents of kind {}",
                 quoted(name)
             ),
-            "remove the document, and write its rules as `policies` (docs/CONFIGURATION.md)",
+            match name {
+                "TrustRoot" => {
+                    "write a trust root into the configuration: trust_roots: { NAME: { file: \
+                     trusted_root.json } }"
+                }
+                _ => "remove the document, and write its rules as `policies` (docs/POLICY.md)",
+            },
         );
         return None;
     }
@@ -155,6 +164,7 @@ fn default_rule(documents: &[Fields<'_>]) -> DefaultRule {
 
 fn all_policies(
     documents: &[Fields<'_>],
+    foreign: &[&Value<'_>],
     signers: &Signers,
     pullers: &Pullers,
     context: &Context<'_>,
@@ -171,6 +181,13 @@ fn all_policies(
             }
         }
     }
+    for document in foreign {
+        let policy = cluster_image_policy::lower(document, context);
+        let is_new = cluster_image_policy::name(document)
+            .and_then(|value| checked_name(&value, &mut names))
+            .is_some();
+        policies.extend(policy.filter(|_| is_new).map(Arc::new));
+    }
     policies
 }
 
@@ -179,6 +196,14 @@ fn name<'a>(fields: &Fields<'a>, names: &mut HashMap<String, FirstUse<'a>>) -> O
         "name",
         "name it: the name stands in refusals, logs and metrics",
     )?;
+    checked_name(&value, names)
+}
+
+/// A name that fits everywhere, and that did not stand before.
+fn checked_name<'a>(
+    value: &Value<'a>,
+    names: &mut HashMap<String, FirstUse<'a>>,
+) -> Option<Arc<str>> {
     let text = value.text()?;
     let plain = |character: char| {
         character == ' ' || (character.is_ascii_graphic() && !matches!(character, '"' | '\\'))
@@ -191,7 +216,7 @@ fn name<'a>(fields: &Fields<'a>, names: &mut HashMap<String, FirstUse<'a>>) -> O
         );
         return None;
     }
-    is_new(names, "policy", text, &value).then(|| text.into())
+    is_new(names, "policy", text, value).then(|| text.into())
 }
 
 /// Reads everything even where the name is wrong, so that all problems are told.
@@ -267,16 +292,16 @@ fn requirement(
     const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
     const ATTESTED: &[&str] = &["attested", "digests", "deny", "unsafe_allow_unsigned"];
     const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
-    let timing = timing(fields);
+    let timing = demand::timing(fields);
     // `signed_by` and `attested` go together, and neither with anything else.
     let forms = match (fields.at("attested"), fields.at("signed_by")) {
         (Some(_), _) => ATTESTED,
         _ => FORMS,
     };
     match fields.exactly_one(forms, MEND)? {
-        ("signed_by" | "attested", _) => demand(fields, signers, timing?, context),
+        ("signed_by" | "attested", _) => demand::demand(fields, signers, timing?, context),
         (form, value) => {
-            complain_of_signature_keys(fields, form);
+            demand::complain_of_signature_keys(fields, form);
             match form {
                 "digests" => digests(&value).map(Requirement::Digests),
                 "deny" => value.text().map(|reason| Requirement::Deny {
@@ -286,88 +311,6 @@ fn requirement(
             }
         }
     }
-}
-
-/// Keys that only mean something where signatures are asked for, and are errors elsewhere: who
-/// writes one believes that it is kept.
-fn complain_of_signature_keys(fields: &Fields<'_>, form: &str) {
-    for key in ["signed_within", "not_before", "cooldown"] {
-        if let Some(value) = fields.at(key) {
-            value.error(
-                &format!("`{key}` has no meaning beside `{form}`"),
-                "remove the line, or ask for signatures with `signed_by` or `attested`",
-            );
-        }
-    }
-    if form != "signed_by"
-        && let Some(value) = fields.at("signed_by")
-    {
-        value.error(
-            &format!("`signed_by` and `{form}` stand side by side, and only one of them can"),
-            "keep the one that you mean",
-        );
-    }
-}
-
-fn demand(
-    fields: &Fields<'_>,
-    signers: &Signers,
-    timing: Timing,
-    context: &Context<'_>,
-) -> Option<Requirement> {
-    let signed_by = fields
-        .at("signed_by")
-        .map(|value| signed_by::lower(&value, signers));
-    let attested = fields.at("attested").map_or(Some(Vec::new()), |value| {
-        attested::lower(&value, signers, context.condition_steps_max)
-    });
-    Some(Requirement::Proven(vec![Demand {
-        signed_by: match signed_by {
-            Some(signed_by) => Some(signed_by?),
-            None => None,
-        },
-        attested: attested?,
-        timing,
-    }]))
-}
-
-/// When signatures have to have been made.
-fn timing(fields: &Fields<'_>) -> Option<Timing> {
-    let period = |key| match fields.at(key) {
-        Some(value) => {
-            let period = value.parsed(units::duration, units::DURATION_MEND)?;
-            if period.is_zero() {
-                value.error(
-                    "no time at all: nothing could ever meet this",
-                    "give a duration, or remove the line",
-                );
-                return None;
-            }
-            SignedDuration::try_from(period).ok().map(Some)
-        }
-        None => Some(None),
-    };
-    let (signed_within, cooldown) = (period("signed_within"), period("cooldown"));
-    let not_before = match fields.at("not_before") {
-        Some(value) => value.parsed(units::start, units::START_MEND).map(Some),
-        None => Some(None),
-    };
-    let timing = Timing {
-        signed_within: signed_within?,
-        not_before: not_before?,
-        cooldown: cooldown?,
-    };
-    if let (Some(within), Some(cooldown)) = (timing.signed_within, timing.cooldown)
-        && cooldown > within
-        && let Some(value) = fields.at("cooldown")
-    {
-        value.error(
-            "the cooldown is longer than `signed_within`, so no signature can ever count",
-            "make one of the two fit the other",
-        );
-        return None;
-    }
-    Some(timing)
 }
 
 fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {

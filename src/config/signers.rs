@@ -202,7 +202,7 @@ fn warn_of_literal_star(value: &Value<'_>, rule: &IdentityRule, key: &str) {
 }
 
 /// What is wrong with a pattern, on one line: the regex crate draws a picture.
-fn first_line(error: &PatternError) -> String {
+pub(super) fn first_line(error: &PatternError) -> String {
     match error {
         PatternError::Regex(picture) => {
             let cause = picture.lines().rev().find(|line| !line.trim().is_empty());

@@ -137,9 +137,18 @@ impl Demand {
         })
     }
 
+    fn carried(&self, fact: &Fact) -> bool {
+        self.format
+            .is_none_or(|carrier| carrier.carries(fact.format))
+    }
+
     fn signatures<'a>(&self, subject: &'a Subject, question: &Question<'_>) -> Ballot<'a> {
         Ballot {
-            facts: subject.facts.signatures().collect(),
+            facts: subject
+                .facts
+                .signatures()
+                .filter(|fact| self.carried(fact))
+                .collect(),
             timing: self.timing,
             now: question.now,
         }
@@ -155,7 +164,8 @@ impl Demand {
         with_condition: bool,
     ) -> Ballot<'a> {
         let of_the_type = subject.facts.proven.iter().filter(|fact| {
-            matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
+            self.carried(fact)
+                && matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
                 if *predicate_type == attested.predicate_type)
         });
         let counts = |fact: &&Fact| {
@@ -213,9 +223,9 @@ impl Demand {
         let subject = telling(subject, &any);
         let all = self.attestations(attested, subject, question, false);
         let named = all.facts.iter().filter(|fact| attested.by.names(fact));
-        let unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
+        let mut unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
         let (reason, found, remedy) = if attested.by.holds(&all)
-            && let Some(unmet) = unmet.last()
+            && let Some(unmet) = unmet.next_back()
         {
             let remedy = "correct what the attestation says at its source, or the policy's `where`";
             (Reason::ConditionFailed, unmet, remedy)

@@ -390,6 +390,7 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
         signed_by: signed.then(|| by(&[rule("a", "a@x")])),
         attested: types.iter().map(attested).collect(),
         timing,
+        format: None,
     }
 }
 
@@ -460,6 +461,7 @@ fn signatures_grow_old_and_cool_and_the_judgement_holds_until_then() {
         signed_within: Some(SignedDuration::from_secs(100)),
         cooldown: Some(SignedDuration::from_secs(10)),
         not_before: None,
+        timestamped: false,
     };
     let policy = demanding(vec![demand(true, &[], timing)], Signs::Either);
     let mut fact = signed("a@x");

@@ -22,6 +22,7 @@ pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, j
 pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use reason::Reason;
 pub use rule::{
-    Attested, DefaultRule, Demand, Mode, Policy, Requirement, Rules, SignedBy, Signs, Timing,
+    Attested, Carrier, DefaultRule, Demand, Mode, Policy, Requirement, Rules, SignedBy, Signs,
+    Timing,
 };
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

@@ -6,13 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::oci::Reference;
 use crate::policy::Condition;
 use crate::policy::Glob;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::Format;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
+
+/// The host that image names of Docker Hub carry.
+const DOCKER_HUB: &str = "docker.io";
 
 /// All policy files together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -102,6 +107,7 @@ impl Requirement {
             signed_by: Some(signed_by),
             attested: Vec::new(),
             timing: Timing::default(),
+            format: None,
         }])
     }
 }
@@ -116,6 +122,24 @@ pub struct Demand {
     pub attested: Vec<Attested>,
     /// When signatures and attestations have to have been made.
     pub timing: Timing,
+    /// The one format that counts; `None` where each does.
+    pub format: Option<Carrier>,
+}
+
+/// What carries a signature or an attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A Sigstore bundle.
+    Bundle,
+    /// A layer under a `.sig` or `.att` tag.
+    Layer,
+}
+
+impl Carrier {
+    /// Whether evidence of this format is carried so.
+    pub(super) fn carries(self, format: Format) -> bool {
+        (self == Self::Bundle) == (format == Format::Bundle)
+    }
 }
 
 /// An attestation that has to be there.
@@ -139,6 +163,8 @@ pub struct Timing {
     pub not_before: Option<Timestamp>,
     /// At least so long ago, so that there was time to notice.
     pub cooldown: Option<SignedDuration>,
+    /// At a time that a timestamp authority vouches for (RFC 3161).
+    pub timestamped: bool,
 }
 
 /// So many of these signers, each another key or identity.
@@ -194,8 +220,21 @@ impl Policy {
     /// Whether the policy is for this image.
     #[must_use]
     pub fn applies_to(&self, name: &str) -> bool {
-        self.images.iter().any(|glob| glob.matches(name))
-            && !self.except.iter().any(|glob| glob.matches(name))
+        let fits = |glob: &Glob| !glob.is_over_references() && glob.matches(name);
+        self.images.iter().any(fits) && !self.except.iter().any(fits)
+    }
+
+    /// Whether the policy is for what is asked for, by its name or by its whole reference.
+    fn applies_to_reference(&self, name: &str, reference: &str) -> bool {
+        let fits = |glob: &Glob| match glob.is_over_references() {
+            true => glob.matches(reference),
+            false => glob.matches(name),
+        };
+        self.images.iter().any(fits) && !self.except.iter().any(fits)
+    }
+
+    fn is_over_references(&self) -> bool {
+        self.images.iter().any(Glob::is_over_references)
     }
 
     fn demands(&self) -> &[Demand] {
@@ -220,9 +259,33 @@ impl Policy {
 }
 
 impl Rules {
-    /// The policies that are for this image, in the order of the files.
+    /// The policies that are for what is asked for, in the order of the files.
     #[must_use]
-    pub fn matching(&self, image: &ImageName) -> Vec<Arc<Policy>> {
+    pub fn matching(&self, image: &ImageName, reference: &Reference) -> Vec<Arc<Policy>> {
+        let name = image.to_string();
+        let mut whole = image.with(reference);
+        if image.registry.as_str() == DOCKER_HUB {
+            whole = format!("index.{whole}");
+        }
+        self.policies
+            .iter()
+            .filter(|policy| policy.applies_to_reference(&name, &whole))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether a policy is for this image, or could be for a tag or digest of it.
+    #[must_use]
+    pub fn may_match(&self, image: &ImageName) -> bool {
+        let name = image.to_string();
+        self.policies
+            .iter()
+            .any(|policy| policy.is_over_references() || policy.applies_to(&name))
+    }
+
+    /// The policies that are for this image whatever is asked of it, in the order of the files.
+    #[must_use]
+    pub fn for_image(&self, image: &ImageName) -> Vec<Arc<Policy>> {
         let name = image.to_string();
         self.policies
             .iter()

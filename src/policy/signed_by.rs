@@ -27,7 +27,7 @@ pub(super) struct Ballot<'a> {
 
 impl<'a> Ballot<'a> {
     fn timely(&self) -> Vec<&'a Fact> {
-        let timely = |fact: &&&Fact| self.timing.miss(fact.signed_at, self.now).is_none();
+        let timely = |fact: &&&Fact| self.timing.miss_of(fact, self.now).is_none();
         self.facts.iter().filter(timely).copied().collect()
     }
 }
@@ -118,11 +118,11 @@ impl SignedBy {
             return Some((Reason::NotEnoughSigners, found, None));
         }
         let untimely = ballot.facts.iter().filter(|fact| self.names(fact));
-        let untimely = untimely.filter_map(|fact| {
-            let miss = ballot.timing.miss(fact.signed_at, ballot.now)?;
+        let mut untimely = untimely.filter_map(|fact| {
+            let miss = ballot.timing.miss_of(fact, ballot.now)?;
             Some(format!("signed by {}, {miss}", fact.signer))
         });
-        if let Some(found) = untimely.last() {
+        if let Some(found) = untimely.next_back() {
             let remedy = Some(Timing::REMEDY);
             return Some((Reason::UntrustedSigner, found, remedy));
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::Timing;
+use crate::verify::Fact;
 
 impl Timing {
     /// What to do about a signature that was made at the wrong time.
@@ -19,7 +20,14 @@ impl Timing {
 
     /// Why a signature of this proven time does not do, in words; `None` when it does. What
     /// has no proven time meets no bound: its signer could say any.
-    pub(super) fn miss(&self, signed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<String> {
+        if self.timestamped && !fact.assurance.timestamp {
+            return Some("without a proven timestamp (RFC 3161)".to_owned());
+        }
+        self.miss(fact.signed_at, now)
+    }
+
+    fn miss(&self, signed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
         if self.is_empty() {
             return None;
         }
@@ -74,6 +82,9 @@ impl fmt::Display for Timing {
         if let Some(cooldown) = self.cooldown {
             write!(f, ", made {} ago or earlier", Period(cooldown))?;
         }
+        if self.timestamped {
+            f.write_str(", with a timestamp (RFC 3161)")?;
+        }
         Ok(())
     }
 }
@@ -118,6 +129,7 @@ mod tests {
             signed_within: Some(SignedDuration::from_secs(100)),
             not_before: Some(at(1000)),
             cooldown: Some(SignedDuration::from_secs(10)),
+            timestamped: false,
         };
         let holds = |signed, now| timing.miss(Some(at(signed)), at(now)).is_none();
         assert!(!holds(1000, 1009));

@@ -10,7 +10,6 @@
 )]
 
 use std::{
-    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -545,7 +544,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
-        predicates: BTreeSet::new(),
+        predicates: rules.predicates(),
         ..Material::default()
     }
 }

@@ -517,7 +517,7 @@ fn truncated<'a>(number: f64) -> Option<Value<'a>> {
         clippy::cast_possible_truncation,
         reason = "the range was checked, and the fraction is to be dropped"
     )]
-    (number.abs() < BEYOND).then(|| Value::Int(number as i64))
+    (number.abs() < BEYOND).then_some(Value::Int(number as i64))
 }
 
 fn whole_numbers<'a>(operator: Arithmetic, one: i64, two: i64) -> Answer<'a> {

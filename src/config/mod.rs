@@ -36,8 +36,8 @@ mod units;
 mod upstreams;
 mod yaml;
 
-pub use cases::{Case, Expected, load_cases};
 pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
+pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load};
 pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;

@@ -86,7 +86,10 @@ impl Service {
             }
         }
         let anonymous = Puller::anonymous();
-        let gate = match routed.as_ref().map(|route| self.gate_for(route, &parts.headers)) {
+        let gate = match routed
+            .as_ref()
+            .map(|route| self.gate_for(route, &parts.headers))
+        {
             Ok(Ok(gate)) => gate,
             Ok(Err(refusal)) => {
                 let is_head = parts.method == Method::HEAD;

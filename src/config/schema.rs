@@ -35,9 +35,6 @@ impl Section {
     }
 }
 
-const NO_CALLERS: &str = "it does not authenticate callers";
-const REMOVE_CALLERS: &str = "remove it; until a version that has it, limit who can reach the port";
-
 /// The configuration file.
 pub(super) const CONFIGURATION: Section = Section {
     name: "pullgate.yaml",

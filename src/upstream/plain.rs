@@ -13,11 +13,11 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`]; a redirect is [`UpstreamError::Status`].
     pub async fn plain(&self, path: &str, bytes_max: usize) -> Result<Bytes, UpstreamError> {
-        let shared = self.shared();
+        let shared = &self.places()[0];
         let fetched = async {
             let _place = shared.place(&shared.documents).await?;
             let request = shared.request(Method::GET, &shared.settings.url.path(path))?;
-            let answer = shared.exchange(&shared.clients.documents, &request).await?;
+            let answer = shared.exchange(&shared.clients.documents, None, &request).await?;
             let answer = shared.accept(answer, false)?;
             if answer.status() == StatusCode::PARTIAL_CONTENT {
                 return Err(UpstreamError::Malformed(MalformedAnswer::Range));

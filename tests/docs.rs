@@ -100,6 +100,57 @@ fn every_policy_of_the_guide_loads() {
     }
 }
 
+/// The program, on arguments.
+fn pullgate(arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+    command.args(arguments).current_dir(root());
+    command.output().expect("runs")
+}
+
+#[test]
+fn the_tests_of_the_examples_pass_and_can_fail() {
+    let run = |tests: &str| pullgate(&["test", tests, "--config", "config/pullgate.yaml"]);
+    let passed = run("config/tests");
+    let printed = String::from_utf8_lossy(&passed.stdout).into_owned();
+    assert!(
+        passed.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&passed.stderr)
+    );
+    assert!(printed.ends_with("9 passed, 0 failed\n"), "{printed}");
+
+    let guide = read("docs/POLICY.md");
+    let blocks = blocks(&guide, "yaml test");
+    assert_eq!(blocks.len(), 1);
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("guide.yaml");
+    fs::write(&file, &blocks[0]).expect("a file");
+    let file = file.to_str().expect("a path");
+    let passed = run(file);
+    assert!(
+        passed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&passed.stdout)
+    );
+
+    fs::write(
+        file,
+        blocks[0].replace("expect: admitted", "expect: denied"),
+    )
+    .expect("a file");
+    let failed = run(file);
+    let printed = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{printed}");
+    for line in [
+        "FAIL  what the release workflow signed passes",
+        "expected denied, got admitted for ghcr.io/intelops/compage/app:v1.0.0",
+        "ok    the same workflow on a branch does not",
+        "1 passed, 1 failed",
+    ] {
+        assert!(printed.contains(line), "{line} in\n{printed}");
+    }
+}
+
 /// The examples of a page, each a configuration and a policy, by the heading above them.
 fn examples(page: &str) -> BTreeMap<String, TempDir> {
     const SIGNERS: &str =
@@ -281,7 +332,7 @@ fn words_of(source: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_reason_stands_in_the_runbook_and_no_other() {
-    let reasons = words_of(&read("src/policy/judge.rs"));
+    let reasons = words_of(&read("src/policy/reason.rs"));
     let doubts = words_of(&read("src/gate/refusal.rs"));
     assert_eq!((reasons.len(), doubts.len()), (13, 7));
     let runbook = read("docs/RUNBOOK.md");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::CacheSettings;
+use crate::config::LastGood;
 use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
@@ -29,6 +30,7 @@ use crate::config::suggest::nearest;
 use crate::config::units;
 use crate::config::upstreams;
 use crate::oci::RegistryHost;
+use crate::policy::CONDITION_STEPS_MAX;
 
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +39,8 @@ pub struct Checks {
     pub key: fn(&[u8]) -> Result<(), String>,
     /// Whether a text is a Sigstore `trusted_root.json`.
     pub root: fn(&str) -> Result<(), String>,
+    /// Whether bytes are a TUF root that its own keys sign.
+    pub tuf_root: fn(&[u8]) -> Result<(), String>,
 }
 
 /// A configuration that holds.
@@ -124,9 +128,18 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         },
         hosts,
         now,
+        condition_steps_max: limits
+            .as_ref()
+            .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),
     };
     let rules = sources::rules(fields, &context);
     let (listen, admin) = listeners?;
+    let cache = cache?;
+    let directory = cache.directory.as_ref();
+    let last_good = LastGood {
+        directory: directory.map(|directory| directory.join("trust")),
+        read_only: false,
+    };
     Some(Settings {
         listen,
         admin,
@@ -145,7 +158,9 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         upstreams: upstreams?.settings,
         rules,
         trust_roots,
-        cache: cache?,
+        default_trust_root: root_names.default_root(),
+        last_good,
+        cache,
         limits: limits?,
     })
 }

@@ -9,10 +9,15 @@
 //! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
+mod attested;
 mod callers;
+mod cases;
+mod cluster_image_policy;
+mod demand;
 mod docker_config;
 mod file;
 mod files;
+mod image;
 mod images;
 mod limits;
 mod pem;
@@ -32,12 +37,14 @@ mod upstreams;
 mod yaml;
 
 pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
+pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load};
+pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, ClientCertificate, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
-    TrustRootSource, UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, LastGood, RootSource, Secret, Settings, SigstoreInstance,
+    TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
 pub use signers::named_issuer;
 

@@ -10,6 +10,7 @@
     reason = "what tests are made of may fail as they do"
 )]
 
+mod attested;
 mod auth;
 mod binding;
 mod cache;
@@ -23,3 +24,4 @@ mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;
+mod trust;

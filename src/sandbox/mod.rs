@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod image;
+pub mod mutants;
 pub mod oidc;
 pub mod registry;
 pub mod sigstore;

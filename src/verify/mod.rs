@@ -23,6 +23,7 @@ mod proof;
 mod sig_layer;
 mod statement;
 mod trust;
+mod unambiguous;
 
 pub use annotations::Annotations;
 pub use att_layer::AttLayer;

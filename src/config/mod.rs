@@ -38,6 +38,8 @@ pub use settings::{
 };
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod tests;

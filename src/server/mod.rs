@@ -6,6 +6,8 @@
 
 mod answer;
 mod connection;
+#[cfg(test)]
+mod property_tests;
 mod range;
 mod respond;
 mod route;

@@ -24,6 +24,8 @@ mod link;
 mod login;
 mod order;
 mod origin;
+#[cfg(test)]
+mod property_tests;
 mod proxy;
 mod query;
 mod realm;

@@ -25,4 +25,5 @@ mod clients;
 mod conformance;
 mod downstream;
 mod harness;
+mod interop;
 mod pulls;

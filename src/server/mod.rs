@@ -9,6 +9,7 @@ mod connection;
 #[cfg(test)]
 mod property_tests;
 mod range;
+mod readers;
 mod respond;
 mod route;
 mod stalled;

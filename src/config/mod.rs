@@ -49,6 +49,8 @@ pub use settings::{
 pub use signers::named_issuer;
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@
 mod answer;
 mod callers;
 mod connection;
+#[cfg(test)]
+mod property_tests;
 mod range;
 mod readers;
 mod respond;

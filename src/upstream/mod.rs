@@ -25,6 +25,8 @@ mod login;
 mod order;
 mod origin;
 mod plain;
+#[cfg(test)]
+mod property_tests;
 mod proxy;
 mod query;
 mod realm;

@@ -26,4 +26,5 @@ mod conformance;
 mod downstream;
 mod harness;
 mod pullers;
+mod interop;
 mod pulls;

@@ -88,7 +88,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 Err(code) => return Ok(code),
             };
             app::start_logging(format)?;
-            app::runtime()?.block_on(app::serve(config, loaded.settings, clock))?;
+            app::runtime()?.block_on(app::serve(config, loaded, clock))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { config } => Ok(match load(&config, &clock) {

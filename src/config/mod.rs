@@ -26,15 +26,17 @@ mod sources;
 mod suggest;
 mod units;
 mod upstreams;
+mod watched;
 mod yaml;
 
-pub use file::{Checks, Loaded, load};
+pub use file::{Checks, Loaded, load, load_watched};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
     CacheSettings, LastGood, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
     TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
+pub use watched::Sources;
 
 #[cfg(test)]
 mod reference_tests;

@@ -19,6 +19,7 @@ mod graph;
 mod identity;
 mod limits;
 mod pullers;
+mod reload;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;

@@ -1,9 +1,11 @@
 //! Puts the rooms together, owns every task, reloads, drains.
 
 mod build;
+mod helper;
 mod logging;
 mod reload;
 mod trust;
+mod upstreams;
 
 pub use build::{Built, build, checks};
 pub use logging::{LogFormat, start_logging};

@@ -22,4 +22,5 @@ mod pullers;
 mod reload;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenants;
 mod trust;

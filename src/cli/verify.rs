@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
     // The directory belongs to the gate that runs, and what it knows is not asked here.
     settings.cache.directory = None;
     settings.last_good.read_only = true;
-    match judge(arguments, &settings, clock, &ask) {
+    match judge(arguments, &settings, &clock, &ask) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("pullgate: {error:#}");
@@ -64,13 +64,13 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
 fn judge(
     arguments: &Arguments,
     settings: &config::Settings,
-    clock: Clock,
+    clock: &Clock,
     ask: &Ask,
 ) -> anyhow::Result<u8> {
     let time = clock.now();
     let answer = app::runtime()?.block_on(async {
         let built = app::build(settings, clock.clone(), TaskTracker::new())?;
-        built.refresh_trust(&clock).await;
+        built.refresh_trust(clock).await;
         anyhow::Ok(built.service.gate.manifest(ask, &Caller::Anonymous).await)
     })?;
     let (code, mut record, facts) = explain(ask, &answer);

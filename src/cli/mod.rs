@@ -108,7 +108,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Err(code) => code,
         }),
         Command::Verify(arguments) => match load(&arguments.config, &clock) {
-            Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, clock)),
+            Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, &clock)),
             Err(code) => Ok(code),
         },
         Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {

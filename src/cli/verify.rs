@@ -41,7 +41,11 @@ enum Output {
 const DENIED: u8 = 1;
 const COULD_NOT_TELL: u8 = 2;
 
-pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: Clock) -> ExitCode {
+pub(super) fn run(
+    arguments: &Arguments,
+    mut settings: config::Settings,
+    clock: &Clock,
+) -> ExitCode {
     let ask = match parse(&arguments.image, &settings) {
         Ok(ask) => ask,
         Err(error) => {
@@ -52,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
     // The directory belongs to the gate that runs, and what it knows is not asked here.
     settings.cache.directory = None;
     settings.last_good.read_only = true;
-    match judge(arguments, &settings, &clock, &ask) {
+    match judge(arguments, &settings, clock, &ask) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("pullgate: {error:#}");

@@ -91,11 +91,11 @@ pub fn build(
     tasks: TaskTracker,
 ) -> anyhow::Result<Built> {
     let metrics = Arc::new(Metrics::new().context("metrics")?);
-    let origin = Origin::of(settings);
+    let proxy = upstreams::proxy()?;
+    let origin = Origin::of(settings, proxy.clone());
     let roots = Roots::open(settings, material(settings)?, &origin, None, clock.now())?;
     let material = roots.material(clock.now());
     count_roots(&metrics, &material);
-    let proxy = upstreams::proxy()?;
     let upstreams = settings
         .upstreams
         .iter()

@@ -4,13 +4,15 @@ mod build;
 mod callers;
 mod helper;
 mod logging;
+mod reload;
 mod trust;
 mod upstreams;
 
 pub use build::{Built, build, checks};
 pub use logging::{LogFormat, start_logging};
+pub use reload::Reloader;
 
-use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::{
@@ -18,18 +20,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin;
 use crate::clock::Clock;
 use crate::config;
-use crate::config::Problem;
-use crate::config::TlsFiles;
 use crate::server;
 use crate::server::Tls;
-
-/// How often the certificate's files are looked at.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many pairs of hands the reactor has: one per processor, as tokio counts them.
 ///
@@ -47,7 +44,10 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// When a listener cannot be bound, or a signal cannot be listened for. Problems of the
 /// configuration were told before.
-pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> anyhow::Result<()> {
+pub async fn serve(path: PathBuf, loaded: config::Loaded, clock: Clock) -> anyhow::Result<()> {
+    let config::Loaded {
+        settings, sources, ..
+    } = loaded;
     let tasks = TaskTracker::new();
     let shutdown = CancellationToken::new();
     let built = Arc::new(build(&settings, clock.clone(), tasks.clone())?);
@@ -88,9 +88,6 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
         shutdown.clone(),
         tasks.clone(),
     ));
-    if let (Some(tls), Some(files)) = (tls, settings.tls.clone()) {
-        tasks.spawn(watch_certificate(tls, files, shutdown.clone()));
-    }
     let users = settings
         .callers
         .as_ref()
@@ -99,6 +96,18 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
         let authn = Arc::clone(&callers.authn);
         tasks.spawn(callers::watch_users(authn, file, shutdown.clone()));
     }
+    let reloader = Arc::new(Reloader::new(
+        path,
+        sources,
+        Arc::clone(&built),
+        clock.clone(),
+        tls.zip(settings.tls.clone()),
+    ));
+    tasks.spawn(reload::watch(
+        Arc::clone(&reloader),
+        settings.limits.watch_interval,
+        shutdown.clone(),
+    ));
     built.apply_trust(clock.now());
     tasks.spawn(trust::keep_fresh(
         Arc::clone(&built),
@@ -108,7 +117,7 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
     built.readiness.bound();
     announce(pulls_at, operators_at)?;
 
-    run_until_told(&path, &built, &clock).await?;
+    run_until_told(&reloader).await?;
 
     info!("draining");
     built.readiness.draining();
@@ -139,102 +148,17 @@ fn announce(pulls: std::net::SocketAddr, operators: std::net::SocketAddr) -> any
 }
 
 /// Reloads on SIGHUP; returns on SIGTERM and SIGINT.
-async fn run_until_told(
-    path: &std::path::Path,
-    built: &Arc<Built>,
-    clock: &Clock,
-) -> anyhow::Result<()> {
+async fn run_until_told(reloader: &Reloader) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(path, built, clock).await,
+            _ = hangup.recv() => {
+                reloader.reload().await;
+            }
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-        }
-    }
-}
-
-/// Reads the configuration anew: all or nothing. What does not load leaves the running policy
-/// as it is.
-async fn reload(path: &std::path::Path, built: &Arc<Built>, clock: &Clock) {
-    let (path, now) = (path.to_owned(), clock.now());
-    let running = Arc::clone(built);
-    let read = tokio::task::spawn_blocking(move || {
-        let loaded = config::load(&path, &checks(), now)?;
-        let roots = running.open_roots(&loaded.settings, now);
-        Ok((loaded, roots))
-    });
-    let outcome: Result<_, Vec<Problem>> = match read.await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            error!(%error, "the reload crashed; the running policy stays");
-            built.service.metrics.policy_reloaded(false);
-            return;
-        }
-    };
-    match outcome {
-        Ok((loaded, Ok(roots))) => {
-            for warning in &loaded.warnings {
-                warn!("{warning}");
-            }
-            if built.needs_restart(&loaded.settings) {
-                warn!(
-                    "listeners, upstreams, caches or limits have changed: they are used from the \
-                     next start on; policies and trust roots are in force now"
-                );
-            }
-            let policies = loaded.settings.rules.policies.len();
-            callers::reload(&built.service.callers, &loaded.settings);
-            built.put_in_force(loaded.settings, roots, now);
-            built.service.metrics.policy_reloaded(true);
-            info!(policies, "the configuration was reloaded");
-        }
-        Ok((_, Err(error))) => {
-            error!(%error, "the reload failed; the running policy stays");
-            built.service.metrics.policy_reloaded(false);
-        }
-        Err(problems) => {
-            for problem in &problems {
-                error!("{problem}");
-            }
-            error!(
-                problems = problems.len(),
-                "the reload failed; the running policy stays"
-            );
-            built.service.metrics.policy_reloaded(false);
-        }
-    }
-}
-
-/// Takes a new certificate into use when its files change.
-async fn watch_certificate(tls: Arc<Tls>, files: TlsFiles, shutdown: CancellationToken) {
-    let changed = |files: &TlsFiles| {
-        let at = |path: &std::path::Path| {
-            std::fs::metadata(path)
-                .and_then(|data| data.modified())
-                .ok()
-        };
-        (at(&files.certificate), at(&files.key))
-    };
-    let mut known = changed(&files);
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(CERTIFICATE_INTERVAL) => {}
-            () = shutdown.cancelled() => return,
-        }
-        let now = changed(&files);
-        if now == known {
-            continue;
-        }
-        match tls.reload(&files.certificate, &files.key) {
-            Ok(()) => {
-                info!("the new certificate is in use");
-                known = now;
-            }
-            // A certificate and its key are seldom exchanged at the same moment.
-            Err(error) => warn!(%error, "the new certificate is not usable yet; the old one stays"),
         }
     }
 }

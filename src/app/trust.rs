@@ -41,15 +41,17 @@ const GLANCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Origin {
     last_good: LastGood,
+    proxy: Option<Arc<upstream::Proxy>>,
     times: KeptTimes,
     limits: upstream::Limits,
 }
 
 impl Origin {
-    pub(super) fn of(settings: &config::Settings) -> Self {
+    pub(super) fn of(settings: &config::Settings, proxy: Option<Arc<upstream::Proxy>>) -> Self {
         let limits = &settings.limits;
         Self {
             last_good: settings.last_good.clone(),
+            proxy,
             times: KeptTimes {
                 interval: limits.trust_root_refresh_interval,
                 deadline: limits.trust_root_refresh_deadline,
@@ -146,6 +148,7 @@ fn kept_settings(root: &TrustRootSource, origin: &Origin) -> anyhow::Result<Opti
         url: url.clone(),
         extra_roots,
         limits: origin.limits.clone(),
+        proxy: origin.proxy.clone(),
         ..upstream::Settings::known(url.host()?)
     };
     // Names may hold what file names may not. The same name at another mirror is another root.

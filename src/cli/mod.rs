@@ -96,7 +96,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 Err(code) => return Ok(code),
             };
             app::start_logging(format)?;
-            app::runtime()?.block_on(app::serve(config, loaded.settings, clock))?;
+            app::runtime()?.block_on(app::serve(config, loaded, clock))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { config } => Ok(match load(&config, &clock) {
@@ -116,7 +116,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Err(code) => code,
         }),
         Command::Verify(arguments) => match load(&arguments.config, &clock) {
-            Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, clock)),
+            Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, &clock)),
             Err(code) => Ok(code),
         },
         Command::Test(arguments) => Ok(match load(&arguments.config, &clock) {

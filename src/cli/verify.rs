@@ -46,7 +46,11 @@ enum Output {
 const DENIED: u8 = 1;
 const COULD_NOT_TELL: u8 = 2;
 
-pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: Clock) -> ExitCode {
+pub(super) fn run(
+    arguments: &Arguments,
+    mut settings: config::Settings,
+    clock: &Clock,
+) -> ExitCode {
     let ask = match config::parse_image(&arguments.image, &settings) {
         Ok((image, reference)) => Ask { image, reference },
         Err(error) => {
@@ -69,14 +73,14 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
 fn judge(
     arguments: &Arguments,
     settings: &config::Settings,
-    clock: Clock,
+    clock: &Clock,
     ask: &Ask,
 ) -> anyhow::Result<u8> {
     let time = clock.now();
     let caller = arguments.puller.clone().unwrap_or_default();
     let (answer, survey) = app::runtime()?.block_on(async {
         let built = app::build(settings, clock.clone(), TaskTracker::new())?;
-        built.refresh_trust(&clock).await;
+        built.refresh_trust(clock).await;
         let gate = &built.service.gate;
         let answer = gate.manifest(ask, &caller).await;
         let survey = match arguments.record {

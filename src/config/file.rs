@@ -11,6 +11,7 @@ use crate::config::LastGood;
 use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
+use crate::config::Sources;
 use crate::config::TlsFiles;
 use crate::config::callers;
 use crate::config::pem;
@@ -50,6 +51,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What is probably not meant.
     pub warnings: Vec<Problem>,
+    /// The files that it was read from.
+    pub sources: Sources,
 }
 
 /// Reads the configuration file at `path` and everything that it names: policies, keys,
@@ -59,16 +62,27 @@ pub struct Loaded {
 /// Every problem of every file, warnings included, in the order of file and line; at least
 /// one of them is an error.
 pub fn load(path: &Path, checks: &Checks, now: Timestamp) -> Result<Loaded, Vec<Problem>> {
+    load_watched(path, checks, now).1
+}
+
+/// As [`load`], with the files that were looked at, whatever came of it.
+pub fn load_watched(
+    path: &Path,
+    checks: &Checks,
+    now: Timestamp,
+) -> (Sources, Result<Loaded, Vec<Problem>>) {
     let problems = Problems::default();
     let settings = read(path, &problems, checks, now);
-    let problems = problems.into_sorted(path);
-    match settings {
+    let (sources, problems) = problems.into_sorted(path);
+    let loaded = match settings {
         Some(settings) if !problems.iter().any(Problem::is_error) => Ok(Loaded {
             settings,
             warnings: problems,
+            sources: sources.clone(),
         }),
         _ => Err(problems),
-    }
+    };
+    (sources, loaded)
 }
 
 fn read(path: &Path, problems: &Problems, checks: &Checks, now: Timestamp) -> Option<Settings> {

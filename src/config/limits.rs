@@ -103,6 +103,8 @@ limits! {
     issuer_keys_stale_max: Duration = Duration::from_secs(24 * 60 * 60);
     /// How long a manifest may take to fetch, retries and token requests included.
     manifest_deadline: Duration = Duration::from_secs(20);
+    /// How often the files of the configuration are looked at for changes.
+    watch_interval: Duration = Duration::from_secs(5);
     /// How often the mirror of a trust root is asked whether it has changed.
     trust_root_refresh_interval: Duration = Duration::from_secs(6 * 60 * 60);
     /// How long one such refresh may take in all.

@@ -34,11 +34,12 @@ mod sources;
 mod suggest;
 mod units;
 mod upstreams;
+mod watched;
 mod yaml;
 
 pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
 pub use cases::{Case, Expected, load_cases};
-pub use file::{Checks, Loaded, load};
+pub use file::{Checks, Loaded, load, load_watched};
 pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
@@ -47,6 +48,7 @@ pub use settings::{
     TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
 pub use signers::named_issuer;
+pub use watched::Sources;
 
 #[cfg(test)]
 mod property_tests;

@@ -4,6 +4,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::config::Sources;
+use crate::config::files;
+use crate::config::files::Folder;
+use crate::config::files::ReadError;
+
 /// How many problems are kept; a person mends the first ones and asks again.
 const PROBLEMS_MAX: usize = 200;
 
@@ -57,15 +62,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects problems while the files are read, so that all of them are told at once.
+/// Collects problems while the files are read, so that all of them are told at once; and which
+/// files these are.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    told: RefCell<Vec<Problem>>,
+    sources: RefCell<Sources>,
+}
 
 impl Problems {
     /// Keeps the problem, unless there are already more than anybody reads. The first error
     /// is always kept.
     pub(super) fn push(&self, problem: Problem) {
-        let mut problems = self.0.borrow_mut();
+        let mut problems = self.told.borrow_mut();
         let kept = problems.len();
         if kept < PROBLEMS_MAX || (problem.is_error() && !problems.iter().any(Problem::is_error)) {
             problems.push(problem);
@@ -73,14 +82,14 @@ impl Problems {
     }
 
     /// All of them: the file `first` first, then by file and line.
-    pub(super) fn into_sorted(self, first: &Path) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
+    pub(super) fn into_sorted(self, first: &Path) -> (Sources, Vec<Problem>) {
+        let mut problems = self.told.into_inner();
         problems.sort_by(|one, two| {
             let key =
                 |problem: &Problem| (problem.file != first, problem.file.clone(), problem.line);
             key(one).cmp(&key(two))
         });
-        problems
+        (self.sources.into_inner(), problems)
     }
 }
 
@@ -113,6 +122,20 @@ impl Sheet<'_> {
             mend: mend.to_owned(),
             severity,
         });
+    }
+
+    /// The bytes of a file, which is watched from now on.
+    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+        let read = files::read(path);
+        self.problems.sources.borrow_mut().file(path, &read);
+        read
+    }
+
+    /// What a folder of policies holds; it is watched from now on.
+    pub(super) fn list(&self, path: &Path) -> Result<Folder, ReadError> {
+        let listed = files::list(path);
+        self.problems.sources.borrow_mut().folder(path, &listed);
+        listed
     }
 
     /// `path` as this file means it: relative paths are relative to the file itself.

@@ -5,7 +5,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::files;
 use crate::config::problem::Sheet;
 use crate::config::problem::joined;
 use crate::config::problem::listed;
@@ -239,7 +238,7 @@ impl<'a> Value<'a> {
     /// The bytes of the file that it names.
     pub(super) fn file(&self) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.path_value()?;
-        match files::read(&path) {
+        match self.sheet.read(&path) {
             Ok(bytes) => Some((path, bytes)),
             Err(error) => {
                 self.error(

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::config::files;
 use crate::config::policies;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
@@ -15,7 +14,7 @@ use crate::policy::Rules;
 
 /// The YAML documents of the file that `sheet` is about.
 pub(super) fn documents(sheet: &Sheet<'_>) -> Option<Vec<Node>> {
-    let bytes = match files::read(sheet.file) {
+    let bytes = match sheet.read(sheet.file) {
         Ok(bytes) => bytes,
         Err(error) => {
             let message = format!("cannot read this file: {error}");
@@ -102,6 +101,8 @@ fn expand(item: &Value<'_>, path: PathBuf) -> Vec<PathBuf> {
         return match path.exists() {
             true => vec![path],
             false => {
+                // Watched, so that it is noticed when it comes.
+                let _ = item.sheet().read(&path);
                 item.error(
                     &format!("there is no file or folder {}", path.display()),
                     "a relative path starts at the file that names it",
@@ -110,7 +111,7 @@ fn expand(item: &Value<'_>, path: PathBuf) -> Vec<PathBuf> {
             }
         };
     }
-    let folder = match files::list(&path) {
+    let folder = match item.sheet().list(&path) {
         Ok(folder) => folder,
         Err(error) => {
             let message = format!("cannot read the folder {}: {error}", path.display());

@@ -296,13 +296,13 @@ async fn one_key_under_two_names_counts_once() {
     let name = name.as_str().expect("a name").to_owned();
     signed["keys"]["other"] = signed["keys"][&name].clone();
     signed["roles"]["timestamp"] = json!({ "keyids": [name, "other"], "threshold": 2 });
-    let bytes = tuf::signed_by(signed.clone(), world.repository.root.keys.iter());
+    let bytes = tuf::signed_by(signed, world.repository.root.keys.iter());
     let error = check_root(&bytes).expect_err("one key twice");
     assert!(error.contains("one key under two names"), "{error}");
     assert_eq!(check_root(&world.pinned), Ok(()));
     let threshold_of_nobody = {
         signed["roles"]["root"]["threshold"] = json!(0);
-        tuf::signed_by(signed.clone(), std::iter::empty())
+        tuf::signed_by(signed, std::iter::empty())
     };
     assert!(check_root(&threshold_of_nobody).is_err());
 }
@@ -369,7 +369,7 @@ async fn large_files_are_not_read() {
     let target = json!({ "length": 2 << 20, "hashes": { "sha256": "00".repeat(32) } });
     world
         .repository
-        .publish_targets(json!({ "trusted_root.json": target }));
+        .publish_targets(&json!({ "trusted_root.json": target }));
     world.repository.publish_snapshot();
     world.repository.publish_timestamp();
     world.mirror.serve(&world.repository);

@@ -21,6 +21,7 @@ mod graph;
 mod identity;
 mod limits;
 mod pullers;
+mod reload;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -95,13 +95,13 @@ impl Repository {
             format!("targets/{hash}.{TARGET}"),
             trusted_root.as_bytes().to_vec(),
         );
-        self.publish_targets(json!({ TARGET: target }));
+        self.publish_targets(&json!({ TARGET: target }));
         self.publish_snapshot();
         self.publish_timestamp();
     }
 
     /// Publishes the next targets.
-    pub fn publish_targets(&mut self, targets: Value) {
+    pub fn publish_targets(&mut self, targets: &Value) {
         self.targets.version += 1;
         let signed = json!({ "targets": targets });
         let document = document("targets", &self.targets, signed);
@@ -162,7 +162,7 @@ impl Repository {
         let signers = also
             .iter()
             .chain(self.root.keys.iter().take(self.root.signing));
-        let document = signed_by(with_head("root", &self.root, signed), signers);
+        let document = signed_by(&with_head("root", &self.root, signed), signers);
         let name = format!("{}.root.json", self.root.version);
         self.files.insert(name, document);
     }
@@ -211,15 +211,15 @@ fn with_head(kind: &str, role: &Role, mut signed: Value) -> Value {
 
 fn document(kind: &str, role: &Role, signed: Value) -> Vec<u8> {
     signed_by(
-        with_head(kind, role, signed),
+        &with_head(kind, role, signed),
         role.keys.iter().take(role.signing),
     )
 }
 
 /// A signed document.
 #[must_use]
-pub fn signed_by<'a>(signed: Value, signers: impl Iterator<Item = &'a KeyPair>) -> Vec<u8> {
-    let canonical = to_canonical_bytes(&signed).unwrap_or_default();
+pub fn signed_by<'a>(signed: &Value, signers: impl Iterator<Item = &'a KeyPair>) -> Vec<u8> {
+    let canonical = to_canonical_bytes(signed).unwrap_or_default();
     let signatures: Vec<Value> = signers
         .map(|key| {
             let signature = key.sign(&canonical);

@@ -36,12 +36,16 @@ impl Gate {
         let folder = undertaker.folder(name);
         write(&folder, "pullgate.yaml", settings);
         write(&folder, "policies.yaml", policies);
-        let mut daemon = undertaker.start(
-            name,
-            Command::new(env!("CARGO_BIN_EXE_pullgate"))
-                .args(["serve", "--config"])
-                .arg(folder.join("pullgate.yaml")),
-        );
+        let mut program = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+        program
+            .args(["serve", "--config"])
+            .arg(folder.join("pullgate.yaml"));
+        Self::run(name, &mut program, undertaker)
+    }
+
+    /// Starts one by this command, and waits until it says where it listens.
+    pub(crate) fn run(name: &str, program: &mut Command, undertaker: &Undertaker) -> Self {
+        let mut daemon = undertaker.start(name, program);
         let mut found = None;
         let log = daemon.log_file().to_path_buf();
         daemon.becomes("does not say where it listens", || {

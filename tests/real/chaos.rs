@@ -1,0 +1,259 @@
+//! What may happen to a cache at any moment: the process is killed, the disk is full, the registry
+//! cuts its answers short. No wrong byte is ever served, and what was once served from the cache
+//! is there again after every restart.
+//!
+//! The moments are chosen by chance from a seed that is printed; `PULLGATE_SEED` repeats a run.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use pullgate::oci::Digest;
+use pullgate::sandbox::registry::Endpoint;
+use pullgate::sandbox::registry::Fault;
+use pullgate::sandbox::registry::Misdeed;
+use pullgate::sandbox::registry::Registry;
+use tokio::runtime::Runtime;
+
+use crate::harness::gate::Gate;
+use crate::harness::process::Undertaker;
+
+/// How often the process is killed.
+const ROUNDS: usize = 100;
+/// After so many rounds it is asked for all that it has, while the registry is down.
+const ROUNDS_TO_A_LOOK: usize = 10;
+/// How many clients pull at a time.
+const CLIENTS: usize = 6;
+/// A start takes some milliseconds; on a machine that does much else it may take longer.
+const START_MAX: Duration = Duration::from_secs(5);
+const REPOSITORY: &str = "app";
+const MIB: usize = 1 << 20;
+
+/// Numbers by chance, the same for the same seed (xorshift).
+struct Chance(u64);
+
+impl Chance {
+    fn seeded() -> Self {
+        let given = std::env::var("PULLGATE_SEED").ok();
+        let seed = given
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or(20_261_122);
+        println!("PULLGATE_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let words = std::iter::repeat_with(|| self.below(u64::MAX).to_le_bytes());
+        words
+            .take(count.div_ceil(8))
+            .flatten()
+            .take(count)
+            .collect()
+    }
+}
+
+/// A registry with blobs of many sizes, which cuts some of its answers short.
+struct Origin {
+    registry: Registry,
+    blobs: Vec<(Digest, Vec<u8>)>,
+    _runtime: Runtime,
+}
+
+impl Origin {
+    fn start(chance: &mut Chance) -> Self {
+        let runtime = Runtime::new().expect("a tokio runtime");
+        let registry = runtime.block_on(Registry::start()).expect("a port");
+        let sizes = [1, 100, 70_000, 300_000, MIB, 2 * MIB, 3 * MIB, 5 * MIB];
+        let blobs = sizes.iter().cycle().take(2 * sizes.len()).map(|size| {
+            let bytes = chance.bytes(*size);
+            (registry.put_blob(REPOSITORY, bytes.clone()), bytes)
+        });
+        let blobs = blobs.collect();
+        Self {
+            registry,
+            blobs,
+            _runtime: runtime,
+        }
+    }
+
+    /// Lets every third answer break off on its way.
+    fn cut_some(&self) {
+        let count = AtomicUsize::new(0);
+        let third = move |_: &_| count.fetch_add(1, Ordering::Relaxed) % 3 == 2;
+        let cut = Fault::on(Endpoint::Blobs, Misdeed::CutAfter(200_000));
+        self.registry.misbehave(cut.when(third));
+    }
+
+    fn settings(&self, cache: &Path) -> String {
+        let (host, cache) = (self.registry.address(), cache.display());
+        format!(
+            r#"listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+upstreams:
+  "{host}": {{ url: "http://{host}" }}
+default_upstream: "{host}"
+policies: [policies.yaml]
+cache: {{ directory: {cache}, disk_bytes_max: 64MiB, memory_bytes_max: 2MiB }}
+"#
+        )
+    }
+
+    /// One blob through the gate: all of its bytes, or `None` where the answer broke off or was
+    /// none. Panics for wrong ones.
+    fn pull(&self, gate: &str, number: usize) -> Option<()> {
+        let (digest, bytes) = &self.blobs[number];
+        let body = get(gate, &format!("/v2/{REPOSITORY}/blobs/{digest}"))?;
+        assert!(body == *bytes, "other bytes were served for {digest}");
+        Some(())
+    }
+}
+
+/// The body of a 200 that came as a whole.
+fn get(address: &str, target: &str) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    // A reset is the end of what came; whether that is all, the length says.
+    let _ = stream.read_to_end(&mut answer);
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))?;
+    let body = answer.split_off(end + 4);
+    let whole = length.trim().parse() == Ok(body.len());
+    (head.starts_with("http/1.1 200") && whole).then_some(body)
+}
+
+/// Starts a gate, and says how long that took.
+fn start(settings: &str, undertaker: &Undertaker) -> (Gate, Duration) {
+    let begun = Instant::now();
+    let gate = Gate::serve("chaos", settings, "default: unsafe_allow\n", undertaker);
+    let took = begun.elapsed();
+    assert!(took < START_MAX, "it took {took:?} to start");
+    (gate, took)
+}
+
+#[test]
+#[ignore = "kills the program a hundred times; a minute or two"]
+fn a_hundred_kills_serve_no_wrong_byte_and_lose_nothing() {
+    let undertaker = Undertaker::call();
+    let mut chance = Chance::seeded();
+    let origin = Origin::start(&mut chance);
+    let cache = undertaker.folder("chaos-cache");
+    let settings = origin.settings(&cache);
+    let mut cached = BTreeSet::new();
+    let mut slowest = Duration::ZERO;
+    for round in 1..=ROUNDS {
+        origin.registry.behave();
+        origin.cut_some();
+        let (gate, took) = start(&settings, &undertaker);
+        slowest = slowest.max(took);
+        let pulls: Vec<Vec<usize>> = (0..CLIENTS)
+            .map(|_| {
+                let any = || usize::try_from(chance.below(origin.blobs.len() as u64));
+                std::iter::repeat_with(any)
+                    .take(8)
+                    .map(|any| any.expect("an index"))
+                    .collect()
+            })
+            .collect();
+        let pause = Duration::from_millis(chance.below(200));
+        std::thread::scope(|scope| {
+            for numbers in &pulls {
+                let (address, origin) = (gate.address().to_owned(), &origin);
+                scope.spawn(move || {
+                    for number in numbers {
+                        origin.pull(&address, *number);
+                    }
+                });
+            }
+            std::thread::sleep(pause);
+            // SIGKILL, while they pull.
+            drop(gate);
+        });
+        if round % ROUNDS_TO_A_LOOK == 0 {
+            look(&origin, &settings, &undertaker, &mut cached);
+        }
+    }
+    let bytes = bytes_below(&cache);
+    println!(
+        "slowest start {slowest:?}; {} blobs and {bytes} bytes cached",
+        cached.len()
+    );
+    assert!(!cached.is_empty(), "nothing was ever cached");
+    assert!(bytes <= 64 * MIB as u64, "{bytes} bytes in the cache");
+}
+
+/// With the registry down: whatever was served from the cache once is served again.
+fn look(origin: &Origin, settings: &str, undertaker: &Undertaker, cached: &mut BTreeSet<usize>) {
+    origin.registry.behave();
+    origin.registry.misbehave(Misdeed::DropConnection);
+    let (gate, _) = start(settings, undertaker);
+    let served: BTreeSet<usize> = (0..origin.blobs.len())
+        .filter(|number| origin.pull(gate.address(), *number).is_some())
+        .collect();
+    let lost: Vec<_> = cached.difference(&served).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}\n{}", gate.log());
+    *cached = served;
+}
+
+#[test]
+#[ignore = "mounts a small disk, as root"]
+fn a_full_disk_costs_nobody_a_byte() {
+    let undertaker = Undertaker::call();
+    let mut chance = Chance::seeded();
+    let origin = Origin::start(&mut chance);
+    let folder = undertaker.folder("full-disk");
+    let cache = undertaker.folder("full-disk-cache");
+    for (file, text) in [
+        ("pullgate.yaml", origin.settings(&cache).as_str()),
+        ("policies.yaml", "default: unsafe_allow\n"),
+    ] {
+        std::fs::write(folder.join(file), text).expect("the gate's settings");
+    }
+    // The mount is seen by this one process and is gone with it.
+    let script = r#"mount -t tmpfs -o size=6m none "$1" && exec "$2" serve --config "$3""#;
+    let mut program = Command::new("unshare");
+    program
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(&cache)
+        .arg(env!("CARGO_BIN_EXE_pullgate"))
+        .arg(folder.join("pullgate.yaml"));
+    let gate = Gate::run("full-disk", &mut program, &undertaker);
+    // Twice: what could not be kept is fetched again.
+    for number in (0..origin.blobs.len()).chain(0..origin.blobs.len()) {
+        let pulled = origin.pull(gate.address(), number);
+        assert!(pulled.is_some(), "blob {number}\n{}", gate.log());
+    }
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    entries
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let about = entry.metadata().expect("an entry that stays");
+            if about.is_dir() {
+                bytes_below(&entry.path())
+            } else {
+                about.len()
+            }
+        })
+        .sum()
+}

@@ -26,6 +26,6 @@ mod clients;
 mod conformance;
 mod downstream;
 mod harness;
-mod pullers;
 mod interop;
+mod pullers;
 mod pulls;

@@ -98,7 +98,7 @@ pub(super) fn lower(
 fn invented(image: &ImageName, reference: &Reference) -> Digest {
     match reference {
         Reference::Digest(digest) => *digest,
-        Reference::Tag(_) => Digest::sha256(image.with(reference).to_string().as_bytes()),
+        Reference::Tag(_) => Digest::sha256(image.with(reference).as_bytes()),
     }
 }
 

@@ -90,7 +90,7 @@ pub fn load_cases(
     if cases.is_empty() {
         sheet.error(0, "", "there is no test here", "write some under `tests:`");
     }
-    let problems = problems.into_sorted(path);
+    let (_, problems) = problems.into_sorted(path);
     if problems.iter().any(Problem::is_error) {
         return Err(problems);
     }

@@ -9,8 +9,8 @@ use super::{Mutation, Thoroughness, text};
 /// A JSON value whose objects can have a member twice.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
-    Object(Vec<(String, Tree)>),
-    Array(Vec<Tree>),
+    Object(Vec<(String, Self)>),
+    Array(Vec<Self>),
     Text(String),
     Number(Number),
     /// `true`, `false` or `null`.
@@ -115,7 +115,7 @@ fn of_object(
     };
     let mut mutations = Vec::new();
     for (number, (name, value)) in members.iter().enumerate() {
-        let edited = |edit: &dyn Fn(&mut Vec<(String, Tree)>)| {
+        let edited = |edit: &dyn Fn(&mut Members)| {
             let mut members = members.to_vec();
             edit(&mut members);
             Tree::Object(members)

@@ -12,6 +12,7 @@
 mod attested;
 mod cluster_image_policy;
 mod demand;
+mod docker_config;
 mod file;
 mod files;
 mod images;
@@ -35,8 +36,8 @@ pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
-    UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
+    TrustRootSource, UpstreamCredentials, UpstreamSettings,
 };
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ use serde_json::{Number, Value};
 
 use super::{Mutation, Thoroughness, text};
 
+/// The members of an object.
+type Members = Vec<(String, Tree)>;
+
 /// A JSON value whose objects can have a member twice.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
-    Object(Vec<(String, Self)>),
+    Object(Members),
     Array(Vec<Self>),
     Text(String),
     Number(Number),

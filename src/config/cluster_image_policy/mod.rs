@@ -2,6 +2,8 @@
 //! into policies like any other. They mean what they mean there, but for what docs/FOREIGN.md
 //! tells; what cannot be said here is a load error that names the field.
 
+mod sections;
+
 use std::sync::Arc;
 
 use crate::config::attested::PREDICATE_TYPES;
@@ -9,8 +11,6 @@ use crate::config::policies::Context;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
-use crate::config::schema::Later;
-use crate::config::schema::Section;
 use crate::config::signers;
 use crate::config::signers::first_line;
 use crate::policy::Attested;
@@ -37,124 +37,6 @@ const VERSIONS: &[&str] = &[
     "policy.sigstore.dev/v1beta1",
 ];
 
-const fn later(key: &'static str, why: &'static str, mend: &'static str) -> Later {
-    Later { key, why, mend }
-}
-
-const NATIVE: &str = "remove it, and write the rule as a policy of pullgate's own (docs/POLICY.md)";
-
-const DOCUMENT: Section = Section {
-    name: "ClusterImagePolicy",
-    keys: &["apiVersion", "kind", "metadata", "spec", "status"],
-    later: &[],
-};
-
-const SPEC: Section = Section {
-    name: "spec",
-    keys: &["images", "authorities", "mode", "policy"],
-    later: &[later(
-        "match",
-        "`match` selects Kubernetes' resources, and a pull has none",
-        NATIVE,
-    )],
-};
-
-/// A policy over what was proven. There is none that could be kept.
-const POLICY: Section = Section {
-    name: "policy",
-    keys: &["type", "data"],
-    later: &[
-        later("remote", "policies are not fetched", NATIVE),
-        later("configMapRef", "there are no config maps here", NATIVE),
-        later("fetchConfigFile", "an image's config is not judged", NATIVE),
-        later("includeSpec", "a pull has no resource", NATIVE),
-        later("includeObjectMeta", "a pull has no resource", NATIVE),
-        later("includeTypeMeta", "a pull has no resource", NATIVE),
-    ],
-};
-
-const IMAGE: Section = Section {
-    name: "spec.images[]",
-    keys: &["glob"],
-    later: &[],
-};
-
-const AUTHORITY: Section = Section {
-    name: "spec.authorities[]",
-    keys: &[
-        "name",
-        "key",
-        "keyless",
-        "static",
-        "ctlog",
-        "rfc3161timestamp",
-        "attestations",
-        "signatureFormat",
-    ],
-    later: &[later(
-        "source",
-        "signatures are looked for in the image's own repository only",
-        "copy the signatures there: cosign copy --only=sig,att SOURCE IMAGE",
-    )],
-};
-
-const KEY: Section = Section {
-    name: "spec.authorities[].key",
-    keys: &["data", "hashAlgorithm"],
-    later: &[
-        later(
-            "secretRef",
-            "there are no Kubernetes secrets here",
-            "write the key under `data`",
-        ),
-        later(
-            "kms",
-            "keys are not fetched",
-            "export the public key (cosign public-key --key KMS) and write it under `data`",
-        ),
-    ],
-};
-
-const KEYLESS: Section = Section {
-    name: "spec.authorities[].keyless",
-    keys: &["url", "identities", "trustRootRef", "insecureIgnoreSCT"],
-    later: &[later(
-        "ca-cert",
-        "certificates of an authority that no trust root has are not judged",
-        "make a trust root with the authority, and name it in `trustRootRef`",
-    )],
-};
-
-const IDENTITY: Section = Section {
-    name: "spec.authorities[].keyless.identities[]",
-    keys: &["issuer", "issuerRegExp", "subject", "subjectRegExp"],
-    later: &[],
-};
-
-const STATIC: Section = Section {
-    name: "spec.authorities[].static",
-    keys: &["action", "message"],
-    later: &[],
-};
-
-const LOG: Section = Section {
-    name: "spec.authorities[].ctlog",
-    keys: &["url", "trustRootRef"],
-    later: &[],
-};
-
-const TIMESTAMP: Section = Section {
-    name: "spec.authorities[].rfc3161timestamp",
-    keys: &["trustRootRef"],
-    later: &[],
-};
-
-const ATTESTATION: Section = Section {
-    name: "spec.authorities[].attestations[]",
-    keys: &["name", "predicateType", "policy"],
-    later: &[],
-};
-
 /// The document's name, for the list of names that stand once.
 pub(super) fn name<'a>(document: &Value<'a>) -> Option<Value<'a>> {
     let (_, metadata) = document.peek("metadata")?;
@@ -164,7 +46,7 @@ pub(super) fn name<'a>(document: &Value<'a>) -> Option<Value<'a>> {
 
 /// Lowers a document whose kind is [`KIND`].
 pub(super) fn lower(document: &Value<'_>, context: &Context<'_>) -> Option<Policy> {
-    let fields = document.fields(&DOCUMENT)?;
+    let fields = document.fields(&sections::DOCUMENT)?;
     let version = fields.required("apiVersion", "write policy.sigstore.dev/v1beta1");
     let version = version.and_then(|value| {
         let text = value.text()?;
@@ -183,7 +65,7 @@ pub(super) fn lower(document: &Value<'_>, context: &Context<'_>) -> Option<Polic
         document.error("`metadata.name` is missing", mend);
     }
     let spec = fields.required("spec", "say what it asks for");
-    let spec = spec.and_then(|value| value.fields(&SPEC))?;
+    let spec = spec.and_then(|value| value.fields(&sections::SPEC))?;
     let images = spec.required("images", "say which images it is for");
     let images = images.and_then(|value| images_of(&value));
     let mode = match spec.at("mode").filter(|value| value.as_text() != Some("")) {
@@ -210,7 +92,7 @@ fn refuse_policy(fields: &Fields<'_>) {
     let Some(value) = fields.at("policy") else {
         return;
     };
-    let inner = value.fields(&POLICY);
+    let inner = value.fields(&sections::POLICY);
     let language = inner.as_ref().and_then(|inner| inner.at("type"));
     let name = language.as_ref().and_then(Value::as_text);
     language.as_ref().unwrap_or(&value).error(
@@ -230,7 +112,7 @@ fn images_of(value: &Value<'_>) -> Option<Vec<Glob>> {
 
 fn image(item: &Value<'_>) -> Option<Glob> {
     let value = item
-        .fields(&IMAGE)?
+        .fields(&sections::IMAGE)?
         .required("glob", "write { glob: \"ghcr.io/acme/**\" }")?;
     let text = value.text()?;
     // What policy-controller makes of the two shortest globs.
@@ -304,7 +186,7 @@ fn authority(
     context: &Context<'_>,
 ) -> Option<Authority> {
     const FORMS: &[&str] = &["key", "keyless", "static"];
-    let fields = item.fields(&AUTHORITY)?;
+    let fields = item.fields(&sections::AUTHORITY)?;
     let name = match fields.at("name") {
         Some(value) => format!("{policy}/{}", value.text()?),
         None => format!("{policy}/authority-{position}"),
@@ -328,7 +210,7 @@ fn authority(
             };
             let by = match form {
                 "key" => key(&value, &name, log, &fields, context),
-                _ => keyless(&value, &name, log, &fields, context),
+                _ => keyless(&value, &name, log.as_ref(), &fields, context),
             };
             demand(&fields, by).map(Authority::Demand)
         }
@@ -336,7 +218,7 @@ fn authority(
 }
 
 fn fixed(value: &Value<'_>) -> Option<Authority> {
-    let fields = value.fields(&STATIC)?;
+    let fields = value.fields(&sections::STATIC)?;
     let action = fields.required("action", "write { action: pass } or { action: fail }")?;
     let message = fields.at("message").and_then(|value| value.as_text());
     let message = message.unwrap_or("disallowed by static policy");
@@ -361,7 +243,7 @@ fn root(fields: &Fields<'_>, context: &Context<'_>) -> Option<RootName> {
 }
 
 fn log(value: &Value<'_>, context: &Context<'_>) -> Option<RootName> {
-    root(&value.fields(&LOG)?, context)
+    root(&value.fields(&sections::LOG)?, context)
 }
 
 fn key(
@@ -371,7 +253,7 @@ fn key(
     authority: &Fields<'_>,
     context: &Context<'_>,
 ) -> Option<(SignedBy, bool)> {
-    let fields = value.fields(&KEY)?;
+    let fields = value.fields(&sections::KEY)?;
     if let Some(value) = authority.at("rfc3161timestamp") {
         value.error(
             "not supported by this version: a timestamp beside a key",
@@ -409,11 +291,11 @@ fn key(
 fn keyless(
     value: &Value<'_>,
     name: &str,
-    log: Option<RootName>,
+    log: Option<&RootName>,
     authority: &Fields<'_>,
     context: &Context<'_>,
 ) -> Option<(SignedBy, bool)> {
-    let fields = value.fields(&KEYLESS)?;
+    let fields = value.fields(&sections::KEYLESS)?;
     let root = root(&fields, context)?;
     if let Some(value) = fields.at("insecureIgnoreSCT")
         && value.choice(&[("true", true), ("false", false)])?
@@ -425,11 +307,11 @@ fn keyless(
         return None;
     }
     let timestamp = match authority.at("rfc3161timestamp") {
-        Some(value) => Some(self::root(&value.fields(&TIMESTAMP)?, context)?),
+        Some(value) => Some(self::root(&value.fields(&sections::TIMESTAMP)?, context)?),
         None => None,
     };
-    for (other, key) in [(&log, "ctlog"), (&timestamp, "rfc3161timestamp")] {
-        if other.as_ref().is_some_and(|other| *other != root)
+    for (other, key) in [(log, "ctlog"), (timestamp.as_ref(), "rfc3161timestamp")] {
+        if other.is_some_and(|other| *other != root)
             && let Some(value) = authority.at(key)
         {
             value.error(
@@ -462,7 +344,7 @@ fn keyless(
 }
 
 fn identity(item: &Value<'_>) -> Option<(IdentityRule, IdentityRule)> {
-    let fields = item.fields(&IDENTITY)?;
+    let fields = item.fields(&sections::IDENTITY)?;
     let issuer = fields.exactly_one(&["issuer", "issuerRegExp"], "say who vouches for the login");
     let subject = fields.exactly_one(&["subject", "subjectRegExp"], "say who may sign");
     let rule = |(key, value): (&'static str, Value<'_>)| match key {
@@ -544,7 +426,7 @@ fn attestations(value: &Value<'_>) -> Option<Vec<String>> {
 }
 
 fn attestation(item: &Value<'_>) -> Option<String> {
-    let fields = item.fields(&ATTESTATION)?;
+    let fields = item.fields(&sections::ATTESTATION)?;
     let name = fields.required("name", "give the attestation a name");
     let name = name.and_then(|value| value.text());
     let value = fields.required("predicateType", "say of which type")?;

@@ -70,7 +70,7 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("redb", &["content/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
-    ("x509_cert", &["verify/", "sandbox/"]),
+    ("x509_cert", &["authn/", "verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),
     // Rooms that only some may enter, whatever the order says.

@@ -21,9 +21,9 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Problem;
-use crate::config::TlsFiles;
 use crate::server;
 use crate::server::Tls;
+use crate::server::TlsFiles;
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
@@ -55,10 +55,10 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
         .await
         .with_context(|| format!("admin: {} cannot be bound", settings.admin))?;
     let (pulls_at, operators_at) = (pulls.local_addr()?, operators.local_addr()?);
-    let tls = settings
-        .tls
+    let tls_files = callers::tls_files(&settings);
+    let tls = tls_files
         .as_ref()
-        .map(|files| Tls::load(&files.certificate, &files.key).map(Arc::new))
+        .map(|files| Tls::load(files).map(Arc::new))
         .transpose()?;
 
     let operators_end = CancellationToken::new();
@@ -85,7 +85,7 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
         shutdown.clone(),
         tasks.clone(),
     ));
-    if let (Some(tls), Some(files)) = (tls, settings.tls.clone()) {
+    if let (Some(tls), Some(files)) = (tls, tls_files) {
         tasks.spawn(watch_certificate(tls, files, shutdown.clone()));
     }
     let users = settings
@@ -207,7 +207,11 @@ async fn watch_certificate(tls: Arc<Tls>, files: TlsFiles, shutdown: Cancellatio
                 .and_then(|data| data.modified())
                 .ok()
         };
-        (at(&files.certificate), at(&files.key))
+        let clients = files.clients.as_ref();
+        let lists = clients.and_then(|clients| clients.revocation_list.as_deref());
+        let clients = clients.map(|clients| at(&clients.ca));
+        let own = (at(&files.certificate), at(&files.key));
+        (own, clients, lists.map(at))
     };
     let mut known = changed(&files);
     loop {
@@ -219,7 +223,7 @@ async fn watch_certificate(tls: Arc<Tls>, files: TlsFiles, shutdown: Cancellatio
         if now == known {
             continue;
         }
-        match tls.reload(&files.certificate, &files.key) {
+        match tls.reload(&files) {
             Ok(()) => {
                 info!("the new certificate is in use");
                 known = now;

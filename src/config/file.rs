@@ -91,7 +91,9 @@ fn read(path: &Path, problems: &Problems, checks: &Checks, now: Timestamp) -> Op
 fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Settings> {
     let listeners = listeners(fields);
     let tls = fields.at("tls").map(|value| tls(&value));
-    let callers = fields.at("callers").map(|value| callers::lower(&value));
+    let callers = fields
+        .at("callers")
+        .map(|value| callers::lower(&value, tls.is_some()));
     warn_of_plain_logins(fields, tls.is_some());
     let upstreams = fields
         .required("upstreams", upstreams::MEND_NO_UPSTREAM)

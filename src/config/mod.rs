@@ -29,7 +29,7 @@ mod units;
 mod upstreams;
 mod yaml;
 
-pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
+pub use callers::{CallersSettings, ClientCertificateFiles, OidcIssuer, TokenSettings, UsersFile};
 pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};

@@ -109,7 +109,7 @@ async fn outdated(holder: Option<Holder>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 struct Connection {

@@ -2,7 +2,9 @@
 
 mod build;
 mod callers;
+mod helper;
 mod logging;
+mod upstreams;
 
 pub use build::{Built, build, checks};
 pub use logging::{LogFormat, start_logging};

@@ -11,6 +11,7 @@ use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
 use crate::config::TlsFiles;
+use crate::config::UpstreamCredentials;
 use crate::config::callers;
 use crate::config::pem;
 use crate::config::policies;
@@ -98,6 +99,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
     let upstreams = fields
         .required("upstreams", upstreams::MEND_NO_UPSTREAM)
         .and_then(|value| upstreams::lower(&value));
+    refuse_two_uses(fields, upstreams.as_ref());
     let hosts = upstreams
         .as_ref()
         .map(|upstreams| upstreams.hosts.as_slice());
@@ -148,6 +150,28 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         cache: cache?,
         limits: limits?,
     })
+}
+
+/// There is one `Authorization` header: with both, what a client sends to log in here would be
+/// sent on to a registry.
+fn refuse_two_uses(fields: &Fields<'_>, upstreams: Option<&upstreams::Upstreams>) {
+    let Some((callers, upstreams)) = fields.at("callers").zip(upstreams) else {
+        return;
+    };
+    let mut asked = upstreams.settings.iter();
+    if let Some(upstream) =
+        asked.find(|upstream| upstream.credentials == UpstreamCredentials::Caller)
+    {
+        callers.error(
+            &format!(
+                "upstreams.{} has `credentials: caller`, and the password or token that a caller \
+                 logs in here with would be sent to it",
+                upstream.host
+            ),
+            "give the upstream credentials of its own, and let `pulled_by` say who may pull; or \
+             remove `callers`, and let the registry say",
+        );
+    }
 }
 
 /// Passwords and tokens are for TLS, ours or that of what is in front.
@@ -280,6 +304,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
     let memory_bytes_max = size("memory_bytes_max", defaults.memory_bytes_max);
     let facts_ttl = time("facts_ttl", defaults.facts_ttl);
     let unsigned_ttl = time("unsigned_ttl", defaults.unsigned_ttl);
+    let permit_ttl = time("permit_ttl", defaults.permit_ttl);
     let tag_ttl = time("tag_ttl", defaults.tag_ttl);
     let stale_ttl = time("stale_ttl", defaults.stale_ttl);
     Some(CacheSettings {
@@ -291,6 +316,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
         memory_bytes_max: memory_bytes_max?,
         facts_ttl: facts_ttl?,
         unsigned_ttl: unsigned_ttl?,
+        permit_ttl: permit_ttl?,
         tag_ttl: tag_ttl?,
         stale_ttl: stale_ttl?,
     })

@@ -35,6 +35,7 @@ impl World {
         let root = TrustRoot::from_json(RootName::from("bench"), &sigstore.trusted_root_json())
             .expect("the sandbox's root is usable");
         let material = Material {
+            missing: Vec::new(),
             roots: vec![Arc::new(root)],
             keys: vec![PublicKey::from_spki(&key.public_key_der())],
             predicates: BTreeSet::new(),

@@ -8,15 +8,19 @@
 )]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use pullgate::app;
 use pullgate::clock::Clock;
 use pullgate::config;
+use pullgate::oci::ImageName;
+use pullgate::policy::{Caller, TokenIdentity, judge_caller};
+use pullgate::sandbox::oidc::Token;
 use tempfile::TempDir;
 
 fn root() -> PathBuf {
@@ -96,6 +100,225 @@ fn every_policy_of_the_guide_loads() {
     }
 }
 
+/// The program, on arguments.
+fn pullgate(arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+    command.args(arguments).current_dir(root());
+    command.output().expect("runs")
+}
+
+#[test]
+fn the_tests_of_the_examples_pass_and_can_fail() {
+    let run = |tests: &str| pullgate(&["test", tests, "--config", "config/pullgate.yaml"]);
+    let passed = run("config/tests");
+    let printed = String::from_utf8_lossy(&passed.stdout).into_owned();
+    assert!(
+        passed.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&passed.stderr)
+    );
+    assert!(printed.ends_with("9 passed, 0 failed\n"), "{printed}");
+
+    let guide = read("docs/POLICY.md");
+    let blocks = blocks(&guide, "yaml test");
+    assert_eq!(blocks.len(), 1);
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("guide.yaml");
+    fs::write(&file, &blocks[0]).expect("a file");
+    let file = file.to_str().expect("a path");
+    let passed = run(file);
+    assert!(
+        passed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&passed.stdout)
+    );
+
+    fs::write(
+        file,
+        blocks[0].replace("expect: admitted", "expect: denied"),
+    )
+    .expect("a file");
+    let failed = run(file);
+    let printed = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{printed}");
+    for line in [
+        "FAIL  what the release workflow signed passes",
+        "expected denied, got admitted for ghcr.io/intelops/compage/app:v1.0.0",
+        "ok    the same workflow on a branch does not",
+        "1 passed, 1 failed",
+    ] {
+        assert!(printed.contains(line), "{line} in\n{printed}");
+    }
+}
+
+/// The examples of a page, each a configuration and a policy, by the heading above them.
+fn examples(page: &str) -> BTreeMap<String, TempDir> {
+    const SIGNERS: &str =
+        "signers:\n  release:\n    keyless: { issuer: google, identity: a@b.test }\n";
+    const USERS: &str = "alice:$2b$05$......................DyJ3dcVJb8x7OYWDTgKqxfcSJHqyPIi\n";
+    let text = read(page);
+    let mut examples = BTreeMap::new();
+    for chapter in text.split("\n## ").skip(1) {
+        let heading = chapter.lines().next().unwrap_or_default().to_owned();
+        let found = blocks(chapter, "yaml");
+        let [configuration, policy] = found.as_slice() else {
+            assert!(found.is_empty(), "{page}, {heading}: two files");
+            continue;
+        };
+        let name = |block: &str| {
+            let first = block.lines().next().unwrap_or_default();
+            first.trim_start_matches("# ").to_owned()
+        };
+        assert_eq!(name(configuration), "pullgate.yaml", "{page}, {heading}");
+        let policy_name = name(policy);
+        let files = [
+            ("pullgate.yaml", configuration.as_str()),
+            (policy_name.as_str(), policy.as_str()),
+            ("policies/signers.yaml", SIGNERS),
+            ("users.htpasswd", USERS),
+        ];
+        let folder = loads(&files, &format!("{page}, {heading}"));
+        examples.insert(heading, folder);
+    }
+    examples
+}
+
+/// Whether the policies of an example let the bearer of a token pull an image.
+fn lets_in(folder: &TempDir, image: &str, issuer: &str, token: &Token) -> bool {
+    let path = folder.path().join("pullgate.yaml");
+    let now = Clock::system().now();
+    let loaded = config::load(&path, &app::checks(), now).expect("it loads");
+    let claims = token.claims(issuer, now);
+    let caller = Caller::Token(Arc::new(TokenIdentity {
+        issuer: issuer.to_owned(),
+        subject: claims["sub"].as_str().expect("a subject").to_owned(),
+        claims: serde_json::from_value(claims).expect("claims"),
+    }));
+    let name = ImageName {
+        registry: "registry.acme.test".parse().expect("a host"),
+        repository: image.parse().expect("a repository"),
+    };
+    let policies = loaded.settings.rules.matching(&name);
+    assert!(!policies.is_empty(), "no policy for {image}");
+    judge_caller(&policies, &caller).is_none()
+}
+
+/// Asserts what an example says of tokens.
+fn lets(folder: Option<&TempDir>, image: &str, cases: &[(&str, Token, bool)]) {
+    let folder = folder.expect("the chapter");
+    for (issuer, token, expected) in cases {
+        let answer = lets_in(folder, image, issuer, token);
+        assert_eq!(answer, *expected, "{issuer} {token:?}");
+    }
+}
+
+#[test]
+fn the_examples_let_in_whom_they_name_and_nobody_else() {
+    const TENANT: &str = "7a1cba2c-4f0d-4a5c-9f4a-0d6f6f1d2a11";
+    const GITHUB: &str = "https://token.actions.githubusercontent.com";
+    const GOOGLE: &str = "https://accounts.google.com";
+    const ROBOT: &str = "deployer@acme.iam.gserviceaccount.com";
+    const KEYCLOAK: &str = "https://login.acme.test/realms/acme";
+    let folders = examples("docs/PULLERS.md");
+    assert!(folders.contains_key("People with passwords"));
+    let job = |repository, reference, environment| {
+        Token::github_actions(repository, reference, environment, "pullgate")
+    };
+    let main = "refs/heads/main";
+    let cases = [
+        (GITHUB, job("acme/app", main, None), true),
+        (
+            GITHUB,
+            job("acme/app", "refs/tags/v1", Some("production")),
+            true,
+        ),
+        (GITHUB, job("acme/app", "refs/heads/x", None), false),
+        (GITHUB, job("mallory/app", main, None), false),
+        (GITHUB, job("acme/app", "refs/tags/v1", Some("test")), false),
+        (GOOGLE, job("acme/app", main, None), false),
+    ];
+    lets(folders.get("Jobs on GitHub Actions"), "app", &cases);
+    let pipeline = |branch| Token::gitlab("acme/app", branch, "pullgate");
+    let cases = [
+        ("https://gitlab.com", pipeline("release/1"), true),
+        ("https://gitlab.com", pipeline("main"), false),
+        ("https://gitlab.acme.test", pipeline("release/1"), false),
+    ];
+    lets(folders.get("Jobs on GitLab"), "app", &cases);
+    let robot = || Token::google("1", ROBOT, "pullgate");
+    let cases = [
+        (GOOGLE, robot(), true),
+        (GOOGLE, robot().claim("email_verified", false), false),
+        (GOOGLE, Token::google("1", "a@b.test", "pullgate"), false),
+    ];
+    lets(
+        folders.get("Google accounts and service accounts"),
+        "app",
+        &cases,
+    );
+    let entra = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
+    let person = || Token::microsoft(TENANT, "x", "a@acme.test", "pullgate");
+    let cases = [
+        (entra.as_str(), person(), true),
+        (&entra, person().without("groups").without("oid"), false),
+        (
+            "https://login.microsoftonline.com/another/v2.0",
+            person(),
+            false,
+        ),
+    ];
+    lets(folders.get("Microsoft Entra"), "app", &cases);
+    let person = |role: &str| {
+        let roles = serde_json::json!({"roles": ["offline_access", role]});
+        Token::new("8f2c", "pullgate").claim("realm_access", roles)
+    };
+    let cases = [
+        (KEYCLOAK, person("developer"), true),
+        (KEYCLOAK, Token::new("robot-7", "pullgate"), true),
+        (KEYCLOAK, person("guest"), false),
+    ];
+    lets(folders.get("Any other issuer"), "app", &cases);
+    let cases = [
+        (GITHUB, job("team-a/app", main, None), true),
+        (GITHUB, job("team-b/app", main, None), false),
+    ];
+    lets(
+        folders.get("A team pulls only what it signed"),
+        "team-a/app",
+        &cases,
+    );
+}
+
+#[test]
+fn pods_are_let_in_by_namespace_and_service_account() {
+    const CLUSTER: &str = "https://keys.acme.test";
+    const SIGNERS: &str =
+        "signers:\n  release:\n    keyless: { issuer: google, identity: a@b.test }\n";
+    let found = blocks(&read("docs/KUBERNETES.md"), "yaml");
+    let [configuration, policy] = found.as_slice() else {
+        panic!("two files");
+    };
+    let files = [
+        ("pullgate.yaml", configuration.as_str()),
+        ("policies/pull.yaml", policy.as_str()),
+        ("policies/signers.yaml", SIGNERS),
+    ];
+    let folder = loads(&files, "docs/KUBERNETES.md");
+    for (image, namespace, account, expected) in [
+        ("team-a/app", "team-a", "web", true),
+        ("team-a/app", "team-b", "web", false),
+        ("bases/go", "team-a", "web", true),
+        ("bases/go", "team-b", "builder", true),
+        ("bases/go", "team-b", "web", false),
+        ("bases/go", "kube-system", "builder", false),
+    ] {
+        let pod = Token::kubernetes(namespace, account, "pullgate");
+        let answer = lets_in(&folder, image, CLUSTER, &pod);
+        assert_eq!(answer, expected, "{namespace}/{account} and {image}");
+        assert!(!lets_in(&folder, image, "https://other.acme.test", &pod));
+    }
+}
+
 /// The words that an `as_str` of this source gives.
 fn words_of(source: &str) -> BTreeSet<String> {
     let is_word = |word: &&str| word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'));
@@ -109,7 +332,7 @@ fn words_of(source: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_reason_stands_in_the_runbook_and_no_other() {
-    let reasons = words_of(&read("src/policy/judge.rs"));
+    let reasons = words_of(&read("src/policy/reason.rs"));
     let doubts = words_of(&read("src/gate/refusal.rs"));
     assert_eq!((reasons.len(), doubts.len()), (13, 7));
     let runbook = read("docs/RUNBOOK.md");

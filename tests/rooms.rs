@@ -43,11 +43,12 @@ const ROOMS: [(&str, &str); 20] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 32] = [
+const HOMES: [(&str, &[&str]); 33] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
     ("saphyr_parser", &["config/"]),
+    ("cel", &["policy/"]),
     ("hyper", &["server/", "admin/", "upstream/", "sandbox/"]),
     (
         "hyper_util",
@@ -69,6 +70,7 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
+    ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
     ("x509_cert", &["authn/", "verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),

@@ -32,26 +32,40 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Readiness(AtomicU8);
 
-const STARTING: u8 = 0;
-const READY: u8 = 1;
-const DRAINING: u8 = 2;
+const BOUND: u8 = 1;
+const TRUSTED: u8 = 2;
+const DRAINING: u8 = 4;
 
 impl Readiness {
-    /// Policies and trust roots are loaded, and the pull listener is bound.
-    pub fn ready(&self) {
-        self.0.store(READY, Ordering::Release);
+    /// Policies are loaded, and the pull listener is bound.
+    pub fn bound(&self) {
+        self.0.fetch_or(BOUND, Ordering::AcqRel);
+    }
+
+    /// Every trust root has been there once. One that goes away later leaves the gate ready: it
+    /// may come back, and the others serve.
+    pub fn trusted(&self) {
+        self.0.fetch_or(TRUSTED, Ordering::AcqRel);
     }
 
     /// No more pulls, please.
     pub fn draining(&self) {
-        self.0.store(DRAINING, Ordering::Release);
+        self.0.fetch_or(DRAINING, Ordering::AcqRel);
     }
 
     fn why_not(&self) -> Option<&'static str> {
-        match self.0.load(Ordering::Acquire) {
-            READY => None,
-            STARTING => Some("starting: policies and trust roots are not loaded yet"),
-            _ => Some("draining: the process has been told to stop"),
+        let state = self.0.load(Ordering::Acquire);
+        if state & DRAINING != 0 {
+            Some("draining: the process has been told to stop")
+        } else if state & BOUND == 0 {
+            Some("starting: policies and trust roots are not loaded yet")
+        } else if state & TRUSTED == 0 {
+            Some(
+                "starting: a trust root was never had from its mirror (the log and \
+                 pullgate_trust_root_usable say which)",
+            )
+        } else {
+            None
         }
     }
 }

@@ -7,6 +7,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Readiness;
 use crate::app::callers;
+use crate::app::trust::Origin;
+use crate::app::trust::Roots;
+use crate::app::trust::Trust;
 use crate::app::upstreams;
 use crate::audit::Decisions;
 use crate::clock::Clock;
@@ -44,6 +47,8 @@ pub struct Built {
     pub readiness: Arc<Readiness>,
     /// Bounds on connections.
     pub connections: server::Limits,
+    /// What keeps trust roots fresh.
+    pub trust: Trust,
     settings: config::Settings,
 }
 
@@ -72,6 +77,7 @@ pub fn checks() -> Checks {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
             root.map(|_| ()).map_err(|error| error.to_string())
         },
+        tuf_root: trust::check_root,
     }
 }
 
@@ -85,7 +91,9 @@ pub fn build(
     tasks: TaskTracker,
 ) -> anyhow::Result<Built> {
     let metrics = Arc::new(Metrics::new().context("metrics")?);
-    let material = material(settings)?;
+    let origin = Origin::of(settings);
+    let roots = Roots::open(settings, material(settings)?, &origin, None, clock.now())?;
+    let material = roots.material(clock.now());
     count_roots(&metrics, &material);
     let proxy = upstreams::proxy()?;
     let upstreams = settings
@@ -137,6 +145,7 @@ pub fn build(
                 .unwrap_or(usize::MAX),
         },
         settings: settings.clone(),
+        trust: Trust::new(roots, origin),
     })
 }
 
@@ -153,30 +162,37 @@ fn decision_seed(clock: &Clock) -> u32 {
 }
 
 /// What proofs rest on under these settings: the keys and trust roots that policies name.
+/// Those that a mirror keeps fresh are not among them (see `app/trust.rs`).
 pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRootError> {
     let named = settings.rules.roots();
     let roots = settings
         .trust_roots
         .iter()
         .filter(|root| named.contains(&root.name))
-        .map(|root| match &root.source {
-            RootSource::File { json, .. } => trust::from_json(root.name.clone(), json),
-            RootSource::Sigstore(instance) => trust::built_in(
-                root.name.clone(),
-                match instance {
-                    SigstoreInstance::PublicGood => BuiltIn::PublicGood,
-                    SigstoreInstance::Staging => BuiltIn::Staging,
-                    SigstoreInstance::Github => BuiltIn::GitHub,
-                },
-            ),
+        .filter_map(|root| match &root.source {
+            RootSource::File { json, .. } => Some(trust::from_json(root.name.clone(), json)),
+            RootSource::Sigstore {
+                instance,
+                refresh: false,
+            } => Some(trust::built_in(root.name.clone(), built_in(*instance))),
+            RootSource::Sigstore { refresh: true, .. } | RootSource::Tuf(_) => None,
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Material {
         roots,
         keys: settings.rules.keys(),
+        missing: Vec::new(),
         // Policy has no conditions on attestations.
         predicates: BTreeSet::new(),
     })
+}
+
+pub(super) fn built_in(instance: SigstoreInstance) -> BuiltIn {
+    match instance {
+        SigstoreInstance::PublicGood => BuiltIn::PublicGood,
+        SigstoreInstance::Staging => BuiltIn::Staging,
+        SigstoreInstance::Github => BuiltIn::GitHub,
+    }
 }
 
 pub(super) fn count_roots(metrics: &Metrics, material: &Material) {

@@ -4,6 +4,7 @@ mod build;
 mod callers;
 mod helper;
 mod logging;
+mod trust;
 mod upstreams;
 
 pub use build::{Built, build, checks};
@@ -49,7 +50,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let shutdown = CancellationToken::new();
-    let built = build(&settings, clock.clone(), tasks.clone())?;
+    let built = Arc::new(build(&settings, clock.clone(), tasks.clone())?);
     let pulls = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("listen: {} cannot be bound", settings.listen))?;
@@ -98,7 +99,13 @@ pub async fn serve(path: PathBuf, settings: config::Settings, clock: Clock) -> a
         let authn = Arc::clone(&callers.authn);
         tasks.spawn(callers::watch_users(authn, file, shutdown.clone()));
     }
-    built.readiness.ready();
+    built.apply_trust(clock.now());
+    tasks.spawn(trust::keep_fresh(
+        Arc::clone(&built),
+        clock.clone(),
+        shutdown.clone(),
+    ));
+    built.readiness.bound();
     announce(pulls_at, operators_at)?;
 
     run_until_told(&path, &built, &clock).await?;
@@ -134,7 +141,7 @@ fn announce(pulls: std::net::SocketAddr, operators: std::net::SocketAddr) -> any
 /// Reloads on SIGHUP; returns on SIGTERM and SIGINT.
 async fn run_until_told(
     path: &std::path::Path,
-    built: &Built,
+    built: &Arc<Built>,
     clock: &Clock,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
@@ -151,12 +158,13 @@ async fn run_until_told(
 
 /// Reads the configuration anew: all or nothing. What does not load leaves the running policy
 /// as it is.
-async fn reload(path: &std::path::Path, built: &Built, clock: &Clock) {
+async fn reload(path: &std::path::Path, built: &Arc<Built>, clock: &Clock) {
     let (path, now) = (path.to_owned(), clock.now());
+    let running = Arc::clone(built);
     let read = tokio::task::spawn_blocking(move || {
         let loaded = config::load(&path, &checks(), now)?;
-        let material = build::material(&loaded.settings);
-        Ok((loaded, material))
+        let roots = running.open_roots(&loaded.settings, now);
+        Ok((loaded, roots))
     });
     let outcome: Result<_, Vec<Problem>> = match read.await {
         Ok(outcome) => outcome,
@@ -167,7 +175,7 @@ async fn reload(path: &std::path::Path, built: &Built, clock: &Clock) {
         }
     };
     match outcome {
-        Ok((loaded, Ok(material))) => {
+        Ok((loaded, Ok(roots))) => {
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
@@ -177,10 +185,9 @@ async fn reload(path: &std::path::Path, built: &Built, clock: &Clock) {
                      next start on; policies and trust roots are in force now"
                 );
             }
-            build::count_roots(&built.service.metrics, &material);
             let policies = loaded.settings.rules.policies.len();
             callers::reload(&built.service.callers, &loaded.settings);
-            built.service.gate.reload(loaded.settings.rules, material);
+            built.put_in_force(loaded.settings, roots, now);
             built.service.metrics.policy_reloaded(true);
             info!(policies, "the configuration was reloaded");
         }

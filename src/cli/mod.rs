@@ -2,7 +2,11 @@
 
 #[cfg(feature = "sandbox")]
 mod demo;
+mod record;
+mod kubelet;
+mod puller;
 mod runtime_config;
+mod test;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -45,6 +49,10 @@ enum Command {
     },
     /// Judges one image as the gate would, and explains.
     Verify(verify::Arguments),
+    /// Runs policy tests: written or recorded facts in, the expected verdict out.
+    Test(test::Arguments),
+    /// Answers the kubelet with the pod's own token (credential provider API, on stdin and stdout).
+    KubeletCredentialProvider,
     /// Prints client configuration that leaves no way around the gate.
     RuntimeConfig(runtime_config::Arguments),
     /// Shows the gate at work on embedded parts: no network, nothing to install.
@@ -111,6 +119,11 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(loaded) => Ok(verify::run(&arguments, loaded.settings, clock)),
             Err(code) => Ok(code),
         },
+        Command::Test(arguments) => Ok(match load(&arguments.config, &clock) {
+            Ok(loaded) => test::run(&arguments, &loaded.settings, &clock),
+            Err(code) => code,
+        }),
+        Command::KubeletCredentialProvider => Ok(kubelet::run(&clock)),
         Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {
             Ok(loaded) => runtime_config::run(&arguments, &loaded.settings),
             Err(code) => code,

@@ -2,19 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
 use crate::app;
 use crate::audit::Decided as _;
+use crate::cli::record;
 use crate::clock::Clock;
 use crate::config;
 use crate::gate::Admitted;
 use crate::gate::Ask;
 use crate::gate::Refusal;
-use crate::oci::ImageName;
-use crate::oci::Reference;
 use crate::policy::Caller;
 use crate::verify::Facts;
 use crate::verify::Kind;
@@ -27,9 +25,16 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(long)]
     pub(super) config: PathBuf,
+    /// Judges for this puller: user:NAME, certificate:DNS, or oidc:ISSUER,SUBJECT with
+    /// CLAIM=VALUE after it, divided by commas. Without it, for nobody in particular.
+    #[arg(long = "as", value_name = "PULLER", value_parser = super::puller::parse)]
+    puller: Option<Caller>,
     /// For people, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
+    /// Writes what is proven of the image into this folder, for use in policy tests.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,8 +47,8 @@ const DENIED: u8 = 1;
 const COULD_NOT_TELL: u8 = 2;
 
 pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: Clock) -> ExitCode {
-    let ask = match parse(&arguments.image, &settings) {
-        Ok(ask) => ask,
+    let ask = match config::parse_image(&arguments.image, &settings) {
+        Ok((image, reference)) => Ask { image, reference },
         Err(error) => {
             eprintln!("pullgate: cannot judge {:?}: {error:#}", arguments.image);
             return ExitCode::from(super::BAD_CONFIGURATION);
@@ -51,6 +56,7 @@ pub(super) fn run(arguments: &Arguments, mut settings: config::Settings, clock: 
     };
     // The directory belongs to the gate that runs, and what it knows is not asked here.
     settings.cache.directory = None;
+    settings.last_good.read_only = true;
     match judge(arguments, &settings, clock, &ask) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -67,12 +73,25 @@ fn judge(
     ask: &Ask,
 ) -> anyhow::Result<u8> {
     let time = clock.now();
-    let answer = app::runtime()?.block_on(async {
-        let built = app::build(settings, clock, TaskTracker::new())?;
-        anyhow::Ok(built.service.gate.manifest(ask, &Caller::Anonymous).await)
+    let caller = arguments.puller.clone().unwrap_or_default();
+    let (answer, survey) = app::runtime()?.block_on(async {
+        let built = app::build(settings, clock.clone(), TaskTracker::new())?;
+        built.refresh_trust(&clock).await;
+        let gate = &built.service.gate;
+        let answer = gate.manifest(ask, &caller).await;
+        let survey = match arguments.record {
+            Some(_) => Some(gate.survey(ask).await),
+            None => None,
+        };
+        anyhow::Ok((answer, survey))
     })?;
     let (code, mut record, facts) = explain(ask, &answer);
     record["time"] = time.to_string().into();
+    if let Some(puller) = &arguments.puller {
+        record["puller"] = puller.to_string().into();
+    } else if record["reason"] == "wrong_puller" {
+        eprintln!("pullgate: judged for nobody in particular; --as judges for a puller");
+    }
     match arguments.output {
         Output::Json => {
             record["facts"] = json!(facts.as_ref().map(|facts| &facts.proven));
@@ -81,56 +100,15 @@ fn judge(
         }
         Output::Text => print!("{}", text(ask, &record, facts.as_ref())),
     }
+    if let (Some(folder), Some(survey)) = (&arguments.record, survey) {
+        // A refusal that has no facts has been told above.
+        let Ok(subject) = survey else {
+            anyhow::bail!("nothing was recorded: the facts could not be gathered");
+        };
+        let path = record::write(folder, &ask.image, &ask.reference, &subject, time)?;
+        eprintln!("recorded in {}", path.display());
+    }
     Ok(code)
-}
-
-/// `busybox` alone names no registry; the default upstream is meant then.
-fn parse(image: &str, settings: &config::Settings) -> anyhow::Result<Ask> {
-    let (name, reference) = if let Some((name, digest)) = image.split_once('@') {
-        // A tag before the digest says nothing more.
-        let tag = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
-        (tag.map_or(name, |(name, _)| name), digest.to_owned())
-    } else {
-        match image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
-            Some((name, tag)) => (name, tag.to_owned()),
-            None => (image, "latest".to_owned()),
-        }
-    };
-    let reference: Reference = reference.parse()?;
-    let configured = |host: &str| {
-        settings
-            .upstreams
-            .iter()
-            .find(|upstream| upstream.host.as_str() == host)
-    };
-    let (upstream, repository) = match name.split_once('/') {
-        Some((host, rest)) if configured(host).is_some() => (configured(host), rest),
-        _ => {
-            let default = settings.default_upstream.as_ref();
-            (default.and_then(|host| configured(host.as_str())), name)
-        }
-    };
-    let upstream = upstream.with_context(|| {
-        let hosts: Vec<&str> = settings
-            .upstreams
-            .iter()
-            .map(|one| one.host.as_str())
-            .collect();
-        format!(
-            "it begins with none of the upstreams ({}), and there is no default_upstream",
-            hosts.join(", ")
-        )
-    })?;
-    let repository = if upstream.library_prefix && !repository.contains('/') {
-        format!("library/{repository}")
-    } else {
-        repository.to_owned()
-    };
-    let image = ImageName {
-        registry: upstream.host.clone(),
-        repository: repository.parse()?,
-    };
-    Ok(Ask { image, reference })
 }
 
 fn explain(ask: &Ask, answer: &Result<Admitted, Refusal>) -> (u8, Value, Option<Facts>) {
@@ -178,6 +156,9 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         word("verdict"),
         word("reason"),
     );
+    if let Some(puller) = record["puller"].as_str() {
+        text.push_str(&format!("puller:  {puller}\n"));
+    }
     if let Some(facts) = facts {
         text.push_str("evidence:\n");
         for fact in &facts.proven {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::CacheSettings;
+use crate::config::LastGood;
 use crate::config::Limits;
 use crate::config::Problem;
 use crate::config::Settings;
@@ -19,6 +20,7 @@ use crate::config::problem::Problems;
 use crate::config::problem::Sheet;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
+use crate::config::pullers;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::roots;
@@ -29,6 +31,7 @@ use crate::config::suggest::nearest;
 use crate::config::units;
 use crate::config::upstreams;
 use crate::oci::RegistryHost;
+use crate::policy::CONDITION_STEPS_MAX;
 
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,8 @@ pub struct Checks {
     pub key: fn(&[u8]) -> Result<(), String>,
     /// Whether a text is a Sigstore `trusted_root.json`.
     pub root: fn(&str) -> Result<(), String>,
+    /// Whether bytes are a TUF root that its own keys sign.
+    pub tuf_root: fn(&[u8]) -> Result<(), String>,
 }
 
 /// A configuration that holds.
@@ -120,15 +125,25 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
             Some(Limits::read(&value.fields(&schema::LIMITS)?))
         });
     let context = policies::Context {
+        ways: pullers::Ways::of(fields.at("callers").as_ref()),
         signers: signers::Context {
             roots: &root_names,
             checks,
         },
         hosts,
         now,
+        condition_steps_max: limits
+            .as_ref()
+            .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),
     };
     let rules = sources::rules(fields, &context);
     let (listen, admin) = listeners?;
+    let cache = cache?;
+    let directory = cache.directory.as_ref();
+    let last_good = LastGood {
+        directory: directory.map(|directory| directory.join("trust")),
+        read_only: false,
+    };
     Some(Settings {
         listen,
         admin,
@@ -147,7 +162,9 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         upstreams: upstreams?.settings,
         rules,
         trust_roots,
-        cache: cache?,
+        default_trust_root: root_names.default_root(),
+        last_good,
+        cache,
         limits: limits?,
     })
 }

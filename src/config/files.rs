@@ -24,8 +24,8 @@ pub(super) enum ReadError {
     #[error("it is a folder")]
     Folder,
     /// Not a configuration by any measure; most likely another file was meant.
-    #[error("it is larger than 1 MiB")]
-    TooLarge,
+    #[error("it is larger than {0} MiB")]
+    TooLarge(u64),
     /// The folder holds more than [`FOLDER_FILES_MAX`] policy files.
     #[error("it holds more than {FOLDER_FILES_MAX} policy files")]
     TooMany,
@@ -47,12 +47,17 @@ impl From<io::Error> for ReadError {
 
 /// The bytes of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    read_up_to(path, FILE_BYTES_MAX)
+}
+
+/// The bytes of a file that may have so many.
+pub(super) fn read_up_to(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
+        .take(bytes_max + 1)
         .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(ReadError::TooLarge);
+    if bytes.len() as u64 > bytes_max {
+        return Err(ReadError::TooLarge(bytes_max >> 20));
     }
     Ok(bytes)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::units;
+use crate::policy::CONDITION_STEPS_MAX;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -67,6 +68,8 @@ limits! {
     attestation_bytes_max: u64 = 32 * MIB;
     /// How many pieces of evidence are looked at for one digest.
     evidence_artifacts_max: usize = 64;
+    /// How many steps the evaluation of one condition (`where`) may take.
+    condition_steps_max: usize = CONDITION_STEPS_MAX;
     /// How long evidence for one digest may take to gather, all of it together.
     evidence_deadline: Duration = Duration::from_secs(10);
     /// How many manifests of one index are looked at.
@@ -100,6 +103,12 @@ limits! {
     issuer_keys_stale_max: Duration = Duration::from_secs(24 * 60 * 60);
     /// How long a manifest may take to fetch, retries and token requests included.
     manifest_deadline: Duration = Duration::from_secs(20);
+    /// How often the mirror of a trust root is asked whether it has changed.
+    trust_root_refresh_interval: Duration = Duration::from_secs(6 * 60 * 60);
+    /// How long one such refresh may take in all.
+    trust_root_refresh_deadline: Duration = Duration::from_secs(60);
+    /// How long a trust root may be used after its mirror last confirmed it.
+    trust_root_stale_max: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 }
 
 fn not_zero<T: PartialEq + Default>(value: &Value<'_>, read: Option<T>) -> Option<T> {

@@ -9,15 +9,21 @@
 //! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
+mod attested;
 mod callers;
+mod cases;
+mod cluster_image_policy;
+mod demand;
 mod docker_config;
 mod file;
 mod files;
+mod image;
 mod images;
 mod limits;
 mod pem;
 mod policies;
 mod problem;
+mod pullers;
 mod reader;
 mod roots;
 mod schema;
@@ -31,13 +37,16 @@ mod upstreams;
 mod yaml;
 
 pub use callers::{CallersSettings, ClientCertificateFiles, OidcIssuer, TokenSettings, UsersFile};
+pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load};
+pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, ClientCertificate, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
-    TrustRootSource, UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, LastGood, RootSource, Secret, Settings, SigstoreInstance,
+    TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
+pub use signers::named_issuer;
 
 #[cfg(test)]
 mod reference_tests;

@@ -69,6 +69,10 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.node.content, Content::Map(_))
+    }
+
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.content, Content::List(_))
     }

@@ -4,11 +4,14 @@ use crate::config::Checks;
 use crate::config::RootSource;
 use crate::config::SigstoreInstance;
 use crate::config::TrustRootSource;
+use crate::config::TufSource;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
+use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::schema;
 use crate::config::suggest::nearest;
+use crate::config::upstreams;
 use crate::verify::RootName;
 
 /// The trust root that is there without being written.
@@ -68,7 +71,11 @@ pub(super) fn lower(
         names.names.push(RootName::from(PUBLIC));
         sources.push(TrustRootSource {
             name: RootName::from(PUBLIC),
-            source: RootSource::Sigstore(SigstoreInstance::PublicGood),
+            source: RootSource::Sigstore {
+                instance: SigstoreInstance::PublicGood,
+                refresh: true,
+            },
+            unsafe_keep_stale: false,
         });
     }
     if let Some(root) = default.and_then(|value| names.find(value)) {
@@ -78,22 +85,102 @@ pub(super) fn lower(
 }
 
 fn source(name: &str, value: &Value<'_>, checks: &Checks) -> Option<TrustRootSource> {
-    const MEND: &str = "write { file: trusted_root.json } or { sigstore: public_good }";
+    const MEND: &str = "write { file: trusted_root.json }, { sigstore: public_good } or \
+                        { tuf: { mirror: URL, root: root.json } }";
     if name.trim().is_empty() {
         value.error("a trust root has no name", "give it one");
     }
     let fields = value.fields(&schema::TRUST_ROOT)?;
-    let source = match fields.exactly_one(&["file", "sigstore"], MEND)? {
+    let given = fields.exactly_one(&["file", "sigstore", "tuf"], MEND);
+    let refresh = refresh(&fields);
+    let keep = keep_stale(&fields);
+    let source = match given? {
         ("file", value) => file(&value, checks)?,
-        (_, value) => RootSource::Sigstore(value.choice(&[
-            ("public_good", SigstoreInstance::PublicGood),
-            ("staging", SigstoreInstance::Staging),
-            ("github", SigstoreInstance::Github),
-        ])?),
+        ("tuf", value) => RootSource::Tuf(tuf(&value, checks)?),
+        (_, value) => RootSource::Sigstore {
+            instance: value.choice(&[
+                ("public_good", SigstoreInstance::PublicGood),
+                ("staging", SigstoreInstance::Staging),
+                ("github", SigstoreInstance::Github),
+            ])?,
+            refresh: refresh?,
+        },
     };
     Some(TrustRootSource {
         name: RootName::from(name),
+        unsafe_keep_stale: keep? && may_become_stale(&fields, &source)?,
         source,
+    })
+}
+
+/// Whether a mirror is asked: for what is built in, that can be switched off.
+fn refresh(fields: &Fields<'_>) -> Option<bool> {
+    let Some(value) = fields.at("refresh") else {
+        return Some(true);
+    };
+    if fields.at("sigstore").is_none() {
+        value.error(
+            "only a trust root that is built in can be left as it is: a file is read anew when \
+             it changes, and `tuf` is nothing without its mirror",
+            "remove the line",
+        );
+        return None;
+    }
+    value.choice(&[("background", true), ("never", false)])
+}
+
+fn keep_stale(fields: &Fields<'_>) -> Option<bool> {
+    let Some(value) = fields.at("unsafe_keep_stale") else {
+        return Some(false);
+    };
+    let keep = value.choice(&[("true", true), ("false", false)])?;
+    if keep {
+        value.warn(
+            "who keeps the mirror away from this gate keeps revoked keys in use for ever",
+            "remove it, and make `limits.trust_root_stale_max` as long as you can bear",
+        );
+    }
+    Some(keep)
+}
+
+/// Tells where a trust root that nobody refreshes is to be kept when it is stale.
+fn may_become_stale(fields: &Fields<'_>, source: &RootSource) -> Option<bool> {
+    let refreshed = match source {
+        RootSource::File { .. } => false,
+        RootSource::Sigstore { refresh, .. } => *refresh,
+        RootSource::Tuf(_) => true,
+    };
+    if !refreshed && let Some(value) = fields.at("unsafe_keep_stale") {
+        value.error("this trust root never becomes stale", "remove the line");
+        return None;
+    }
+    Some(refreshed)
+}
+
+fn tuf(value: &Value<'_>, checks: &Checks) -> Option<TufSource> {
+    const MEND: &str = "write tuf: { mirror: https://HOST/PATH, root: root.json }";
+    let fields = value.fields(&schema::TUF)?;
+    let mirror = fields.required("mirror", MEND);
+    let mirror = mirror.and_then(|value| upstreams::url(&value));
+    let root = fields.required("root", MEND);
+    let root = root.and_then(|value| {
+        let (path, bytes) = value.file()?;
+        match (checks.tuf_root)(&bytes) {
+            Ok(()) => Some(bytes),
+            Err(why) => {
+                value.error(
+                    &format!("{} is no TUF root: {why}", path.display()),
+                    "give the root.json of the repository, had from somebody you trust",
+                );
+                None
+            }
+        }
+    });
+    let ca = fields.at("ca").map(|value| upstreams::certificates(&value));
+    Some(TufSource {
+        mirror: mirror?,
+        root: root?,
+        ca: ca.map_or(Some(Vec::new()), |ca| ca)?,
     })
 }
 

@@ -2,7 +2,7 @@
 //! `docs/CONFIGURATION.md` is tested against.
 
 use crate::config::limits;
-use crate::config::signers::CLAIMS;
+use crate::verify::CLAIMS;
 
 /// A mapping of the configuration and the keys that can stand in it.
 #[derive(Debug)]
@@ -35,8 +35,6 @@ impl Section {
     }
 }
 
-const NO_CALLERS: &str = "it does not authenticate callers";
-const REMOVE_CALLERS: &str = "remove it; until a version that has it, limit who can reach the port";
 
 /// The configuration file.
 pub(super) const CONFIGURATION: Section = Section {
@@ -149,7 +147,14 @@ pub(super) const POLICY_SOURCE: Section = Section {
 /// A trust root.
 pub(super) const TRUST_ROOT: Section = Section {
     name: "trust_roots.NAME",
-    keys: &["file", "sigstore"],
+    keys: &["file", "sigstore", "tuf", "refresh", "unsafe_keep_stale"],
+    later: &[],
+};
+
+/// A TUF repository that keeps a trust root fresh.
+pub(super) const TUF: Section = Section {
+    name: "trust_roots.NAME.tuf",
+    keys: &["mirror", "root", "ca"],
     later: &[],
 };
 
@@ -179,12 +184,36 @@ pub(super) const LIMITS: Section = Section {
 /// A policy file.
 pub(super) const POLICY_FILE: Section = Section {
     name: "policies/*.yaml",
-    keys: &["signers", "policies", "default"],
-    later: &[Later {
-        key: "pullers",
-        why: NO_CALLERS,
-        mend: REMOVE_CALLERS,
-    }],
+    keys: &["signers", "pullers", "policies", "default"],
+    later: &[],
+};
+
+/// A puller.
+pub(super) const PULLER: Section = Section {
+    name: "pullers.NAME",
+    keys: &["user", "oidc", "certificate"],
+    later: &[],
+};
+
+/// The bearer of a token that pulls.
+pub(super) const PULLER_OIDC: Section = Section {
+    name: "pullers.NAME.oidc",
+    keys: &[
+        "issuer",
+        "identity",
+        "identity_glob",
+        "identity_regex",
+        "claims",
+        "claims_glob",
+    ],
+    later: &[],
+};
+
+/// The holder of a certificate that pulls.
+pub(super) const PULLER_CERTIFICATE: Section = Section {
+    name: "pullers.NAME.certificate",
+    keys: &["dns", "dns_glob"],
+    later: &[],
 };
 
 /// A signer.
@@ -199,16 +228,18 @@ pub(super) const KEYLESS: Section = Section {
     name: "signers.NAME.keyless",
     keys: &[
         "issuer",
+        "issuer_regex",
         "identity",
         "identity_glob",
         "identity_regex",
         "claims",
+        "claims_glob",
         "trust_root",
     ],
     later: &[],
 };
 
-/// Fulcio's extensions.
+/// Fulcio's extensions: of `claims`, and of `claims_glob` as well.
 pub(super) const CLAIM: Section = Section {
     name: "signers.NAME.keyless.claims",
     keys: CLAIMS,
@@ -231,29 +262,37 @@ pub(super) const POLICY: Section = Section {
         "except",
         "mode",
         "signed_by",
+        "attested",
+        "signed_within",
+        "not_before",
+        "cooldown",
         "digests",
         "deny",
         "unsafe_allow_unsigned",
         "signs",
+        "pulled_by",
     ],
-    later: &[
-        Later {
-            key: "attested",
-            why: "it does not judge attestations",
-            mend: "remove it, and ask for a signature with `signed_by`",
-        },
-        Later {
-            key: "pulled_by",
-            why: NO_CALLERS,
-            mend: REMOVE_CALLERS,
-        },
-    ],
+    later: &[],
+};
+
+/// Who may pull what a policy is for.
+pub(super) const PULLED_BY: Section = Section {
+    name: "policies[].pulled_by",
+    keys: &["any"],
+    later: &[],
 };
 
 /// Whose signatures a policy asks for.
 pub(super) const SIGNED_BY: Section = Section {
     name: "policies[].signed_by",
     keys: &["any", "all", "at_least", "of"],
+    later: &[],
+};
+
+/// An attestation that a policy asks for.
+pub(super) const ATTESTED: Section = Section {
+    name: "policies[].attested[]",
+    keys: &["predicate_type", "by", "where"],
     later: &[],
 };
 
@@ -264,7 +303,114 @@ pub(super) const EXEMPTION: Section = Section {
     later: &[],
 };
 
-/// All sections, in the order of the reference.
+/// A file of policy tests.
+pub(super) const TEST_FILE: Section = Section {
+    name: "tests/*.yaml",
+    keys: &["tests"],
+    later: &[],
+};
+
+/// A policy test.
+pub(super) const TEST: Section = Section {
+    name: "tests[]: a policy test",
+    keys: &["name", "image", "facts", "as", "now", "expect"],
+    later: &[],
+};
+
+/// What a policy test expects.
+pub(super) const EXPECTATION: Section = Section {
+    name: "tests[].expect",
+    keys: &["reason", "policy"],
+    later: &[],
+};
+
+/// The facts of a policy test.
+pub(super) const FACTS: Section = Section {
+    name: "tests[].facts",
+    keys: &[
+        "image",
+        "recorded_at",
+        "digest",
+        "kind",
+        "tagged",
+        "signatures",
+        "attestations",
+        "rejected",
+        "truncated",
+        "listed_by",
+        "lists",
+    ],
+    later: &[],
+};
+
+/// A proven signature.
+pub(super) const SIGNATURE_FACT: Section = Section {
+    name: "tests[].facts.signatures[]",
+    keys: &[
+        "keyless",
+        "key",
+        "trust_root",
+        "signed_at",
+        "log",
+        "timestamp",
+        "certificate_timestamp",
+        "format",
+        "source",
+        "docker_reference",
+    ],
+    later: &[],
+};
+
+/// A proven attestation.
+pub(super) const ATTESTATION_FACT: Section = Section {
+    name: "tests[].facts.attestations[]",
+    keys: &[
+        "predicate_type",
+        "predicate",
+        "subject",
+        "keyless",
+        "key",
+        "trust_root",
+        "signed_at",
+        "log",
+        "timestamp",
+        "certificate_timestamp",
+        "format",
+        "source",
+        "docker_reference",
+    ],
+    later: &[],
+};
+
+/// A login that has signed.
+pub(super) const IDENTITY_FACT: Section = Section {
+    name: "tests[].facts.signatures[].keyless",
+    keys: &["issuer", "identity", "claims"],
+    later: &[],
+};
+
+/// A key that has signed.
+pub(super) const KEY_FACT: Section = Section {
+    name: "tests[].facts.signatures[].key",
+    keys: &["file", "pem", "fingerprint"],
+    later: &[],
+};
+
+/// A JSON value.
+pub(super) const JSON: Section = Section {
+    name: "tests[].facts.attestations[].predicate",
+    keys: &["file", "json"],
+    later: &[],
+};
+
+/// Evidence that proves nothing.
+pub(super) const REJECTED_FACT: Section = Section {
+    name: "tests[].facts.rejected[]",
+    keys: &["why", "format", "source"],
+    later: &[],
+};
+
+/// The sections of the configuration and of policies, in the order of the reference.
 #[cfg(test)]
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
@@ -278,14 +424,35 @@ pub(super) const ALL: &[&Section] = &[
     &CREDENTIALS,
     &POLICY_SOURCE,
     &TRUST_ROOT,
+    &TUF,
     &CACHE,
     &LIMITS,
     &POLICY_FILE,
+    &PULLER,
+    &PULLER_OIDC,
+    &PULLER_CERTIFICATE,
     &SIGNER,
     &KEYLESS,
     &CLAIM,
     &KEY,
     &POLICY,
     &SIGNED_BY,
+    &ATTESTED,
+    &PULLED_BY,
     &EXEMPTION,
+];
+
+/// The sections of policy tests, in the order of the reference.
+#[cfg(test)]
+pub(super) const CASES: &[&Section] = &[
+    &TEST_FILE,
+    &TEST,
+    &EXPECTATION,
+    &FACTS,
+    &SIGNATURE_FACT,
+    &ATTESTATION_FACT,
+    &IDENTITY_FACT,
+    &KEY_FACT,
+    &JSON,
+    &REJECTED_FACT,
 ];

@@ -31,6 +31,10 @@ pub struct Settings {
     pub rules: Rules,
     /// The trust roots; `public` is always among them.
     pub trust_roots: Vec<TrustRootSource>,
+    /// The one of them that signers use who name none.
+    pub default_trust_root: RootName,
+    /// Where the last good trust roots are kept.
+    pub last_good: LastGood,
     /// The caches.
     pub cache: CacheSettings,
     /// The limits.
@@ -135,6 +139,8 @@ pub struct TrustRootSource {
     pub name: RootName,
     /// Where it comes from.
     pub source: RootSource,
+    /// Whether the last good one is used however long its mirror does not confirm it.
+    pub unsafe_keep_stale: bool,
 }
 
 /// Where a trust root comes from.
@@ -148,7 +154,26 @@ pub enum RootSource {
         json: String,
     },
     /// One of those that are built in.
-    Sigstore(SigstoreInstance),
+    Sigstore {
+        /// Which.
+        instance: SigstoreInstance,
+        /// Whether its TUF repository is asked for what has changed since.
+        refresh: bool,
+    },
+    /// A TUF repository.
+    Tuf(TufSource),
+}
+
+/// A TUF repository, and where trust in it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TufSource {
+    /// An http or https URL without user, query and trailing slash.
+    pub mirror: String,
+    /// What the file with the pinned TUF root held when the configuration was read.
+    pub root: Vec<u8>,
+    /// Certificate authorities beside those of the web: the bytes of a PEM file with at least
+    /// one certificate. Empty when there is none.
+    pub ca: Vec<u8>,
 }
 
 /// The trust roots that are built in.
@@ -162,10 +187,20 @@ pub enum SigstoreInstance {
     Github,
 }
 
+/// Where the last good trust roots are kept, for while their mirrors are away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastGood {
+    /// A folder; in memory only without.
+    pub directory: Option<PathBuf>,
+    /// Whether they are only read there: the folder belongs to the gate that runs.
+    pub read_only: bool,
+}
+
 /// The caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// Where blobs, manifests and closure hints are kept; in memory only without.
+    /// Where blobs, manifests, closure hints and the last good trust roots are kept; in memory
+    /// only without.
     pub directory: Option<PathBuf>,
     /// The most that the directory may hold.
     pub disk_bytes_max: u64,

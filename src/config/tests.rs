@@ -31,6 +31,11 @@ pub(super) const CHECKS: Checks = Checks {
             .map(drop)
             .map_err(|_| "it is not JSON".to_owned())
     },
+    tuf_root: |bytes| {
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .map(drop)
+            .map_err(|_| "it is not JSON".to_owned())
+    },
 };
 
 pub(super) fn now() -> Timestamp {
@@ -116,6 +121,7 @@ fn every_problem_is_told_at_once_and_with_its_mend() {
 /// Every key is read: a value of a kind that no key takes is told of under the key's path.
 #[test]
 fn no_key_is_known_and_not_read() {
+    const CALLERS: &str = "callers: { oidc: [{ issuer: https://i.test, audience: a }] }";
     let wrong = "[[[]]]";
     let wraps: &[(&str, &str, &str)] = &[
         ("pullgate.yaml", "KEY: WRONG", ""),
@@ -140,6 +146,11 @@ fn no_key_is_known_and_not_read() {
             "",
         ),
         ("callers.tokens", "callers: { tokens: { KEY: WRONG } }", ""),
+        (
+            "trust_roots.NAME.tuf",
+            "trust_roots: { r: { tuf: { KEY: WRONG } } }",
+            "",
+        ),
         ("cache", "cache: { KEY: WRONG }", ""),
         ("limits", "limits: { KEY: WRONG }", ""),
         ("policies/*.yaml", "", "KEY: WRONG"),
@@ -163,11 +174,32 @@ fn no_key_is_known_and_not_read() {
             "",
             "signers: { s: { key: { KEY: WRONG } } }",
         ),
+        ("pullers.NAME", "", "pullers: { p: { KEY: WRONG } }"),
+        (
+            "pullers.NAME.oidc",
+            "",
+            "pullers: { p: { oidc: { KEY: WRONG } } }",
+        ),
+        (
+            "pullers.NAME.certificate",
+            "",
+            "pullers: { p: { certificate: { KEY: WRONG } } }",
+        ),
         ("policies[]: a policy", "", "policies: [{ KEY: WRONG }]"),
+        (
+            "policies[].pulled_by",
+            CALLERS,
+            "policies: [{ pulled_by: { KEY: 1 } }]",
+        ),
         (
             "policies[].signed_by",
             "",
             "policies: [{ signed_by: { of: [s], KEY: WRONG } }]",
+        ),
+        (
+            "policies[].attested[]",
+            "",
+            "policies: [{ attested: [{ KEY: WRONG }] }]",
         ),
         (
             "policies[].unsafe_allow_unsigned",
@@ -237,7 +269,11 @@ fn what_is_not_written_has_its_default() {
         settings.trust_roots,
         [TrustRootSource {
             name: "public".into(),
-            source: RootSource::Sigstore(SigstoreInstance::PublicGood),
+            source: RootSource::Sigstore {
+                instance: SigstoreInstance::PublicGood,
+                refresh: true,
+            },
+            unsafe_keep_stale: false,
         }]
     );
     let [hub, other] = settings.upstreams.as_slice() else {
@@ -381,9 +417,10 @@ policies:
         .policies
         .iter()
         .filter_map(|policy| match &policy.requirement {
-            Requirement::SignedBy(signed_by) => Some((signed_by.at_least, signed_by.of.len())),
+            Requirement::Proven(demands) => demands[0].signed_by.as_ref(),
             _ => None,
         })
+        .map(|signed_by| (signed_by.at_least, signed_by.of.len()))
         .collect();
     assert_eq!(counts, [(1, 1), (1, 2), (3, 3), (2, 3)]);
     assert_eq!(rules.policies[1].signs, Signs::Index);
@@ -397,9 +434,10 @@ policies:
             because: "trial".to_owned(),
         }
     );
-    let Requirement::SignedBy(all) = &rules.policies[2].requirement else {
+    let Requirement::Proven(demands) = &rules.policies[2].requirement else {
         panic!("signed_by");
     };
+    let all = demands[0].signed_by.as_ref().expect("signed_by");
     let kinds: Vec<&SignerKind> = all.of.iter().map(|signer| &signer.kind).collect();
     let [
         SignerKind::Keyless(workflow),
@@ -409,14 +447,15 @@ policies:
     else {
         panic!("{kinds:?}");
     };
+    let exact = |text| IdentityRule::exact(text).expect("a text");
     assert_eq!(
         workflow.issuer,
-        "https://token.actions.githubusercontent.com"
+        exact("https://token.actions.githubusercontent.com")
     );
     assert!(matches!(workflow.identity, IdentityRule::Regex { .. }));
-    assert_eq!(workflow.claims[0].value, "0123");
+    assert_eq!(workflow.claims[0].value, exact("0123"));
     assert_eq!(workflow.root.as_str(), "public");
-    assert_eq!(person.issuer, "http://127.0.0.1:9999/x");
+    assert_eq!(person.issuer, exact("http://127.0.0.1:9999/x"));
     assert_eq!(*log, None);
 }
 

@@ -209,7 +209,7 @@ fn client_certificate(value: &Value<'_>) -> Option<ClientCertificate> {
     })
 }
 
-fn url(value: &Value<'_>) -> Option<String> {
+pub(super) fn url(value: &Value<'_>) -> Option<String> {
     // Apart from the rest, so that the message does not show the password.
     if value.as_text().is_some_and(|text| text.contains('@')) {
         value.error(
@@ -221,7 +221,7 @@ fn url(value: &Value<'_>) -> Option<String> {
     value.parsed(
         |text| {
             if text.contains(['?', '#']) {
-                return Err("an upstream's URL has no query");
+                return Err("the URL has a query");
             }
             let uri: Uri = text.parse().map_err(|_| "not a URL")?;
             if !matches!(uri.scheme_str(), Some("https" | "http")) {
@@ -272,7 +272,7 @@ pub(super) fn is_loopback(url: &str) -> bool {
     })
 }
 
-fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
+pub(super) fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
     let (path, bytes) = value.file()?;
     if pem::has_certificates(&bytes) {
         return Some(bytes);

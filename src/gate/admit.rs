@@ -22,9 +22,9 @@ use crate::gate::Refused;
 use crate::gate::Resolved;
 use crate::gate::Ruling;
 use crate::gate::callers::{Misgiven, Misgivings};
-use crate::gate::facts::crashed;
+use crate::gate::facts::{crashed, not_proven};
 use crate::gate::graph::Scope;
-use crate::gate::refusal::{Cause, describe, own_shortfall};
+use crate::gate::refusal::{Cause, Doubt, describe, own_shortfall};
 use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
 use crate::metrics::DecisionCounter;
@@ -36,9 +36,11 @@ use crate::oci::Tag;
 use crate::policy::Caller;
 use crate::policy::Judgement;
 use crate::policy::Policy;
+use crate::policy::Question;
 use crate::policy::Reason;
 use crate::policy::Shape;
 use crate::policy::Shortfall;
+use crate::policy::Subject;
 use crate::policy::judge;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -247,6 +249,38 @@ impl Gate {
         })
     }
 
+    /// What is proven about an image and about what lies around it, unjudged: for those who
+    /// want to write it down. No bytes leave by this way.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: something could not be read, or is not there.
+    pub async fn survey(&self, ask: &Ask) -> Result<Subject, Refusal> {
+        let ruling = self.0.ruling.load_full();
+        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
+        let Some(upstream) = self.upstream(&ask.image.registry) else {
+            return Err(Refusal::NotFound(Missing::Repository));
+        };
+        let found = self.find(upstream, ask, asked).await?;
+        let key = ContentKey::of(&ask.image, *found.document.digest());
+        if matches!(ask.reference, Reference::Tag(_)) {
+            self.0.hints.tagged(key.clone());
+        }
+        let shape = match found.document.manifest() {
+            Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
+            _ => Shape::Image,
+        };
+        // With every policy's eyes: what one of them has no use for, another has.
+        let policies = &ruling.rules.policies;
+        let scope = Scope::new(self, &ruling, upstream, policies, None);
+        let unavailable = |cause| self.unavailable(cause, asked(), Some(key.digest));
+        let mut subject = scope.alone(&key, shape).await.map_err(unavailable)?;
+        scope.look_around(&key, &found.document, &mut subject).await;
+        match scope.doubt() {
+            Some(doubt) => Err(unavailable(doubt)),
+            None => Ok(subject),
+        }
+    }
+
     /// From a manifest to its admission.
     async fn rule(
         &self,
@@ -256,7 +290,7 @@ impl Gate {
         key: &ContentKey,
         found: Found,
     ) -> Result<Admission, Refusal> {
-        let policies = ruling.rules.matching(&ask.image);
+        let policies = ruling.rules.matching(&ask.image, &ask.reference);
         let manifest = match found.document.manifest() {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -379,12 +413,11 @@ impl Gate {
         let mut not_before = None;
         loop {
             let scope = Scope::new(self, ruling, upstream, policies, not_before);
-            let now = self.0.clock.now();
             let mut subject = scope.alone(key, shape).await?;
-            let mut judgement = judge(policies, &subject, now);
+            let mut judgement = self.judge_once(key, policies, &subject).await?;
             if !judgement.is_complete() && scope.may_lie_around() {
                 scope.look_around(key, document, &mut subject).await;
-                judgement = judge(policies, &subject, now);
+                judgement = self.judge_once(key, policies, &subject).await?;
             }
             // Facts with which a policy fell short may be old: somebody may have signed since.
             let fresh_enough = scope.oldest() + self.0.settings.unsigned_ttl > started;
@@ -397,6 +430,13 @@ impl Gate {
             {
                 return Err(doubt);
             }
+            if let Some(missing) = ruling.missing_root(policies, &judgement) {
+                let text = format!(
+                    "the trust root {} is not there: {}",
+                    missing.name, missing.why
+                );
+                return Err(Cause::new(Doubt::TrustRootUnavailable, text));
+            }
             let until = self.holds_until(&scope, &judgement);
             return Ok(Judged {
                 judgement,
@@ -404,6 +444,31 @@ impl Gate {
                 until,
             });
         }
+    }
+
+    /// Conditions over large attestations are judged where proofs are made; all else takes
+    /// microseconds.
+    async fn judge_once(
+        &self,
+        key: &ContentKey,
+        policies: &[Arc<Policy>],
+        subject: &Subject,
+    ) -> Result<Judgement, Cause> {
+        let image = ImageName {
+            registry: key.host.clone(),
+            repository: key.repository.clone(),
+        };
+        let now = self.0.clock.now();
+        if !policies.iter().any(|policy| policy.is_costly()) {
+            let image = &image;
+            return Ok(judge(policies, subject, &Question { image, now }));
+        }
+        let (policies, subject) = (policies.to_vec(), subject.clone());
+        let judging = self.0.proofs.run(move || {
+            let image = &image;
+            judge(&policies, &subject, &Question { image, now })
+        });
+        judging.await.map_err(not_proven)
     }
 
     /// How long an admission's facts may be repeated; a warning is looked at again as soon as

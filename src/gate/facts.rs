@@ -174,7 +174,7 @@ impl Gate {
     }
 }
 
-fn not_proven(error: NotDone) -> Cause {
+pub(super) fn not_proven(error: NotDone) -> Cause {
     match error {
         NotDone::Overloaded => Cause::new(
             Doubt::Overloaded,

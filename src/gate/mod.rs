@@ -208,6 +208,7 @@ impl Gate {
         );
         let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
         metrics.policy_in_force(1);
+        metrics.trust_in_force(1);
         let tags_ttl = settings.tag_ttl.max(settings.stale_ttl);
         Self(
             Arc::new(Inner {
@@ -259,8 +260,28 @@ impl Gate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let next = self.0.ruling.load().next(rules, material);
-        self.0.metrics.policy_in_force(next.generation);
-        self.0.ruling.store(Arc::new(next));
+        self.in_force(next);
+    }
+
+    /// Puts other trust material in force under the policies that are; true when proofs rest on
+    /// something else from now on.
+    pub fn retrust(&self, material: Material) -> bool {
+        let _one_at_a_time = self
+            .0
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(next) = self.0.ruling.load().with_material(material) else {
+            return false;
+        };
+        self.in_force(next);
+        true
+    }
+
+    fn in_force(&self, ruling: Ruling) {
+        self.0.metrics.policy_in_force(ruling.generation);
+        self.0.metrics.trust_in_force(ruling.trust_epoch);
+        self.0.ruling.store(Arc::new(ruling));
     }
 
     fn upstream(&self, host: &RegistryHost) -> Option<&Upstream> {

@@ -7,8 +7,12 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::policy::DefaultRule;
+use crate::policy::Judgement;
+use crate::policy::Mode;
+use crate::policy::Policy;
 use crate::policy::Rules;
 use crate::verify::Material;
+use crate::verify::MissingRoot;
 
 /// Policies, trust material, and the numbers by which caches know them.
 #[derive(Debug)]
@@ -48,6 +52,40 @@ impl Ruling {
                 self.trust_epoch + 1
             },
         }
+    }
+
+    /// The same policies over other trust material; `None` where proofs rest on the same.
+    pub(super) fn with_material(&self, material: Material) -> Option<Self> {
+        (!self.material.same_as(&material)).then(|| self.next(self.rules.clone(), material))
+    }
+
+    /// Why it cannot be told whether these policies hold, where all that refuse rest on trust
+    /// roots that are not there. A policy that refuses without them refuses.
+    pub(super) fn missing_root(
+        &self,
+        policies: &[Arc<Policy>],
+        judgement: &Judgement,
+    ) -> Option<&MissingRoot> {
+        let missing = &self.material.missing;
+        if missing.is_empty() {
+            return None;
+        }
+        let refuses = |policy: &Policy| {
+            let mut outcomes = judgement.policies.iter();
+            outcomes.any(|outcome| {
+                outcome.policy == policy.name
+                    && outcome.mode == Mode::Enforce
+                    && outcome.shortfall.is_some()
+            })
+        };
+        let lacks = |policy: &Policy| {
+            let mut named = policy.roots();
+            named.find_map(|name| missing.iter().find(|root| root.name == *name))
+        };
+        let refusing: Vec<&Arc<Policy>> = policies.iter().filter(|one| refuses(one)).collect();
+        let lacking = refusing.iter().map(|policy| lacks(policy));
+        // One that lacks nothing makes it a plain no.
+        lacking.collect::<Option<Vec<_>>>()?.into_iter().next()
     }
 
     pub(super) fn allows_by_default(&self) -> bool {

@@ -118,6 +118,40 @@ impl DiskFailure {
     }
 }
 
+/// How a trust root stands that a mirror keeps fresh; times in seconds since 1970.
+#[derive(Debug, Clone)]
+pub struct TrustRootStanding {
+    /// Its name.
+    pub root: String,
+    /// When its mirror last confirmed it.
+    pub confirmed_at: Option<i64>,
+    /// Until when it may be used.
+    pub usable_until: Option<i64>,
+    /// Whether it is there to prove with.
+    pub usable: bool,
+}
+
+/// What came of asking a mirror for a trust root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// It confirmed one.
+    Success,
+    /// It did not answer.
+    Unreachable,
+    /// What it sent was refused.
+    Refused,
+}
+
+impl RefreshOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Every metric of the program. A metric's help text is its comment here.
 #[derive(Debug)]
 pub struct Metrics {
@@ -144,6 +178,16 @@ pub struct Metrics {
     upstream_requests: IntCounterVec,
     /// When the last certificate authority of a trust root ends.
     trust_root_expiry: IntGaugeVec,
+    /// When the mirror of a trust root last confirmed it.
+    trust_root_confirmed: IntGaugeVec,
+    /// Until when a trust root may be used if its mirror confirms it no more.
+    trust_root_usable_until: IntGaugeVec,
+    /// Whether a trust root is there to prove with.
+    trust_root_usable: IntGaugeVec,
+    /// Times that the mirror of a trust root was asked, by outcome.
+    trust_root_refreshes: IntCounterVec,
+    /// The number of the keys and trust roots in force; counts up with each change.
+    trust_epoch: IntGauge,
     /// Reloads of policy, by outcome.
     policy_reloads: IntCounterVec,
     /// The number of the policy in force; counts up with each reload.
@@ -184,6 +228,12 @@ impl Metrics {
             registered(
                 &registry,
                 IntCounterVec::new(Opts::new(name, help), labels)?,
+            )
+        };
+        let gauges = |name: &str, help: &str| {
+            registered(
+                &registry,
+                IntGaugeVec::new(Opts::new(name, help), &["root"])?,
             )
         };
         let http_requests = counters(
@@ -271,14 +321,32 @@ impl Metrics {
                 "Requests to upstream registries, by status; 0 where no answer came.",
                 &["upstream", "status"],
             )?,
-            trust_root_expiry: registered(
+            trust_root_expiry: gauges(
+                "pullgate_trust_root_expiry_timestamp_seconds",
+                "When the last certificate authority of a trust root ends.",
+            )?,
+            trust_root_confirmed: gauges(
+                "pullgate_trust_root_confirmed_timestamp_seconds",
+                "When the mirror of a trust root last confirmed it.",
+            )?,
+            trust_root_usable_until: gauges(
+                "pullgate_trust_root_usable_until_timestamp_seconds",
+                "Until when a trust root may be used if its mirror confirms it no more.",
+            )?,
+            trust_root_usable: gauges(
+                "pullgate_trust_root_usable",
+                "1 where a trust root is there to prove with, else 0.",
+            )?,
+            trust_root_refreshes: counters(
+                "pullgate_trust_root_refreshes_total",
+                "Times that the mirror of a trust root was asked, by outcome.",
+                &["root", "outcome"],
+            )?,
+            trust_epoch: registered(
                 &registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "pullgate_trust_root_expiry_timestamp_seconds",
-                        "When the last certificate authority of a trust root ends.",
-                    ),
-                    &["root"],
+                IntGauge::new(
+                    "pullgate_trust_epoch",
+                    "The number of the keys and trust roots in force.",
                 )?,
             )?,
             policy_reloads,
@@ -425,6 +493,45 @@ impl Metrics {
                 .with_label_values(&[&root])
                 .set(expiry);
         }
+    }
+
+    /// The trust roots that a mirror keeps fresh, as they stand.
+    pub fn trust_roots_stand(&self, roots: impl Iterator<Item = TrustRootStanding>) {
+        self.trust_root_confirmed.reset();
+        self.trust_root_usable_until.reset();
+        self.trust_root_usable.reset();
+        for TrustRootStanding {
+            root,
+            confirmed_at,
+            usable_until,
+            usable,
+        } in roots
+        {
+            let root = [root.as_str()];
+            for (gauge, time) in [
+                (&self.trust_root_confirmed, confirmed_at),
+                (&self.trust_root_usable_until, usable_until),
+            ] {
+                if let Some(time) = time {
+                    gauge.with_label_values(&root).set(time);
+                }
+            }
+            let usable = i64::from(usable);
+            self.trust_root_usable.with_label_values(&root).set(usable);
+        }
+    }
+
+    /// The mirror of a trust root was asked.
+    pub fn trust_root_refreshed(&self, root: &str, outcome: RefreshOutcome) {
+        self.trust_root_refreshes
+            .with_label_values(&[root, outcome.as_str()])
+            .inc();
+    }
+
+    /// The number of the keys and trust roots in force.
+    pub fn trust_in_force(&self, epoch: u64) {
+        self.trust_epoch
+            .set(i64::try_from(epoch).unwrap_or(i64::MAX));
     }
 
     /// Policy was loaded, or a reload failed and the running one stays.

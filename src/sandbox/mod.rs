@@ -10,6 +10,8 @@
 
 pub mod client;
 pub mod image;
+pub mod mutants;
 pub mod oidc;
 pub mod registry;
 pub mod sigstore;
+pub mod tuf;

@@ -1,38 +1,34 @@
-//! Where trust roots come from: files, and those that are built in. Sole home of
-//! `sigstore-trust-root`.
+//! Where trust roots come from: files, those that are built in, and TUF repositories that keep
+//! them fresh. Sole home of `sigstore-trust-root` and `sigstore-tuf`.
 //!
-//! Roots are read here and made ready by `verify`; what they prove is not this room's business.
+//! Roots are had here and made ready by `verify`; what they prove is not this room's business,
+//! nor is when they are asked for: `app` does that.
+
+mod built_in;
+mod chain;
+mod kept;
+mod mirror;
+mod shelf;
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests;
+
+pub use built_in::BuiltIn;
+pub use chain::{WalkError, check_root};
+pub use kept::{Kept, KeptSettings, KeptTimes, Standing};
 
 use std::sync::Arc;
-
-use sigstore_trust_root::SigstoreInstance;
 
 use crate::verify::RootName;
 use crate::verify::TrustRoot;
 use crate::verify::TrustRootError;
-
-/// The trust roots that are built in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuiltIn {
-    /// Sigstore's public good instance.
-    PublicGood,
-    /// Sigstore's staging instance: for trying things out, never for trust.
-    Staging,
-    /// GitHub's own instance, which signs the attestations of private repositories.
-    GitHub,
-}
 
 /// A trust root that is built in, as it was when this version was released.
 ///
 /// # Errors
 /// [`TrustRootError`] when it cannot be used: a broken build.
 pub fn built_in(name: RootName, which: BuiltIn) -> Result<Arc<TrustRoot>, TrustRootError> {
-    let instance = match which {
-        BuiltIn::PublicGood => SigstoreInstance::PublicGood,
-        BuiltIn::Staging => SigstoreInstance::Staging,
-        BuiltIn::GitHub => SigstoreInstance::GitHub,
-    };
-    from_json(name, instance.embedded_trusted_root_json())
+    from_json(name, which.trusted_root())
 }
 
 /// A trust root from the text of a `trusted_root.json`.
@@ -43,15 +39,8 @@ pub fn from_json(name: RootName, json: &str) -> Result<Arc<TrustRoot>, TrustRoot
     TrustRoot::from_json(name, json).map(Arc::new)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_built_in_can_be_used() {
-        for which in [BuiltIn::PublicGood, BuiltIn::Staging, BuiltIn::GitHub] {
-            let root = built_in(RootName::from("public"), which).expect("a usable root");
-            assert!(root.expires_at.is_some());
-        }
-    }
+/// The TUF root with which trust in a built-in instance begins.
+#[must_use]
+pub fn pinned(which: BuiltIn) -> Arc<[u8]> {
+    which.tuf_root().into()
 }

@@ -145,6 +145,15 @@ impl BaseUrl {
         &self.origin
     }
 
+    /// The host that it names, with its port where that is not the standard one.
+    ///
+    /// # Errors
+    /// [`ParseUrlError::Host`] when that is no host after all.
+    pub fn host(&self) -> Result<RegistryHost, ParseUrlError> {
+        let host = self.origin.authority().parse();
+        host.map_err(|_| ParseUrlError::Host)
+    }
+
     /// The path of `rest` (which starts with `/v2/`) on this registry.
     pub(super) fn path(&self, rest: &str) -> String {
         format!("{}{rest}", self.prefix)

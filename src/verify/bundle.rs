@@ -14,6 +14,7 @@ use crate::verify::PARTS_MAX;
 use crate::verify::proof;
 use crate::verify::proof::Signed;
 use crate::verify::statement;
+use crate::verify::unambiguous;
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -32,6 +33,7 @@ pub(super) fn prove(
     material: &Material,
 ) -> Result<Vec<Fact>, String> {
     let json = std::str::from_utf8(json).map_err(|_| "the bundle is not UTF-8".to_owned())?;
+    unambiguous::check(json)?;
     let bundle =
         Bundle::from_json(json).map_err(|error| format!("the bundle does not parse: {error}"))?;
     // 1. Bounds.

@@ -236,6 +236,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Bundle, Self::SigLayer, Self::AttLayer];
+
     /// The word for logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

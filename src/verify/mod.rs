@@ -17,22 +17,25 @@ mod annotations;
 mod att_layer;
 mod bundle;
 mod certificate;
+mod claims;
 mod facts;
 mod key;
 mod proof;
 mod sig_layer;
 mod statement;
 mod trust;
+mod unambiguous;
 
 pub use annotations::Annotations;
 pub use att_layer::AttLayer;
+pub use claims::CLAIMS;
 pub use facts::{
     Assurance, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName, Signer,
 };
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
 pub use statement::Statement;
-pub use trust::{Material, TrustRoot, TrustRootError};
+pub use trust::{Material, MissingRoot, TrustRoot, TrustRootError};
 
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -140,6 +140,17 @@ pub struct Material {
     /// The predicate types that policy has conditions on. What attestations of these types say
     /// is held in facts; of others there is no use for it, and it may be megabytes.
     pub predicates: BTreeSet<String>,
+    /// The trust roots that policy names and that are not there to prove with.
+    pub missing: Vec<MissingRoot>,
+}
+
+/// A trust root that is not there: what it would have to prove can be neither proven nor denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRoot {
+    /// Its name in the configuration.
+    pub name: RootName,
+    /// Why it is not there, for people.
+    pub why: String,
 }
 
 impl Material {
@@ -154,9 +165,14 @@ impl Material {
                 .map(|root| (root.name.clone(), root.document))
                 .collect()
         };
+        let missing = |material: &Self| -> Vec<RootName> {
+            let missing = material.missing.iter();
+            missing.map(|root| root.name.clone()).collect()
+        };
         roots(self) == roots(other)
             && self.keys == other.keys
             && self.predicates == other.predicates
+            && missing(self) == missing(other)
     }
 }
 

@@ -10,7 +10,6 @@
 )]
 
 use std::{
-    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -167,7 +166,7 @@ pub(crate) fn policy(name: &str, images: &str, requirement: Requirement) -> Poli
 
 /// A policy that any one of these signers satisfies.
 pub(crate) fn signed_by(name: &str, images: &str, signers: &[Arc<SignerRule>]) -> Policy {
-    let requirement = Requirement::SignedBy(SignedBy {
+    let requirement = Requirement::signed_by(SignedBy {
         at_least: 1,
         of: signers.to_vec(),
     });
@@ -183,7 +182,7 @@ pub(crate) fn keyless(name: &str, issuer: &str, identity: IdentityRule) -> Arc<S
     Arc::new(SignerRule {
         name: name.into(),
         kind: SignerKind::Keyless(Keyless {
-            issuer: issuer.to_owned(),
+            issuer: IdentityRule::exact(issuer).expect("an issuer"),
             identity,
             claims: Vec::new(),
             root: RootName::from(ROOT),
@@ -545,7 +544,8 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
-        predicates: BTreeSet::new(),
+        predicates: rules.predicates(),
+        ..Material::default()
     }
 }
 

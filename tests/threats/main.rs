@@ -10,6 +10,7 @@
     reason = "what tests are made of may fail as they do"
 )]
 
+mod attested;
 mod auth;
 mod binding;
 mod cache;
@@ -22,4 +23,5 @@ mod limits;
 mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;
 mod tenants;

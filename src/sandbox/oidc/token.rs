@@ -13,7 +13,7 @@ const LIFETIME: i64 = 600;
 #[derive(Debug, Clone)]
 pub struct Token {
     algorithm: Algorithm,
-    claims: Map<String, Value>,
+    members: Map<String, Value>,
     absent: Vec<String>,
     fault: Option<Fault>,
 }
@@ -47,7 +47,7 @@ impl Token {
     pub fn new(subject: &str, audience: &str) -> Self {
         Self {
             algorithm: Algorithm::Es256,
-            claims: Map::new(),
+            members: Map::new(),
             absent: Vec::new(),
             fault: None,
         }
@@ -66,14 +66,14 @@ impl Token {
     /// too.
     #[must_use]
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.claims.insert(name.to_owned(), value.into());
+        self.members.insert(name.to_owned(), value.into());
         self
     }
 
     /// Without the claim of this name.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
-        self.claims.remove(name);
+        self.members.remove(name);
         self.absent.push(name.to_owned());
         self
     }
@@ -99,7 +99,7 @@ impl Token {
 
     /// The token as it travels.
     pub(super) fn minted(&self, issuer: &str, key: &SigningKey, now: Timestamp) -> String {
-        let claims = self.claims_at(issuer, now);
+        let claims = self.claims(issuer, now);
         let other = || SigningKey::generate(self.algorithm);
         let name = key.algorithm().name();
         let header = |kid: &str| json!({"alg": name, "typ": "JWT", "kid": kid});
@@ -150,10 +150,12 @@ impl Token {
         }
     }
 
-    fn claims_at(&self, issuer: &str, now: Timestamp) -> Value {
+    /// What it says when `issuer` mints it at `now`.
+    #[must_use]
+    pub fn claims(&self, issuer: &str, now: Timestamp) -> Value {
         let now = now.as_second();
         let mut claims = json!({"iss": issuer, "iat": now, "nbf": now, "exp": now + LIFETIME});
-        for (name, value) in &self.claims {
+        for (name, value) in &self.members {
             claims[name] = value.clone();
         }
         if let Value::Object(claims) = &mut claims {

@@ -1,0 +1,166 @@
+//! Tries mutants and counts what becomes of them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use jiff::{SignedDuration, Timestamp};
+use pullgate::clock::Clock;
+use pullgate::oci::Digest;
+use pullgate::sandbox::image::{self, Package};
+use pullgate::sandbox::mutants::{self, Thoroughness};
+use pullgate::sandbox::sigstore::{Identity, Sigstore};
+use pullgate::verify::{self, Evidence, Fact, Material, PublicKey, RootName, TrustRoot};
+
+use crate::neutral::is_neutral;
+
+/// The larger set of mutants.
+pub(crate) const THOROUGH: Thoroughness = Thoroughness::Thorough { seed: 2026 };
+
+/// Where the formats are minted, and what they are proven with.
+pub(crate) struct World {
+    pub(crate) sigstore: Sigstore,
+    pub(crate) image: Package,
+    pub(crate) other_image: Package,
+    pub(crate) signer: Identity,
+    pub(crate) other_signer: Identity,
+    pub(crate) now: Timestamp,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let now = Clock::system().now();
+        Self {
+            // A minute ago: the verifier family refuses log entries from the future.
+            sigstore: Sigstore::new(now - SignedDuration::from_secs(60)),
+            image: image::runnable("hello"),
+            other_image: image::runnable("other"),
+            signer: Identity::github_actions("acme/widget", "release.yml", "refs/heads/main"),
+            other_signer: Identity::github_actions("mallory/gadget", "build.yml", "refs/heads/x"),
+            now,
+        }
+    }
+
+    pub(crate) fn sigstore_time(&self) -> Timestamp {
+        self.now - SignedDuration::from_secs(60)
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.image.digest()
+    }
+
+    /// What all proofs rest on: the trust root, and these keys.
+    pub(crate) fn material(&self, keys: &[Vec<u8>]) -> Material {
+        let root = self.sigstore.trusted_root_json();
+        Material {
+            roots: vec![root_of(&root).expect("a trusted root")],
+            keys: keys.iter().map(|key| PublicKey::from_spki(key)).collect(),
+            ..Material::default()
+        }
+    }
+}
+
+pub(crate) fn root_of(json: &str) -> Option<std::sync::Arc<TrustRoot>> {
+    let root = TrustRoot::from_json(RootName::from("sandbox"), json).ok()?;
+    Some(std::sync::Arc::new(root))
+}
+
+/// One format: a sound document, others like it, and how such a document is read.
+pub(crate) struct Format<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) document: Vec<u8>,
+    /// The same signer's of another image, and another signer's of the same.
+    pub(crate) donors: Vec<Vec<u8>>,
+    /// A document as evidence; `None` where it is not even that.
+    pub(crate) read: &'a dyn Fn(&[u8]) -> Option<Evidence>,
+    pub(crate) keys: Vec<Vec<u8>>,
+    /// How many mutants there are at least.
+    pub(crate) floor: usize,
+}
+
+/// What became of a mutant.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Refused,
+    /// It proves the same as the sound document, or less of what vouches for it.
+    Same,
+    /// It proves the signature of a key, and no longer that a log holds it.
+    Unlogged,
+    /// It proves something else: somebody could forge this.
+    Forged(String),
+    Panicked,
+}
+
+impl Format<'_> {
+    /// Tries every mutant of the set.
+    pub(crate) fn holds_out(&self, world: &World, thoroughness: Thoroughness) {
+        let material = world.material(&self.keys);
+        let digest = world.digest();
+        let prove = |document: &[u8]| {
+            let evidence = (self.read)(document)?;
+            verify::prove(&evidence, &digest, &material, world.now).ok()
+        };
+        let sound = prove(&self.document).unwrap_or_else(|| panic!("{} is sound", self.name));
+        let logged = sound.iter().all(|fact| fact.root.is_some());
+        let donors: Vec<_> = self.donors.iter().map(Vec::as_slice).collect();
+        let mutants = mutants::of_json(&self.document, &donors, thoroughness);
+        let mut bad = Vec::new();
+        let (mut neutral, mut unlogged) = (0, 0);
+        for mutant in &mutants {
+            let outcome = catch_unwind(AssertUnwindSafe(|| prove(&mutant.document)));
+            match fate(outcome.ok(), &sound) {
+                Fate::Refused => {}
+                Fate::Same if is_neutral(self.name, &mutant.change) => neutral += 1,
+                // A policy that wants a log refuses it, and one that wants none needs none.
+                Fate::Unlogged if logged && !self.keys.is_empty() => unlogged += 1,
+                fate => bad.push(format!("{}: {fate:?}", mutant.change)),
+            }
+        }
+        let tried = mutants.len();
+        println!(
+            "{}: {tried} mutants, {neutral} neutral, {unlogged} unlogged",
+            self.name
+        );
+        assert!(
+            bad.is_empty(),
+            "{}: {} got through:\n{}",
+            self.name,
+            bad.len(),
+            bad.join("\n")
+        );
+        assert!(tried >= self.floor, "{}: only {tried} mutants", self.name);
+    }
+}
+
+/// What a mutant that proves `facts` (or nothing, or panicked) became.
+fn fate(facts: Option<Option<Vec<Fact>>>, sound: &[Fact]) -> Fate {
+    let facts = match facts {
+        None => return Fate::Panicked,
+        Some(None) => return Fate::Refused,
+        Some(Some(facts)) => facts,
+    };
+    let mut fate = Fate::Same;
+    for fact in &facts {
+        let implied = || sound.iter().filter(|sound| implies(sound, fact));
+        if implied().any(|sound| sound.root == fact.root) {
+            continue;
+        }
+        if implied().next().is_none() {
+            return Fate::Forged(format!("{fact:?}"));
+        }
+        fate = Fate::Unlogged;
+    }
+    fate
+}
+
+/// Whether `fact` says the same as `sound` or less: who signed what, and of time, log and
+/// timestamps no more. (Where a document is found says its digest, and a mutant's is another.)
+fn implies(sound: &Fact, fact: &Fact) -> bool {
+    let same = (&fact.kind, &fact.signer, &fact.docker_reference)
+        == (&sound.kind, &sound.signer, &sound.docker_reference);
+    let root = fact.root.is_none() || fact.root == sound.root;
+    let time = fact.signed_at.is_none() || fact.signed_at == sound.signed_at;
+    let (less, more) = (fact.assurance, sound.assurance);
+    let assurance = less.log <= more.log
+        && less.timestamp <= more.timestamp
+        && less.certificate_timestamp <= more.certificate_timestamp;
+    same && root && time && assurance
+}

@@ -1,0 +1,175 @@
+//! The places that nobody signed and nothing depends on.
+
+/// Whether a change leaves the meaning as it was, or takes away what is not needed.
+pub(crate) fn is_neutral(format: &str, change: &str) -> bool {
+    let at = |place: &&str| match place.strip_prefix('^') {
+        Some(start) => change.starts_with(start),
+        None => change.contains(*place),
+    };
+    let mut formats = NEUTRAL
+        .iter()
+        .filter(|neutral| format.contains(neutral.format));
+    formats.any(|neutral| neutral.places.iter().any(|place| at(&place)))
+}
+
+struct Neutral {
+    /// A part of the format's name; empty for all.
+    format: &'static str,
+    /// Parts of a change; behind a `^`, its beginning.
+    places: &'static [&'static str],
+    /// Why.
+    #[expect(dead_code, reason = "for whoever reads the list")]
+    why: &'static str,
+}
+
+const NEUTRAL: &[Neutral] = &[
+    Neutral {
+        format: "",
+        places: &[": without all of its padding"],
+        why: "base64 without its padding is the same bytes",
+    },
+    Neutral {
+        format: "bundle",
+        places: &["mediaType: removed"],
+        why: "a bundle without a version is one of version 0.1, which anybody may write as well",
+    },
+    Neutral {
+        format: "bundle",
+        places: &[
+            "tlogEntries[0]: twice",
+            "rfc3161Timestamps[0]: twice",
+            "certificates[0]: twice",
+            "certificates[0]: the other's after it",
+        ],
+        why: "nothing is counted; certificates after the first are offered to build a chain with",
+    },
+    Neutral {
+        format: "no log",
+        places: &[
+            "timestampVerificationData: removed",
+            "timestampVerificationData: null",
+        ],
+        why: "it is empty",
+    },
+    Neutral {
+        format: "Rekor v1",
+        places: &[
+            "timestampVerificationData: removed",
+            "timestampVerificationData: null",
+            "timestampVerificationData: an empty object",
+            "rfc3161Timestamps: removed",
+            "rfc3161Timestamps[0]: removed",
+        ],
+        why: "it is empty, or the promise tells the time as well",
+    },
+    Neutral {
+        format: "and a timestamp",
+        places: &["inclusionPromise: removed", "inclusionPromise: null"],
+        why: "the timestamp tells the time as well, and there is a proof",
+    },
+    Neutral {
+        format: "by key",
+        places: &[
+            "inclusionPromise: removed",
+            "inclusionPromise: null",
+            "timestampVerificationData: removed",
+            "timestampVerificationData: null",
+            "timestampVerificationData: an empty object",
+            "rfc3161Timestamps: removed",
+            "rfc3161Timestamps[0]: removed",
+        ],
+        why: "a key needs no time, and is then proven without one",
+    },
+    Neutral {
+        format: "by key",
+        places: &[
+            "^verificationMaterial.publicKey",
+            "^verificationMaterial: swapped",
+        ],
+        why: "the hint names nobody: the keys are those of policy",
+    },
+    Neutral {
+        format: "",
+        places: &[
+            "checkpoint.envelope/line[3]",
+            "checkpoint.envelope/line[4]: twice",
+            "checkpoint.envelope/line[4]: the other's before it",
+            "checkpoint.envelope/line[4]/word[0]",
+            "checkpoint.envelope/line[4]/word[1]",
+            "checkpoint.envelope/line[4]/word[2]: twice",
+            "checkpoint.envelope/line[5]",
+        ],
+        why: "what stands beside a note's signatures is not signed, and others may sign as well",
+    },
+    Neutral {
+        format: "Rekor v2",
+        places: &[
+            "inclusionProof.logIndex",
+            "inclusionProof.treeSize",
+            "inclusionProof.rootHash",
+            "logId.keyId",
+        ],
+        why: "the entry and the signed checkpoint say it; any log of the trust root will do",
+    },
+    Neutral {
+        format: "proof of Rekor v1",
+        places: &["[0].logIndex", "[0].integratedTime", "logId.keyId"],
+        why: "only a promise is over them; the proof has an index and the timestamp a time",
+    },
+    Neutral {
+        format: "",
+        places: &[
+            // PKIStatus: granted, or granted with modifications.
+            "signedTimestamp/base64/der.0.0: bit 0 of byte 0 flipped",
+            // The version of SignedData, and of SignerInfo.
+            "signedTimestamp/base64/der.1.1.0.0: bit",
+            "signedTimestamp/base64/der.1.1.0.3.0.0: bit",
+            // The list of digest algorithms, which announces what comes.
+            "signedTimestamp/base64/der.1.1.0.1.0",
+            // The tag around what was signed.
+            "signedTimestamp/base64/der.1.1.0.2.1.0: another tag",
+            // More signers than one: one that holds is enough.
+            "signedTimestamp/base64/der.1.1.0.3.0: twice",
+            "signedTimestamp/base64/der.1.1.0.3.0: the other's before it",
+            // Parameters of the digest, and the name of the signature's algorithm: the key tells.
+            "signedTimestamp/base64/der.1.1.0.3.0.2.0: twice",
+            "signedTimestamp/base64/der.1.1.0.3.0.4.0",
+        ],
+        why: "a timestamp's signature is over its content and attributes, and these are neither",
+    },
+    Neutral {
+        format: "layer",
+        places: &[
+            "cosign/signature: twice",
+            "cosign/bundle: twice",
+            "cosign/certificate: twice",
+            "cosign/chain: twice",
+            "^payload: twice",
+        ],
+        why: "one of the two is read, and proven",
+    },
+    Neutral {
+        format: "layer",
+        places: &[
+            "cosign/certificate: prolonged",
+            "cosign/certificate: after other text",
+            "cosign/certificate: the other's after it",
+        ],
+        why: "the first certificate is read, and proven",
+    },
+    Neutral {
+        format: "layer of an attestation",
+        places: &[
+            "^dev.cosignproject.cosign/signature",
+            "^predicateType",
+            "^payload/base64/json: a space after it",
+        ],
+        why: "signature and predicate type are in the envelope, which is JSON, and what is signed \
+              in it is packed up",
+    },
+    Neutral {
+        format: "layer",
+        places: &["cosign/chain"],
+        why: "it is not read: the trust root has the chain",
+    },
+];

@@ -1,6 +1,6 @@
 //! From settings to rooms.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::task::TaskTracker;
@@ -182,8 +182,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         roots,
         keys: settings.rules.keys(),
         missing: Vec::new(),
-        // Policy has no conditions on attestations.
-        predicates: BTreeSet::new(),
+        predicates: settings.rules.predicates(),
     })
 }
 

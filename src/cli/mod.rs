@@ -2,9 +2,9 @@
 
 #[cfg(feature = "sandbox")]
 mod demo;
-mod record;
 mod kubelet;
 mod puller;
+mod record;
 mod runtime_config;
 mod test;
 mod verify;

@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, settings: &config::Settings, clock: &Cl
 
 /// The gate's judgement of the facts: what is asked of the network there, the test says.
 fn judged(rules: &Rules, case: &Case, now: Timestamp) -> Judgement {
-    let policies = rules.matching(&case.image);
+    let policies = rules.matching(&case.image, &case.reference);
     let question = Question {
         image: &case.image,
         now,

@@ -35,7 +35,6 @@ impl Section {
     }
 }
 
-
 /// The configuration file.
 pub(super) const CONFIGURATION: Section = Section {
     name: "pullgate.yaml",

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::{MalformedAnswer, Stage, Upstream, UpstreamError, body::Patient};
+use super::{MalformedAnswer, Stage, Upstream, UpstreamError, body::Patient, client::Shared};
 
 impl Upstream {
     /// The bytes of the document at `path` (with its leading slash) below the base URL: up to
@@ -13,20 +13,34 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`]; a redirect is [`UpstreamError::Status`].
     pub async fn plain(&self, path: &str, bytes_max: usize) -> Result<Bytes, UpstreamError> {
-        let shared = self.shared();
-        let fetched = async {
-            let _place = shared.place(&shared.documents).await?;
-            let request = shared.request(Method::GET, &shared.settings.url.path(path))?;
-            let answer = shared.exchange(&shared.clients.documents, &request).await?;
-            let answer = shared.accept(answer, false)?;
-            if answer.status() == StatusCode::PARTIAL_CONTENT {
-                return Err(UpstreamError::Malformed(MalformedAnswer::Range));
+        self.in_order(|session| {
+            let path = session.settings.url.path(path);
+            async move {
+                let fetched = session.plain(&path, bytes_max);
+                session.within_deadline(Stage::Document, fetched).await
             }
-            let settings = &shared.settings;
-            Patient::new(answer.into_body(), &settings.host, &settings.limits)
-                .collect(bytes_max)
-                .await
-        };
-        shared.within_deadline(Stage::Document, fetched).await
+        })
+        .await
+    }
+}
+
+impl Shared {
+    async fn plain(&self, path: &str, bytes_max: usize) -> Result<Bytes, UpstreamError> {
+        let _place = self.place(&self.documents).await?;
+        let request = self.request(Method::GET, path)?;
+        let answer = self
+            .exchange(&self.clients.documents, None, &request)
+            .await?;
+        let answer = self.accept(answer, false)?;
+        if answer.status() == StatusCode::PARTIAL_CONTENT {
+            return Err(UpstreamError::Malformed(MalformedAnswer::Range));
+        }
+        Patient::new(
+            answer.into_body(),
+            &self.settings.host,
+            &self.settings.limits,
+        )
+        .collect(bytes_max)
+        .await
     }
 }

@@ -23,5 +23,5 @@ mod limits;
 mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
-mod trust;
 mod tenants;
+mod trust;

@@ -198,7 +198,8 @@ fn lets_in(folder: &TempDir, image: &str, issuer: &str, token: &Token) -> bool {
         registry: "registry.acme.test".parse().expect("a host"),
         repository: image.parse().expect("a repository"),
     };
-    let policies = loaded.settings.rules.matching(&name);
+    let latest = "latest".parse().expect("a tag");
+    let policies = loaded.settings.rules.matching(&name, &latest);
     assert!(!policies.is_empty(), "no policy for {image}");
     judge_caller(&policies, &caller).is_none()
 }

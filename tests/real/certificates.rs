@@ -40,10 +40,13 @@ impl Office<'_> {
             ],
         );
         std::fs::write(self.path(&format!("{name}.db")), "").expect("a file");
+        // With a number openssl writes lists of version 2, the only ones that are read.
+        std::fs::write(self.path(&format!("{name}.number")), "01\n").expect("a file");
         let settings = format!(
-            "[ca]\ndefault_ca=it\n[it]\ndatabase={}\ndefault_md=sha256\ncertificate={}\n\
-             private_key={}\n",
+            "[ca]\ndefault_ca=it\n[it]\ndatabase={}\ncrlnumber={}\ndefault_md=sha256\n\
+             certificate={}\nprivate_key={}\n",
             self.text(&format!("{name}.db")),
+            self.text(&format!("{name}.number")),
             self.text(&format!("{name}.pem")),
             self.text(&format!("{name}.key")),
         );

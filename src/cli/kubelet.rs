@@ -146,9 +146,10 @@ fn host(image: &str) -> Option<&str> {
 /// The `exp` of a token, unverified.
 fn end_of(token: &str) -> Result<i64, KubeletError> {
     let mut parts = token.split('.');
-    let (_, claims, _) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(header), Some(claims), Some(signature), None) => (header, claims, signature),
-        _ => return Err(KubeletError::Token),
+    let (Some(_), Some(claims), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(KubeletError::Token);
     };
     let claims = URL_SAFE_NO_PAD
         .decode(claims)

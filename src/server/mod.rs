@@ -8,6 +8,7 @@ mod answer;
 mod callers;
 mod connection;
 mod range;
+mod readers;
 mod respond;
 mod route;
 mod stalled;

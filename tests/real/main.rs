@@ -26,4 +26,5 @@ mod clients;
 mod conformance;
 mod downstream;
 mod harness;
+mod pullers;
 mod pulls;

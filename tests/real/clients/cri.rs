@@ -39,9 +39,7 @@ impl Client for Cri {
     }
 
     fn pull(&self, entry: &Entry) -> Result<(), String> {
-        self.world
-            .runtime
-            .block_on(pull(&self.containerd, &entry.reference))
+        self.pull_with(&entry.reference, None)
     }
 
     fn compare(&self, entry: &Entry) {
@@ -49,7 +47,19 @@ impl Client for Cri {
     }
 }
 
-async fn pull(containerd: &Containerd, reference: &str) -> Result<(), String> {
+impl Cri {
+    /// Pulls with a user and password, where there are such.
+    pub(crate) fn pull_with(
+        &self,
+        reference: &str,
+        credentials: Option<(&str, &str)>,
+    ) -> Result<(), String> {
+        let message = message(reference, credentials);
+        self.world.runtime.block_on(pull(&self.containerd, message))
+    }
+}
+
+async fn pull(containerd: &Containerd, message: Bytes) -> Result<(), String> {
     let stream = UnixStream::connect(containerd.socket())
         .await
         .expect("containerd's socket");
@@ -60,7 +70,7 @@ async fn pull(containerd: &Containerd, reference: &str) -> Result<(), String> {
     let request = Request::post("http://containerd/runtime.v1.ImageService/PullImage")
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .body(Full::new(message(reference)))
+        .body(Full::new(message))
         .expect("a request");
     let response = sender.send_request(request).await.expect("an answer");
     let (head, body) = response.into_parts();
@@ -70,23 +80,31 @@ async fn pull(containerd: &Containerd, reference: &str) -> Result<(), String> {
         .expect("a gRPC status")
 }
 
-/// `PullImageRequest { image: ImageSpec { image: reference } }` in a gRPC frame: both fields
-/// have the number 1 and a length before them.
-fn message(reference: &str) -> Bytes {
-    let spec = field_1(reference.as_bytes());
-    let request = field_1(&spec);
+/// `PullImageRequest { image: ImageSpec { image: reference }, auth: AuthConfig { username,
+/// password } }` in a gRPC frame.
+fn message(reference: &str, credentials: Option<(&str, &str)>) -> Bytes {
+    let spec = field(1, reference.as_bytes());
+    let mut request = field(1, &spec);
+    if let Some((user, password)) = credentials {
+        let both = [field(1, user.as_bytes()), field(2, password.as_bytes())];
+        request.extend(field(2, &both.concat()));
+    }
     let mut frame = BytesMut::new();
     frame.put_u8(0);
-    frame.put_u32(u32::try_from(request.len()).expect("a short name"));
+    frame.put_u32(u32::try_from(request.len()).expect("a short request"));
     frame.extend(request);
     frame.freeze()
 }
 
-fn field_1(content: &[u8]) -> Vec<u8> {
-    // A length below 128 is one byte.
-    let length = u8::try_from(content.len()).expect("a short name");
-    assert!(length < 128, "a longer name needs a longer length");
-    let mut field = vec![0x0a, length];
+/// A field with a length, which is written in groups of seven bits, the lowest first.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut length = content.len();
+    while length >= 0x80 {
+        field.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    field.push(u8::try_from(length).expect("seven bits"));
     field.extend(content);
     field
 }

@@ -3,6 +3,7 @@
 mod containerd;
 mod containers;
 mod cri;
+mod logins;
 
 use crate::harness::World;
 use crate::harness::catalogue::Entry;
@@ -11,6 +12,13 @@ pub(crate) use crate::clients::containerd::Ctr;
 pub(crate) use crate::clients::containers::Podman;
 pub(crate) use crate::clients::containers::Skopeo;
 pub(crate) use crate::clients::cri::Cri;
+pub(crate) use crate::clients::logins::CraneLogin;
+pub(crate) use crate::clients::logins::CtrLogin;
+pub(crate) use crate::clients::logins::Login;
+pub(crate) use crate::clients::logins::LogsIn;
+pub(crate) use crate::clients::logins::OrasLogin;
+pub(crate) use crate::clients::logins::PodmanLogin;
+pub(crate) use crate::clients::logins::SkopeoLogin;
 
 /// Whom a client asks for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ pub(crate) mod image;
 mod issuer;
 mod pki;
 pub(crate) mod process;
+pub(crate) mod provider;
 pub(crate) mod registry;
 mod rekor_v1;
 mod sigstore;

@@ -72,7 +72,7 @@ const HOMES: [(&str, &[&str]); 33] = [
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
-    ("x509_cert", &["verify/", "sandbox/"]),
+    ("x509_cert", &["authn/", "verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),
     // Rooms that only some may enter, whatever the order says.

@@ -30,14 +30,30 @@ pub(super) fn differ(running: &Option<CallersSettings>, new: &Option<CallersSett
             let path = callers.htpasswd.as_ref().map(|file| file.path.clone());
             let CallersSettings {
                 oidc,
+                client_certificates,
                 tokens,
                 public_url,
                 ..
             } = callers.clone();
-            (path, oidc, tokens, public_url)
+            (path, oidc, client_certificates, tokens, public_url)
         })
     };
     fixed(running) != fixed(new)
+}
+
+/// The files of TLS, those of clients' certificates among them.
+pub(super) fn tls_files(settings: &config::Settings) -> Option<server::TlsFiles> {
+    let files = settings.tls.as_ref()?;
+    let callers = settings.callers.as_ref();
+    let clients = callers.and_then(|callers| callers.client_certificates.as_ref());
+    Some(server::TlsFiles {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        clients: clients.map(|clients| server::ClientFiles {
+            ca: clients.ca.clone(),
+            revocation_list: clients.revocation_list.clone(),
+        }),
+    })
 }
 
 /// The room that says who asks, where anybody is asked.

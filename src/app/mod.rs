@@ -58,10 +58,10 @@ pub async fn serve(path: PathBuf, loaded: config::Loaded, clock: Clock) -> anyho
         .await
         .with_context(|| format!("admin: {} cannot be bound", settings.admin))?;
     let (pulls_at, operators_at) = (pulls.local_addr()?, operators.local_addr()?);
-    let tls = settings
-        .tls
+    let tls_files = callers::tls_files(&settings);
+    let tls = tls_files
         .as_ref()
-        .map(|files| Tls::load(&files.certificate, &files.key).map(Arc::new))
+        .map(|files| Tls::load(files).map(Arc::new))
         .transpose()?;
 
     let operators_end = CancellationToken::new();
@@ -101,7 +101,7 @@ pub async fn serve(path: PathBuf, loaded: config::Loaded, clock: Clock) -> anyho
         sources,
         Arc::clone(&built),
         clock.clone(),
-        tls.zip(settings.tls.clone()),
+        tls.zip(tls_files),
     ));
     tasks.spawn(reload::watch(
         Arc::clone(&reloader),

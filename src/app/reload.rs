@@ -14,8 +14,8 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::Problem;
 use crate::config::Sources;
-use crate::config::TlsFiles;
 use crate::server::Tls;
+use crate::server::TlsFiles;
 
 /// How long the files have to stay as they are before they are read: who edits several is not
 /// done with the first.
@@ -149,7 +149,7 @@ impl Reloader {
         };
         // A certificate and its key are seldom exchanged at the same moment; the next change
         // leads here again.
-        if let Err(error) = tls.reload(&files.certificate, &files.key) {
+        if let Err(error) = tls.reload(files) {
             warn!(%error, "the certificate is not usable; the one in use stays");
         }
     }

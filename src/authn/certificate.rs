@@ -3,9 +3,84 @@
 
 use std::sync::Arc;
 
-use crate::authn::known::Known;
+use jiff::Timestamp;
+use x509_cert::{
+    Certificate,
+    der::Decode as _,
+    ext::pkix::{SubjectAltName, name::GeneralName},
+};
+
+use crate::authn::Authn;
+use crate::authn::known::{Known, RestsOn};
+use crate::metrics::AuthenticationMethod;
+use crate::oci::RegistryHost;
+use crate::policy::Caller;
+use crate::policy::CertificateIdentity;
+
+/// The most names that a certificate may have.
+const NAMES_MAX: usize = 64;
 
 /// The holder of the certificate that a connection was opened with. Made by
-/// [`Authn::certify`](crate::authn::Authn::certify) only.
+/// [`Authn::certify`] only.
 #[derive(Debug, Clone)]
 pub struct Certified(pub(super) Arc<Known>);
+
+impl Authn {
+    /// Who holds this certificate (DER), which the TLS library has verified. Nobody, where it
+    /// has no DNS name: the common name is whatever its holder wrote into a request.
+    #[must_use]
+    pub fn certify(&self, certificate: &[u8]) -> Option<Certified> {
+        let certificate = Certificate::from_der(certificate).ok()?;
+        let end = certificate.tbs_certificate.validity.not_after;
+        let end = i64::try_from(end.to_unix_duration().as_secs()).ok()?;
+        let expires_at = Timestamp::from_second(end).ok()?;
+        let dns_names = names(&certificate)?;
+        let caller = Caller::Certificate(Arc::new(CertificateIdentity { dns_names }));
+        Some(Certified(Arc::new(Known {
+            puller: Arc::new(caller.into()),
+            method: AuthenticationMethod::Certificate,
+            until: expires_at,
+            expires_at: Some(expires_at),
+            rests_on: RestsOn::Configuration,
+            access: None,
+            length: 0,
+        })))
+    }
+}
+
+/// The DNS names of a certificate (RFC 5280, 4.2.1.6), where it has any.
+fn names(certificate: &Certificate) -> Option<Vec<String>> {
+    let (_, alternative) = certificate.tbs_certificate.get::<SubjectAltName>().ok()??;
+    let names = alternative.0.iter().filter_map(|name| match name {
+        GeneralName::DnsName(name) => Some(name.as_str()),
+        _ => None,
+    });
+    hosts(names)
+}
+
+/// Those names that are the name of one host, in lower case. A wildcard names no one, and could
+/// pass for any in a pattern.
+fn hosts<'a>(names: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
+    let hosts: Vec<String> = names
+        .take(NAMES_MAX + 1)
+        .map(str::to_ascii_lowercase)
+        .filter(|name| !name.contains(':') && name.parse::<RegistryHost>().is_ok())
+        .collect();
+    (!hosts.is_empty() && hosts.len() <= NAMES_MAX).then_some(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_hosts_are_names() {
+        let hosts = |names: &[&str]| hosts(names.iter().copied());
+        let found = hosts(&["Node1.nodes.acme.test", "*.acme.test", "a b", "x:80", ""]);
+        assert_eq!(found, Some(vec!["node1.nodes.acme.test".to_owned()]));
+        assert_eq!(hosts(&["*.nodes.acme.test"]), None);
+        assert_eq!(hosts(&[]), None);
+        assert_eq!(hosts(&vec!["a.test"; NAMES_MAX + 1]), None);
+        assert!(hosts(&vec!["a.test"; NAMES_MAX]).is_some());
+    }
+}

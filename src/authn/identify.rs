@@ -158,7 +158,7 @@ impl Authn {
     async fn find(&self, presented: Presented<'_>) -> (Method, Found) {
         let value = match header_of(presented.headers) {
             Ok(value) => value,
-            Err(none) => return certified(presented, none),
+            Err(none) => return self.certified(presented, none),
         };
         let hash = self.hash_key.hash(&[value]);
         if let Some(known) = self.known.find(&hash) {
@@ -180,7 +180,17 @@ impl Authn {
                 });
                 (method, held)
             }
-            Err(none) => certified(presented, none),
+            Err(none) => self.certified(presented, none),
+        }
+    }
+
+    /// Where no credential was sent, the connection's certificate says who it is, while it
+    /// lasts.
+    fn certified(&self, presented: Presented<'_>, none: NoCredential) -> (Method, Found) {
+        let held = presented.certificate.filter(|held| self.holds(&held.0));
+        match (none, held) {
+            (NoCredential::Absent, Some(held)) => (Method::Certificate, Ok(Arc::clone(&held.0))),
+            (none, _) => (Method::None, Err(none.into())),
         }
     }
 
@@ -313,16 +323,6 @@ impl Authn {
             access: None,
             length: 0,
         }
-    }
-}
-
-/// Where no credential was sent, the connection's certificate says who it is.
-fn certified(presented: Presented<'_>, none: NoCredential) -> (Method, Found) {
-    match (none, presented.certificate) {
-        (NoCredential::Absent, Some(certified)) => {
-            (Method::Certificate, Ok(Arc::clone(&certified.0)))
-        }
-        (none, _) => (Method::None, Err(none.into())),
     }
 }
 

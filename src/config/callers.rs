@@ -23,10 +23,22 @@ pub struct CallersSettings {
     pub htpasswd: Option<UsersFile>,
     /// The issuers whose tokens are taken.
     pub oidc: Vec<OidcIssuer>,
+    /// What clients' certificates are held against, where they are asked for any.
+    pub client_certificates: Option<ClientCertificateFiles>,
     /// The tokens that pullgate gives out itself.
     pub tokens: TokenSettings,
     /// The URL by which clients reach the pull listener, where it is not what they see there.
     pub public_url: Option<String>,
+}
+
+/// What clients' certificates are held against. The files were there and had the right form
+/// when the configuration was read; they are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificateFiles {
+    /// The authorities that issue them, in PEM.
+    pub ca: PathBuf,
+    /// Lists of those that are revoked, in PEM.
+    pub revocation_list: Option<PathBuf>,
 }
 
 /// A file of users.
@@ -77,12 +89,15 @@ const LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(60 * 60);
 
 /// Lowers `callers`.
-pub(super) fn lower(value: &Value<'_>) -> Option<CallersSettings> {
+pub(super) fn lower(value: &Value<'_>, has_tls: bool) -> Option<CallersSettings> {
     let fields = value.fields(&schema::CALLERS)?;
     let htpasswd = fields.at("htpasswd").map(|value| users(&value));
     let oidc = fields.at("oidc").map(|value| issuers(&value));
-    let somebody = htpasswd.is_some() || oidc.is_some();
-    if !somebody && !fields.has_later() {
+    let certificates = fields
+        .at("client_certificates")
+        .map(|value| client_certificates(&value, has_tls));
+    let somebody = htpasswd.is_some() || oidc.is_some() || certificates.is_some();
+    if !somebody {
         value.error("nobody could log in", MEND_CALLERS);
     }
     let tokens = fields
@@ -96,6 +111,10 @@ pub(super) fn lower(value: &Value<'_>) -> Option<CallersSettings> {
             None => None,
         },
         oidc: oidc.map_or(Some(Vec::new()), |oidc| oidc)?,
+        client_certificates: match certificates {
+            Some(files) => Some(files?),
+            None => None,
+        },
         tokens: tokens?,
         public_url: match public_url {
             Some(url) => Some(url?),
@@ -213,6 +232,50 @@ fn public_url(value: &Value<'_>) -> Option<String> {
         },
         "write https://HOST or https://HOST:PORT, as clients reach this gate",
     )
+}
+
+fn client_certificates(value: &Value<'_>, has_tls: bool) -> Option<ClientCertificateFiles> {
+    const MEND: &str = "write { ca: clients-ca.pem }";
+    if !has_tls {
+        value.error(
+            "without TLS no client can show a certificate",
+            "add `tls: { certificate: tls.crt, key: tls.key }`",
+        );
+    }
+    let fields = value.fields(&schema::CLIENT_CERTIFICATES)?;
+    let ca = fields.required("ca", MEND).and_then(|value| {
+        let (path, _) = value.file()?;
+        certificates(&value)?;
+        Some(path)
+    });
+    let lists = fields
+        .at("revocation_list")
+        .map(|value| revocation_list(&value));
+    Some(ClientCertificateFiles {
+        ca: ca?,
+        revocation_list: match lists {
+            Some(path) => Some(path?),
+            None => None,
+        },
+    })
+}
+
+fn revocation_list(value: &Value<'_>) -> Option<PathBuf> {
+    let (path, bytes) = value.file()?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let mut lists = pem::blocks(text)
+        .into_iter()
+        .filter(|block| block.label == "X509 CRL")
+        .peekable();
+    if lists.peek().is_none() || !lists.all(|block| block.der.is_some()) {
+        value.error(
+            &format!("{} holds no revocation list in PEM", path.display()),
+            "give a file with a `-----BEGIN X509 CRL-----` block of each authority: openssl ca \
+             -gencrl",
+        );
+        return None;
+    }
+    Some(path)
 }
 
 fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {

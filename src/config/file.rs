@@ -13,6 +13,7 @@ use crate::config::Problem;
 use crate::config::Settings;
 use crate::config::Sources;
 use crate::config::TlsFiles;
+use crate::config::UpstreamCredentials;
 use crate::config::callers;
 use crate::config::pem;
 use crate::config::policies;
@@ -110,11 +111,14 @@ fn read(path: &Path, problems: &Problems, checks: &Checks, now: Timestamp) -> Op
 fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Settings> {
     let listeners = listeners(fields);
     let tls = fields.at("tls").map(|value| tls(&value));
-    let callers = fields.at("callers").map(|value| callers::lower(&value));
+    let callers = fields
+        .at("callers")
+        .map(|value| callers::lower(&value, tls.is_some()));
     warn_of_plain_logins(fields, tls.is_some());
     let upstreams = fields
         .required("upstreams", upstreams::MEND_NO_UPSTREAM)
         .and_then(|value| upstreams::lower(&value));
+    refuse_two_uses(fields, upstreams.as_ref());
     let hosts = upstreams
         .as_ref()
         .map(|upstreams| upstreams.hosts.as_slice());
@@ -177,6 +181,28 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         cache,
         limits: limits?,
     })
+}
+
+/// There is one `Authorization` header: with both, what a client sends to log in here would be
+/// sent on to a registry.
+fn refuse_two_uses(fields: &Fields<'_>, upstreams: Option<&upstreams::Upstreams>) {
+    let Some((callers, upstreams)) = fields.at("callers").zip(upstreams) else {
+        return;
+    };
+    let mut asked = upstreams.settings.iter();
+    if let Some(upstream) =
+        asked.find(|upstream| upstream.credentials == UpstreamCredentials::Caller)
+    {
+        callers.error(
+            &format!(
+                "upstreams.{} has `credentials: caller`, and the password or token that a caller \
+                 logs in here with would be sent to it",
+                upstream.host
+            ),
+            "give the upstream credentials of its own, and let `pulled_by` say who may pull; or \
+             remove `callers`, and let the registry say",
+        );
+    }
 }
 
 /// Passwords and tokens are for TLS, ours or that of what is in front.

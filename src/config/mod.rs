@@ -37,7 +37,7 @@ mod upstreams;
 mod watched;
 mod yaml;
 
-pub use callers::{CallersSettings, OidcIssuer, TokenSettings, UsersFile};
+pub use callers::{CallersSettings, ClientCertificateFiles, OidcIssuer, TokenSettings, UsersFile};
 pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load, load_watched};
 pub use image::{ImageError, parse as parse_image};

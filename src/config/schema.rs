@@ -64,12 +64,21 @@ pub(super) const TLS: Section = Section {
 /// Who may ask.
 pub(super) const CALLERS: Section = Section {
     name: "callers",
-    keys: &["htpasswd", "oidc", "tokens", "public_url"],
-    later: &[Later {
-        key: "client_certificates",
-        why: "it does not ask for client certificates",
-        mend: "remove it; let machines log in with a password or a token",
-    }],
+    keys: &[
+        "htpasswd",
+        "oidc",
+        "client_certificates",
+        "tokens",
+        "public_url",
+    ],
+    later: &[],
+};
+
+/// Certificates that clients come with.
+pub(super) const CLIENT_CERTIFICATES: Section = Section {
+    name: "callers.client_certificates",
+    keys: &["ca", "revocation_list"],
+    later: &[],
 };
 
 /// An issuer of tokens.
@@ -407,6 +416,7 @@ pub(super) const ALL: &[&Section] = &[
     &TLS,
     &CALLERS,
     &OIDC,
+    &CLIENT_CERTIFICATES,
     &TOKENS,
     &UPSTREAM,
     &CLIENT_CERTIFICATE,

@@ -140,6 +140,11 @@ fn no_key_is_known_and_not_read() {
         ("trust_roots.NAME", "trust_roots: { r: { KEY: WRONG } }", ""),
         ("callers", "callers: { KEY: WRONG }", ""),
         ("callers.oidc[]", "callers: { oidc: [{ KEY: WRONG }] }", ""),
+        (
+            "callers.client_certificates",
+            "callers: { client_certificates: { KEY: WRONG } }",
+            "",
+        ),
         ("callers.tokens", "callers: { tokens: { KEY: WRONG } }", ""),
         (
             "trust_roots.NAME.tuf",

@@ -16,11 +16,12 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+use crate::authn::Certified;
 use crate::server::Service;
 use crate::server::Tls;
 use crate::server::readers::Readers;
@@ -93,6 +94,22 @@ pub async fn serve(
     }
 }
 
+/// Who opened a connection with a certificate, and what tells that it has to be verified anew.
+struct Holder {
+    certified: Certified,
+    exchanged: watch::Receiver<()>,
+}
+
+/// Ends when what a client's certificate was held against is exchanged; never without one.
+async fn outdated(holder: Option<Holder>) {
+    if let Some(mut holder) = holder
+        && holder.exchanged.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
 struct Connection {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
@@ -110,14 +127,19 @@ impl Connection {
         let client = client.ip();
         let stream = Stalled::new(stream, Patience::DEFAULT);
         match self.tls.clone() {
-            None => self.http1(stream, client).await,
+            None => self.http1(stream, client, None).await,
             Some(tls) => {
+                // Before the handshake, so that no exchange within it is missed.
+                let exchanged = tls.exchanged();
                 let handshake = tls.acceptor().accept(stream);
                 match tokio::time::timeout(self.limits.header_read_timeout, handshake).await {
-                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                        self.http2(stream, client).await;
+                    Ok(Ok(stream)) => {
+                        let holder = self.holder(stream.get_ref().1, exchanged);
+                        match stream.get_ref().1.alpn_protocol() {
+                            Some(b"h2") => self.http2(stream, client, holder).await,
+                            _ => self.http1(stream, client, holder).await,
+                        }
                     }
-                    Ok(Ok(stream)) => self.http1(stream, client).await,
                     Ok(Err(error)) => debug!(%client, %error, "the TLS handshake failed"),
                     Err(_) => debug!(%client, "the TLS handshake took too long"),
                 }
@@ -126,14 +148,30 @@ impl Connection {
         gauge.dec();
     }
 
-    async fn http1<S>(self, stream: S, client: IpAddr)
+    /// Who the TLS library says that opened this connection.
+    fn holder(
+        &self,
+        session: &rustls::ServerConnection,
+        exchanged: watch::Receiver<()>,
+    ) -> Option<Holder> {
+        let callers = self.service.callers.as_ref()?;
+        let certificate = session.peer_certificates()?.first()?;
+        let certified = callers.authn.certify(certificate)?;
+        Some(Holder {
+            certified,
+            exchanged,
+        })
+    }
+
+    async fn http1<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self.service);
+        let certified = holder.as_ref().map(|holder| holder.certified.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request, client, None).await) }
+            let (service, certified) = (Arc::clone(&service), certified.clone());
+            async move { Ok::<_, Infallible>(service.answer(request, client, certified.as_ref()).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -141,20 +179,22 @@ impl Connection {
             .max_buf_size(self.limits.header_bytes_max.max(8192))
             .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), answer);
-        self.drive(connection, client).await;
+        self.drive(connection, client, holder).await;
     }
 
-    async fn http2<S>(self, stream: S, client: IpAddr)
+    async fn http2<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self.service);
+        let certified = holder.as_ref().map(|holder| holder.certified.clone());
         let readers = Arc::new(Readers::new(Patience::DEFAULT));
         let watched = Arc::clone(&readers);
         let answer = service_fn(move |request: Request<Incoming>| {
             let (service, readers) = (Arc::clone(&service), Arc::clone(&watched));
+            let certified = certified.clone();
             async move {
-                let answer = service.answer(request, client, None).await;
+                let answer = service.answer(request, client, certified.as_ref()).await;
                 Ok::<_, Infallible>(answer.map(|body| readers.watch(body)))
             }
         });
@@ -166,13 +206,13 @@ impl Connection {
             .max_header_list_size(header_bytes_max)
             .serve_connection(TokioIo::new(stream), answer);
         tokio::select! {
-            () = self.drive(connection, client) => {}
+            () = self.drive(connection, client, holder) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
         }
     }
 
     /// Serves until the other end has had enough, or until shutdown and what is under way.
-    async fn drive<C>(self, connection: C, client: IpAddr)
+    async fn drive<C>(self, connection: C, client: IpAddr, holder: Option<Holder>)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
@@ -180,6 +220,11 @@ impl Connection {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = outdated(holder) => {
+                debug!(%client, "the connection's certificate has to be verified anew");
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

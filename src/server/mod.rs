@@ -19,7 +19,7 @@ mod tls;
 pub use callers::Callers;
 pub use connection::{Limits, Listener, serve};
 pub use route::Router;
-pub use tls::{Tls, TlsError};
+pub use tls::{ClientFiles, Tls, TlsError, TlsFiles};
 
 use std::sync::Arc;
 

@@ -1,17 +1,48 @@
-//! The pull listener's certificate, which may be exchanged while it serves.
+//! The pull listener's certificate, and the authorities of its clients' certificates; all of it
+//! may be exchanged while it serves.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject as _},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
+use tokio::sync::watch;
 
 /// TLS with a certificate that can be exchanged.
 #[derive(Debug)]
 pub struct Tls {
     running: ArcSwap<ServerConfig>,
+    /// Told of every exchange.
+    exchanged: watch::Sender<()>,
+}
+
+/// The files of TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain, in PEM.
+    pub certificate: PathBuf,
+    /// The private key, in PEM.
+    pub key: PathBuf,
+    /// Whose certificates clients may come with, where they are asked for any.
+    pub clients: Option<ClientFiles>,
+}
+
+/// What clients' certificates are held against. A client without one is served as well: it may
+/// say in another way who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The authorities that issue them, in PEM.
+    pub ca: PathBuf,
+    /// Lists of those that are revoked (RFC 5280, section 5), in PEM: where there is a file, one
+    /// of each authority in a client's chain, and none past its next update.
+    pub revocation_list: Option<PathBuf>,
 }
 
 /// Why a certificate cannot be served with.
@@ -23,26 +54,37 @@ pub enum TlsError {
     /// Certificate and key do not belong together, or are of a kind that is not supported.
     #[error("the certificate and its key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
+    /// The authorities of clients, or the lists of what they revoked.
+    #[error("clients' certificates cannot be verified: {0}")]
+    Clients(String),
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key, in PEM.
+    /// Reads a certificate chain, its key, and what clients' certificates are held against.
     ///
     /// # Errors
     /// [`TlsError`] when they cannot be read or do not fit.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Self {
-            running: ArcSwap::from_pointee(read(certificate, key)?),
+            running: ArcSwap::from_pointee(read(files)?),
+            exchanged: watch::Sender::new(()),
         })
     }
 
-    /// Reads them again. Connections that are open keep what they have.
+    /// Reads them again. Connections that are open keep what they have; but those that were
+    /// opened with a client's certificate end, since it may be revoked now.
     ///
     /// # Errors
-    /// [`TlsError`]; the certificate in use then stays.
-    pub fn reload(&self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
-        self.running.store(Arc::new(read(certificate, key)?));
+    /// [`TlsError`]; what is in use then stays.
+    pub fn reload(&self, files: &TlsFiles) -> Result<(), TlsError> {
+        self.running.store(Arc::new(read(files)?));
+        self.exchanged.send_replace(());
         Ok(())
+    }
+
+    /// Becomes changed when something else is in use.
+    pub(super) fn exchanged(&self) -> watch::Receiver<()> {
+        self.exchanged.subscribe()
     }
 
     pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
@@ -50,22 +92,54 @@ impl Tls {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
-    let fails = |path: &Path, error: &dyn std::fmt::Display| {
-        TlsError::File(path.display().to_string(), error.to_string())
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| fails(certificate, &error))?;
-    if chain.is_empty() {
-        return Err(fails(certificate, &"there is no certificate in it"));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| fails(key, &error))?;
+fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let chain = certificates(&files.certificate)?;
+    let private = PrivateKeyDer::from_pem_file(&files.key);
+    let private = private.map_err(|error| unreadable(&files.key, &error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &files.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
+    };
+    let mut config = builder.with_single_cert(chain, private)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn verifier(
+    clients: &ClientFiles,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(&clients.ca)? {
+        roots.add(authority)?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if let Some(path) = &clients.revocation_list {
+        let lists = CertificateRevocationListDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| unreadable(path, &error))?;
+        if lists.is_empty() {
+            return Err(unreadable(path, &"there is no revocation list in it"));
+        }
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
+    }
+    let verifier = builder.allow_unauthenticated().build();
+    verifier.map_err(|error| TlsError::Clients(error.to_string()))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unreadable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(unreadable(path, &"there is no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> TlsError {
+    TlsError::File(path.display().to_string(), error.to_string())
 }

@@ -21,6 +21,7 @@
     reason = "a test harness: what fails here fails the test, with its reason"
 )]
 
+mod certificates;
 mod chaos;
 mod clients;
 mod conformance;

@@ -601,3 +601,67 @@ async fn tokens_are_asked_for_with_get() {
     let open = World::new().await;
     assert_eq!(open.get("/token").await.status, StatusCode::NOT_FOUND);
 }
+
+/// What is logged, for a test to read.
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("a lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+// Credentials are in no line of log, no record and no metric, whatever becomes of them.
+#[tokio::test]
+async fn no_credential_is_written_down() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    // The test's runtime has one thread, so that this hears all of it.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let issuer = Issuer::start().await.expect("a port");
+    let text = format!("alice:{}\n", hash("the-right-word"));
+    let settings = Settings {
+        users: Some(Users::parse(&text).expect("users")),
+        ..callers(&[(&issuer, AUDIENCE)])
+    };
+    let world = world_of(settings).await;
+    let (now, token) = (world.now(), Token::new("me", AUDIENCE));
+    let alice = basic("alice", "the-right-word");
+    let mut secrets = vec!["the-right-word".to_owned(), "the-wrong-word".to_owned()];
+    let own = token_in(&token_for(&world, "&scope=repository:app:pull", &alice).await);
+    let mut sent = vec![alice, basic("alice", "the-wrong-word"), own];
+    for fault in [None, Some(Fault::BrokenSignature), Some(Fault::UnknownKey)] {
+        let wrong = fault.map_or(token.clone(), |fault| token.clone().fault(fault));
+        let minted = issuer.mint(&wrong, now);
+        sent.extend([format!("Bearer {minted}"), basic("any", &minted)]);
+    }
+    for authorization in &sent {
+        for target in ["/v2/app/manifests/v1", "/v2/absent/manifests/v1", "/token"] {
+            with(&world, target, authorization).await;
+        }
+        let credential = authorization.split_once(' ').expect("a scheme").1;
+        secrets.push(credential.rsplit('.').next().expect("a part").to_owned());
+    }
+    let logged = String::from_utf8(lines.0.lock().expect("a lock").clone()).expect("text");
+    assert!(logged.contains("the caller is not known"), "{logged}");
+    let records = world.decisions.latest(1000);
+    let records: Vec<Value> = records.iter().map(|record| record.to_json()).collect();
+    let records = serde_json::to_string(&records).expect("JSON");
+    let metrics = world.metrics.render().expect("metrics");
+    for secret in secrets {
+        for written in [&logged, &records, &metrics] {
+            assert!(!written.contains(&secret), "{secret} is written down");
+        }
+    }
+    assert!(!metrics.contains("alice"), "a metric names a caller");
+}

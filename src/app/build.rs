@@ -21,6 +21,7 @@ use crate::evidence;
 use crate::gate;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::policy::Rules;
 use crate::server;
 use crate::server::Router;
 use crate::trust;
@@ -88,7 +89,7 @@ pub fn build(
 ) -> anyhow::Result<Built> {
     let metrics = Arc::new(Metrics::new().context("metrics")?);
     let material = material(settings)?;
-    count_roots(&metrics, &material);
+    count_roots(&metrics, &material, &settings.rules);
     let upstreams = settings
         .upstreams
         .iter()
@@ -173,12 +174,14 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
     Ok(Material {
         roots,
         keys: settings.rules.keys(),
+        demands: settings.rules.demands(),
         // Policy has no conditions on attestations.
         predicates: BTreeSet::new(),
     })
 }
 
-pub(super) fn count_roots(metrics: &Metrics, material: &Material) {
+pub(super) fn count_roots(metrics: &Metrics, material: &Material, rules: &Rules) {
+    metrics.unsafe_signers(rules.unsafe_signers());
     metrics.trust_roots(
         material
             .roots

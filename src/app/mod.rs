@@ -166,7 +166,7 @@ async fn reload(path: &std::path::Path, built: &Built, clock: &Clock) {
                      next start on; policies and trust roots are in force now"
                 );
             }
-            build::count_roots(&built.service.metrics, &material);
+            build::count_roots(&built.service.metrics, &material, &loaded.settings.rules);
             let policies = loaded.settings.rules.policies.len();
             built.service.gate.reload(loaded.settings.rules, material);
             built.service.metrics.policy_reloaded(true);

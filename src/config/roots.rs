@@ -9,6 +9,7 @@ use crate::config::problem::quoted;
 use crate::config::reader::Value;
 use crate::config::schema;
 use crate::config::suggest::nearest;
+use crate::verify::Demands;
 use crate::verify::RootName;
 
 /// The trust root that is there without being written.
@@ -19,12 +20,22 @@ pub(super) const PUBLIC: &str = "public";
 pub(super) struct RootNames {
     names: Vec<RootName>,
     default: RootName,
+    /// Those that are GitHub's own instance.
+    github: Vec<RootName>,
 }
 
 impl RootNames {
     /// The root of a signer that names none.
     pub(super) fn default_root(&self) -> RootName {
         self.default.clone()
+    }
+
+    /// What a keyless signature under this root has to have, where its signer says no more.
+    pub(super) fn demands(&self, root: &RootName) -> Demands {
+        match self.github.contains(root) {
+            true => Demands::TIMESTAMPED,
+            false => Demands::default(),
+        }
     }
 
     /// The root that `value` names.
@@ -59,6 +70,7 @@ pub(super) fn lower(
             .map(|(name, _)| RootName::from(*name))
             .collect(),
         default: RootName::from(PUBLIC),
+        github: Vec::new(),
     };
     let mut sources: Vec<TrustRootSource> = entries
         .iter()
@@ -71,6 +83,10 @@ pub(super) fn lower(
             source: RootSource::Sigstore(SigstoreInstance::PublicGood),
         });
     }
+    let github = sources
+        .iter()
+        .filter(|root| matches!(root.source, RootSource::Sigstore(SigstoreInstance::Github)));
+    names.github = github.map(|root| root.name.clone()).collect();
     if let Some(root) = default.and_then(|value| names.find(value)) {
         names.default = root;
     }

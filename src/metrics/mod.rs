@@ -91,6 +91,8 @@ pub struct Metrics {
     upstream_requests: IntCounterVec,
     /// When the last certificate authority of a trust root ends.
     trust_root_expiry: IntGaugeVec,
+    /// Signers that do without what vouches for signatures everywhere else.
+    unsafe_signers: IntGauge,
     /// Reloads of policy, by outcome.
     policy_reloads: IntCounterVec,
     /// The number of the policy in force; counts up with each reload.
@@ -216,6 +218,14 @@ impl Metrics {
                 )?,
             )?,
             policy_reloads,
+            unsafe_signers: registered(
+                &registry,
+                IntGauge::new(
+                    "pullgate_unsafe_signers",
+                    "Signers in force that do without a transparency log or certificate \
+                     timestamps.",
+                )?,
+            )?,
             policy_epoch: registered(
                 &registry,
                 IntGauge::new(
@@ -348,6 +358,12 @@ impl Metrics {
                 .with_label_values(&[&root])
                 .set(expiry);
         }
+    }
+
+    /// So many signers are in force that do without what vouches for signatures everywhere else.
+    pub fn unsafe_signers(&self, count: usize) {
+        self.unsafe_signers
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Policy was loaded, or a reload failed and the running one stays.

@@ -6,6 +6,7 @@ use crate::policy::IdentityRule;
 use crate::policy::Keyless;
 use crate::policy::SignerKind;
 use crate::verify::Assurance;
+use crate::verify::Demands;
 use crate::verify::Format;
 use crate::verify::Identity;
 use crate::verify::Logged;
@@ -22,6 +23,7 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
             identity: IdentityRule::glob(identity).expect("a glob"),
             claims: Vec::new(),
             root: RootName::from("acme"),
+            demands: Demands::default(),
         }),
     })
 }
@@ -49,7 +51,8 @@ fn signed(subject: &str) -> Fact {
         signed_at: None,
         assurance: Assurance {
             log: Some(Logged::Included),
-            ..Assurance::default()
+            timestamp: false,
+            certificate_timestamp: true,
         },
         format: Format::Bundle,
         source: Digest::sha256(subject.as_bytes()),

@@ -1,6 +1,9 @@
 //! Policies, as configuration has lowered them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -10,6 +13,7 @@ use crate::policy::Glob;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::Demands;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -177,6 +181,36 @@ impl Rules {
             }
         }
         keys
+    }
+
+    /// The least that a signer demands of keyless signatures under each trust root.
+    #[must_use]
+    pub fn demands(&self) -> BTreeMap<RootName, Demands> {
+        let mut least: BTreeMap<RootName, Demands> = BTreeMap::new();
+        for signer in self.signers() {
+            if let SignerKind::Keyless(keyless) = &signer.kind {
+                least
+                    .entry(keyless.root.clone())
+                    .and_modify(|demands| *demands = demands.or(keyless.demands))
+                    .or_insert(keyless.demands);
+            }
+        }
+        least
+    }
+
+    /// How many signers do without what vouches for signatures everywhere else.
+    #[must_use]
+    pub fn unsafe_signers(&self) -> usize {
+        let weak = |signer: &&SignerRule| match &signer.kind {
+            SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
+            SignerKind::Key { .. } => false,
+        };
+        let names: BTreeSet<&str> = self
+            .signers()
+            .filter(weak)
+            .map(|signer| signer.name.as_ref())
+            .collect();
+        names.len()
     }
 
     /// The trust roots that signers name.

@@ -67,6 +67,8 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("redb", &["content/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
+    ("sigstore_merkle", &["verify/"]),
+    ("ed25519_dalek", &["verify/"]),
     ("x509_cert", &["verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),

@@ -122,3 +122,6 @@ pub fn prove(
     }
     Ok(facts)
 }
+
+#[cfg(all(test, feature = "sandbox"))]
+mod format_tests;

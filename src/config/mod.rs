@@ -10,6 +10,7 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod demands;
+mod docker_config;
 mod file;
 mod files;
 mod images;
@@ -33,8 +34,8 @@ pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
-    UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
+    TrustRootSource, UpstreamCredentials, UpstreamSettings,
 };
 
 #[cfg(test)]

@@ -20,12 +20,12 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tower_service::Service;
 
-use super::{BuildError, Settings, address};
+use super::{BuildError, ClientCertificate, Settings, address, road::Road};
 
-pub(super) type Client = LegacyClient<HttpsConnector<HttpConnector<Resolver>>, Empty<Bytes>>;
+pub(super) type Client = LegacyClient<HttpsConnector<Road>, Empty<Bytes>>;
 
 /// How many unused connections are kept per host, and for how long.
 const IDLE_CONNECTIONS_MAX: usize = 16;
@@ -51,7 +51,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let tls = tls(&settings.extra_roots)?;
+        let tls = tls(settings)?;
         let client = |public_only, streams| client(settings, tls.clone(), public_only, streams);
         let streams = settings.limits.blob_streams_max;
         Ok(Self {
@@ -62,10 +62,10 @@ impl Clients {
     }
 }
 
-fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, BuildError> {
+fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    for certificate in extra_roots {
+    for certificate in &settings.extra_roots {
         roots
             .add(certificate.clone())
             .map_err(BuildError::Certificate)?;
@@ -74,9 +74,13 @@ fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, BuildErr
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(BuildError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+        .with_root_certificates(roots);
+    match &settings.client_certificate {
+        None => Ok(config.with_no_client_auth()),
+        Some(ClientCertificate { chain, key }) => config
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(BuildError::ClientCertificate),
+    }
 }
 
 fn client(settings: &Settings, tls: ClientConfig, public_only: bool, streams: usize) -> Client {
@@ -90,7 +94,11 @@ fn client(settings: &Settings, tls: ClientConfig, public_only: bool, streams: us
     } else {
         builder.https_or_http()
     };
-    let connector = builder.enable_all_versions().wrap_connector(tcp);
+    let connector = builder.enable_all_versions().wrap_connector(Road {
+        tcp,
+        proxy: settings.proxy.clone(),
+        public_only,
+    });
     // The connection's window holds a full window of every stream that may be open, so that
     // no reader can use up another's.
     let window = u64::from(STREAM_WINDOW_BYTES).saturating_mul(streams as u64);

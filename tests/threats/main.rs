@@ -21,3 +21,4 @@ mod limits;
 mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenants;

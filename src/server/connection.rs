@@ -23,10 +23,8 @@ use tracing::{debug, warn};
 
 use crate::server::Service;
 use crate::server::Tls;
-use crate::server::stalled::Stalled;
-
-/// How long a client may take nothing of an answer that waits for it.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+use crate::server::readers::Readers;
+use crate::server::stalled::{Patience, Stalled};
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +108,7 @@ impl Connection {
         // Small answers leave at once; failing to ask for that is no reason to refuse.
         let _ = stream.set_nodelay(true);
         let client = client.ip();
-        let stream = Stalled::new(stream, WRITE_PATIENCE);
+        let stream = Stalled::new(stream, Patience::DEFAULT);
         match self.tls.clone() {
             None => self.http1(stream, client).await,
             Some(tls) => {
@@ -151,9 +149,14 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self.service);
+        let readers = Arc::new(Readers::new(Patience::DEFAULT));
+        let watched = Arc::clone(&readers);
         let answer = service_fn(move |request: Request<Incoming>| {
-            let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
+            let (service, readers) = (Arc::clone(&service), Arc::clone(&watched));
+            async move {
+                let answer = service.answer(request, client).await;
+                Ok::<_, Infallible>(answer.map(|body| readers.watch(body)))
+            }
         });
         let header_bytes_max = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -162,7 +165,10 @@ impl Connection {
             .max_concurrent_streams(128)
             .max_header_list_size(header_bytes_max)
             .serve_connection(TokioIo::new(stream), answer);
-        self.drive(connection, client).await;
+        tokio::select! {
+            () = self.drive(connection, client) => {}
+            () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
+        }
     }
 
     /// Serves until the other end has had enough, or until shutdown and what is under way.

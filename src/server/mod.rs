@@ -7,6 +7,7 @@
 mod answer;
 mod connection;
 mod range;
+mod readers;
 mod respond;
 mod route;
 mod stalled;

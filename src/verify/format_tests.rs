@@ -1,5 +1,11 @@
 //! Every type of key in every format, and what vouches for it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what tests are made of may fail as they do"
+)]
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -282,7 +288,7 @@ fn keys_have_one_encoding() {
         .windows(2)
         .position(|pair| pair == [5, 0])
         .expect("a NULL");
-    let mut absent = rsa.clone();
+    let mut absent = rsa;
     absent.drain(null..null + 2);
     absent[5] -= 2;
     assert!(check_key(&absent).is_err());

@@ -109,7 +109,7 @@ fn words_of(source: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_reason_stands_in_the_runbook_and_no_other() {
-    let reasons = words_of(&read("src/policy/judge.rs"));
+    let reasons = words_of(&read("src/policy/reason.rs"));
     let doubts = words_of(&read("src/gate/refusal.rs"));
     assert_eq!((reasons.len(), doubts.len()), (13, 7));
     let runbook = read("docs/RUNBOOK.md");

@@ -1,6 +1,6 @@
 //! From settings to rooms.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::task::TaskTracker;
@@ -171,9 +171,8 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
     Ok(Material {
         roots,
         keys: settings.rules.keys(),
-        demands: settings.rules.demands(),
-        // Policy has no conditions on attestations.
-        predicates: BTreeSet::new(),
+        demands: settings.rules.lenience(),
+        predicates: settings.rules.predicates(),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::config::suggest::nearest;
 use crate::config::units;
 use crate::config::upstreams;
 use crate::oci::RegistryHost;
+use crate::policy::CONDITION_STEPS_MAX;
 
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +120,9 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         },
         hosts,
         now,
+        condition_steps_max: limits
+            .as_ref()
+            .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),
     };
     let rules = sources::rules(fields, &context);
     let (listen, admin) = listeners?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::units;
+use crate::policy::CONDITION_STEPS_MAX;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -67,6 +68,8 @@ limits! {
     attestation_bytes_max: u64 = 32 * MIB;
     /// How many pieces of evidence are looked at for one digest.
     evidence_artifacts_max: usize = 64;
+    /// How many steps the evaluation of one condition (`where`) may take.
+    condition_steps_max: usize = CONDITION_STEPS_MAX;
     /// How long evidence for one digest may take to gather, all of it together.
     evidence_deadline: Duration = Duration::from_secs(10);
     /// How many manifests of one index are looked at.

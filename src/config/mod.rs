@@ -9,6 +9,9 @@
 //! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
+mod attested;
+mod cluster_image_policy;
+mod demand;
 mod demands;
 mod docker_config;
 mod file;

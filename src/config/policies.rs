@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::config::cluster_image_policy;
+use crate::config::demand;
 use crate::config::images;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::schema;
-use crate::config::signed_by;
 use crate::config::signers;
 use crate::config::units;
 use crate::oci::Digest;
@@ -34,6 +35,8 @@ pub(super) struct Context<'a> {
     pub(super) hosts: Option<&'a [RegistryHost]>,
     /// The time, for exemptions that have ended.
     pub(super) now: Timestamp,
+    /// How many steps the evaluation of a condition takes at most.
+    pub(super) condition_steps_max: usize,
 }
 
 /// Every signer of every file by its name; `None` for one with a problem, so that the
@@ -42,10 +45,15 @@ pub(super) type Signers = HashMap<String, Option<Arc<SignerRule>>>;
 
 /// Lowers all documents of all policy files.
 pub(super) fn lower(documents: &[Value<'_>], context: &Context<'_>) -> Rules {
-    let documents: Vec<Fields<'_>> = documents.iter().filter_map(open).collect();
+    let (foreign, documents): (Vec<&Value<'_>>, Vec<&Value<'_>>) =
+        documents.iter().partition(|document| {
+            let kind = document.peek("kind");
+            kind.is_some_and(|(_, kind)| kind.as_text() == Some(cluster_image_policy::KIND))
+        });
+    let documents: Vec<Fields<'_>> = documents.into_iter().filter_map(open).collect();
     let signers = all_signers(&documents, context);
     Rules {
-        policies: all_policies(&documents, &signers, context),
+        policies: all_policies(&documents, &foreign, &signers, context),
         default: default_rule(&documents),
     }
 }
@@ -63,7 +71,13 @@ fn open<'a>(document: &Value<'a>) -> Option<Fields<'a>> {
                 "not supported by this version: documents of kind {}",
                 quoted(name)
             ),
-            "remove the document, and write its rules as `policies` (docs/CONFIGURATION.md)",
+            match name {
+                "TrustRoot" => {
+                    "write a trust root into the configuration: trust_roots: { NAME: { file: \
+                     trusted_root.json } }"
+                }
+                _ => "remove the document, and write its rules as `policies` (docs/POLICY.md)",
+            },
         );
         return None;
     }
@@ -146,6 +160,7 @@ fn default_rule(documents: &[Fields<'_>]) -> DefaultRule {
 
 fn all_policies(
     documents: &[Fields<'_>],
+    foreign: &[&Value<'_>],
     signers: &Signers,
     context: &Context<'_>,
 ) -> Vec<Arc<Policy>> {
@@ -161,6 +176,13 @@ fn all_policies(
             }
         }
     }
+    for document in foreign {
+        let policy = cluster_image_policy::lower(document, context);
+        let is_new = cluster_image_policy::name(document)
+            .and_then(|value| checked_name(&value, &mut names))
+            .is_some();
+        policies.extend(policy.filter(|_| is_new).map(Arc::new));
+    }
     policies
 }
 
@@ -169,6 +191,14 @@ fn name<'a>(fields: &Fields<'a>, names: &mut HashMap<String, FirstUse<'a>>) -> O
         "name",
         "name it: the name stands in refusals, logs and metrics",
     )?;
+    checked_name(&value, names)
+}
+
+/// A name that fits everywhere, and that did not stand before.
+fn checked_name<'a>(
+    value: &Value<'a>,
+    names: &mut HashMap<String, FirstUse<'a>>,
+) -> Option<Arc<str>> {
     let text = value.text()?;
     let plain = |character: char| {
         character == ' ' || (character.is_ascii_graphic() && !matches!(character, '"' | '\\'))
@@ -181,7 +211,7 @@ fn name<'a>(fields: &Fields<'a>, names: &mut HashMap<String, FirstUse<'a>>) -> O
         );
         return None;
     }
-    is_new(names, "policy", text, &value).then(|| text.into())
+    is_new(names, "policy", text, value).then(|| text.into())
 }
 
 /// Reads everything even where the name is wrong, so that all problems are told.
@@ -202,7 +232,7 @@ fn policy(
     let mode = fields.at("mode").map_or(Some(Mode::Enforce), |value| {
         value.choice(&[("enforce", Mode::Enforce), ("warn", Mode::Warn)])
     });
-    let requirement = requirement(fields, signers, context.now);
+    let requirement = requirement(fields, signers, context);
     let signs = signs(fields);
     Some(Policy {
         name: name?,
@@ -230,7 +260,7 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
     };
     if fields.at("signed_by").is_none() && !fields.has_later() {
         value.warn(
-            "`signs` has no meaning without `signed_by`",
+            "`signs` has no meaning without `signed_by`: attestations may cover either",
             "remove the line",
         );
     }
@@ -238,19 +268,36 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
         ("index", Signs::Index),
         ("instance", Signs::Instance),
         ("either", Signs::Either),
+        ("asked", Signs::Asked),
     ])
 }
 
-fn requirement(fields: &Fields<'_>, signers: &Signers, now: Timestamp) -> Option<Requirement> {
+fn requirement(
+    fields: &Fields<'_>,
+    signers: &Signers,
+    context: &Context<'_>,
+) -> Option<Requirement> {
     const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
+    const ATTESTED: &[&str] = &["attested", "digests", "deny", "unsafe_allow_unsigned"];
     const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
-    match fields.exactly_one(FORMS, MEND)? {
-        ("signed_by", value) => signed_by::lower(&value, signers).map(Requirement::SignedBy),
-        ("digests", value) => digests(&value).map(Requirement::Digests),
-        ("deny", value) => value.text().map(|reason| Requirement::Deny {
-            reason: reason.to_owned(),
-        }),
-        (_, value) => exemption(&value, now),
+    let timing = demand::timing(fields);
+    // `signed_by` and `attested` go together, and neither with anything else.
+    let forms = match (fields.at("attested"), fields.at("signed_by")) {
+        (Some(_), _) => ATTESTED,
+        _ => FORMS,
+    };
+    match fields.exactly_one(forms, MEND)? {
+        ("signed_by" | "attested", _) => demand::demand(fields, signers, timing?, context),
+        (form, value) => {
+            demand::complain_of_signature_keys(fields, form);
+            match form {
+                "digests" => digests(&value).map(Requirement::Digests),
+                "deny" => value.text().map(|reason| Requirement::Deny {
+                    reason: reason.to_owned(),
+                }),
+                _ => exemption(&value, context.now),
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! `docs/CONFIGURATION.md` is tested against.
 
 use crate::config::limits;
-use crate::config::signers::CLAIMS;
+use crate::verify::CLAIMS;
 
 /// A mapping of the configuration and the keys that can stand in it.
 #[derive(Debug)]
@@ -176,16 +176,18 @@ pub(super) const KEYLESS: Section = Section {
     name: "signers.NAME.keyless",
     keys: &[
         "issuer",
+        "issuer_regex",
         "identity",
         "identity_glob",
         "identity_regex",
         "claims",
+        "claims_glob",
         "trust_root",
     ],
     later: &[],
 };
 
-/// Fulcio's extensions.
+/// Fulcio's extensions: of `claims`, and of `claims_glob` as well.
 pub(super) const CLAIM: Section = Section {
     name: "signers.NAME.keyless.claims",
     keys: CLAIMS,
@@ -208,29 +210,33 @@ pub(super) const POLICY: Section = Section {
         "except",
         "mode",
         "signed_by",
+        "attested",
+        "signed_within",
+        "not_before",
+        "cooldown",
         "digests",
         "deny",
         "unsafe_allow_unsigned",
         "signs",
     ],
-    later: &[
-        Later {
-            key: "attested",
-            why: "it does not judge attestations",
-            mend: "remove it, and ask for a signature with `signed_by`",
-        },
-        Later {
-            key: "pulled_by",
-            why: NO_CALLERS,
-            mend: REMOVE_CALLERS,
-        },
-    ],
+    later: &[Later {
+        key: "pulled_by",
+        why: NO_CALLERS,
+        mend: REMOVE_CALLERS,
+    }],
 };
 
 /// Whose signatures a policy asks for.
 pub(super) const SIGNED_BY: Section = Section {
     name: "policies[].signed_by",
     keys: &["any", "all", "at_least", "of"],
+    later: &[],
+};
+
+/// An attestation that a policy asks for.
+pub(super) const ATTESTED: Section = Section {
+    name: "policies[].attested[]",
+    keys: &["predicate_type", "by", "where"],
     later: &[],
 };
 
@@ -260,5 +266,6 @@ pub(super) const ALL: &[&Section] = &[
     &KEY,
     &POLICY,
     &SIGNED_BY,
+    &ATTESTED,
     &EXEMPTION,
 ];

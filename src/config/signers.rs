@@ -19,6 +19,7 @@ use crate::policy::Keyless;
 use crate::policy::PatternError;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::CLAIMS;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -36,27 +37,6 @@ pub(super) const ISSUERS: &[(&str, &str)] = &[
     ("buildkite", "https://agent.buildkite.com"),
     ("codefresh", "https://oidc.codefresh.io"),
     ("chainguard", "https://issuer.enforce.dev"),
-];
-
-/// Fulcio's extensions but for the issuer, by their names in snake case (Fulcio, oid-info.md,
-/// 1.3.6.1.4.1.57264.1.9 to .24).
-pub(super) const CLAIMS: &[&str] = &[
-    "build_signer_uri",
-    "build_signer_digest",
-    "runner_environment",
-    "source_repository_uri",
-    "source_repository_digest",
-    "source_repository_ref",
-    "source_repository_identifier",
-    "source_repository_owner_uri",
-    "source_repository_owner_identifier",
-    "build_config_uri",
-    "build_config_digest",
-    "build_trigger",
-    "run_invocation_uri",
-    "source_repository_visibility_at_signing",
-    "deployment_environment",
-    "token_subject",
 ];
 
 const IDENTITIES: &[&str] = &["identity", "identity_glob", "identity_regex"];
@@ -104,26 +84,32 @@ fn root(outer: &Fields<'_>, inner: &Fields<'_>, context: &Context<'_>) -> Option
 
 fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<Keyless> {
     let fields = value.fields(&schema::KEYLESS)?;
-    let issuer = fields.required(
-        "issuer",
+    let issuer = fields.exactly_one(
+        &["issuer", "issuer_regex"],
         "say who vouches for the login: `issuer: github-actions`, or another short name or URL",
     );
-    let issuer = issuer.and_then(|value| issuer_url(&value));
+    let issuer = issuer.and_then(|(key, value)| match key {
+        "issuer" => IdentityRule::exact(&issuer_url(&value)?).ok(),
+        _ => pattern(&value, IdentityRule::regex),
+    });
     let identity = fields.exactly_one(
         IDENTITIES,
         "say who may sign: without an identity, everybody who has a login at the issuer could",
     );
     let identity = identity.and_then(|(key, value)| identity_rule(key, &value));
-    let claims = fields
-        .at("claims")
-        .map_or(Some(Vec::new()), |value| claims(&value));
+    let exact = fields.at("claims").map_or(Some(Vec::new()), |value| {
+        claims(&value, IdentityRule::exact)
+    });
+    let globs = fields
+        .at("claims_glob")
+        .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::glob));
     let root = root(signer, &fields, context);
     let least = root.as_ref().map(|root| context.roots.demands(root));
     let demands = demands::lower(signer, least.unwrap_or_default());
     Some(Keyless {
         issuer: issuer?,
         identity: identity?,
-        claims: claims?,
+        claims: [exact?, globs?].concat(),
         root: root?,
         demands: demands?,
     })
@@ -165,23 +151,8 @@ fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
         "identity_glob" => IdentityRule::glob,
         _ => IdentityRule::regex,
     };
-    let text = value.text()?;
-    let rule = match parse(text) {
-        Ok(rule) => rule,
-        Err(error) => {
-            value.error(
-                &format!("{}: {}", quoted(text), first_line(&error)),
-                "correct the pattern",
-            );
-            return None;
-        }
-    };
-    if matches!(rule, IdentityRule::Exact(_)) && text.contains('*') {
-        value.warn(
-            "`identity` is compared literally, so the `*` only matches a `*`",
-            "write `identity_glob` if it is a pattern",
-        );
-    }
+    let rule = pattern(value, parse)?;
+    warn_of_literal_star(value, &rule, "identity");
     if ["https://a.example/b@c", "d@e.example", "f/g:h"]
         .iter()
         .all(|stranger| rule.matches(stranger))
@@ -194,8 +165,34 @@ fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule> {
     Some(rule)
 }
 
+fn pattern(
+    value: &Value<'_>,
+    parse: fn(&str) -> Result<IdentityRule, PatternError>,
+) -> Option<IdentityRule> {
+    let text = value.text()?;
+    match parse(text) {
+        Ok(rule) => Some(rule),
+        Err(error) => {
+            value.error(
+                &format!("{}: {}", quoted(text), first_line(&error)),
+                "correct the pattern",
+            );
+            None
+        }
+    }
+}
+
+fn warn_of_literal_star(value: &Value<'_>, rule: &IdentityRule, key: &str) {
+    if matches!(rule, IdentityRule::Exact(text) if text.contains('*')) {
+        value.warn(
+            &format!("`{key}` is compared literally, so the `*` only matches a `*`"),
+            &format!("write `{key}_glob` if it is a pattern"),
+        );
+    }
+}
+
 /// What is wrong with a pattern, on one line: the regex crate draws a picture.
-fn first_line(error: &PatternError) -> String {
+pub(super) fn first_line(error: &PatternError) -> String {
     match error {
         PatternError::Regex(picture) => {
             let cause = picture.lines().rev().find(|line| !line.trim().is_empty());
@@ -209,19 +206,23 @@ fn first_line(error: &PatternError) -> String {
     }
 }
 
-fn claims(value: &Value<'_>) -> Option<Vec<Claim>> {
+fn claims(
+    value: &Value<'_>,
+    parse: fn(&str) -> Result<IdentityRule, PatternError>,
+) -> Option<Vec<Claim>> {
     let fields = value.fields(&schema::CLAIM)?;
     let mut whole = true;
     let mut claims = Vec::new();
-    for name in CLAIMS {
-        if let Some(value) = fields.at(name) {
-            match value.text() {
-                Some(text) => claims.push(Claim {
-                    name: (*name).to_owned(),
-                    value: text.to_owned(),
-                }),
-                None => whole = false,
+    for &name in CLAIMS {
+        let Some(value) = fields.at(name) else {
+            continue;
+        };
+        match pattern(&value, parse) {
+            Some(rule) => {
+                warn_of_literal_star(&value, &rule, "claims");
+                claims.push(Claim { name, value: rule });
             }
+            None => whole = false,
         }
     }
     whole.then_some(claims)
@@ -252,7 +253,7 @@ fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<
     })
 }
 
-fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
+pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
     let (place, text) = if form == "file" {
         let (path, bytes) = value.file()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -283,6 +284,7 @@ pub(super) fn same(one: &Arc<SignerRule>, two: &Arc<SignerRule>) -> bool {
         (SignerKind::Key { key: one, .. }, SignerKind::Key { key: two, .. }) => one == two,
         (SignerKind::Keyless(one), SignerKind::Keyless(two)) => {
             one.issuer == two.issuer
+                && matches!(one.issuer, IdentityRule::Exact(_))
                 && matches!(one.identity, IdentityRule::Exact(_))
                 && one.identity == two.identity
         }

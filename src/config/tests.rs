@@ -162,6 +162,11 @@ fn no_key_is_known_and_not_read() {
             "policies: [{ signed_by: { of: [s], KEY: WRONG } }]",
         ),
         (
+            "policies[].attested[]",
+            "",
+            "policies: [{ attested: [{ KEY: WRONG }] }]",
+        ),
+        (
             "policies[].unsafe_allow_unsigned",
             "",
             "policies: [{ unsafe_allow_unsigned: { KEY: WRONG } }]",
@@ -373,9 +378,10 @@ policies:
         .policies
         .iter()
         .filter_map(|policy| match &policy.requirement {
-            Requirement::SignedBy(signed_by) => Some((signed_by.at_least, signed_by.of.len())),
+            Requirement::Proven(demands) => demands[0].signed_by.as_ref(),
             _ => None,
         })
+        .map(|signed_by| (signed_by.at_least, signed_by.of.len()))
         .collect();
     assert_eq!(counts, [(1, 1), (1, 2), (3, 3), (2, 3)]);
     assert_eq!(rules.policies[1].signs, Signs::Index);
@@ -389,9 +395,10 @@ policies:
             because: "trial".to_owned(),
         }
     );
-    let Requirement::SignedBy(all) = &rules.policies[2].requirement else {
+    let Requirement::Proven(demands) = &rules.policies[2].requirement else {
         panic!("signed_by");
     };
+    let all = demands[0].signed_by.as_ref().expect("signed_by");
     let kinds: Vec<&SignerKind> = all.of.iter().map(|signer| &signer.kind).collect();
     let [
         SignerKind::Keyless(workflow),
@@ -401,14 +408,15 @@ policies:
     else {
         panic!("{kinds:?}");
     };
+    let exact = |text| IdentityRule::exact(text).expect("a text");
     assert_eq!(
         workflow.issuer,
-        "https://token.actions.githubusercontent.com"
+        exact("https://token.actions.githubusercontent.com")
     );
     assert!(matches!(workflow.identity, IdentityRule::Regex { .. }));
-    assert_eq!(workflow.claims[0].value, "0123");
+    assert_eq!(workflow.claims[0].value, exact("0123"));
     assert_eq!(workflow.root.as_str(), "public");
-    assert_eq!(person.issuer, "http://127.0.0.1:9999/x");
+    assert_eq!(person.issuer, exact("http://127.0.0.1:9999/x"));
     assert_eq!(*log, None);
 }
 

@@ -107,6 +107,24 @@ fn split(text: &str) -> Option<(&str, &str)> {
     (end > 0).then(|| text.split_at(end))
 }
 
+/// What to write for the date at which something begins.
+pub(super) const START_MEND: &str = "write a date (2026-12-31: from the beginning of that day, UTC) or a time \
+     (2026-12-31T18:00:00Z)";
+
+/// The moment at which what holds from `text` on begins: a date at its midnight (UTC), a time
+/// just then.
+pub(super) fn start(text: &str) -> Result<Timestamp, UnitError> {
+    if text.len() == "2026-12-31".len()
+        && let Ok(date) = text.parse::<Date>()
+    {
+        let midnight = date.to_zoned(TimeZone::UTC);
+        return midnight
+            .map(|midnight| midnight.timestamp())
+            .map_err(|_| UnitError::NotADate);
+    }
+    end(text)
+}
+
 /// The moment at which what holds until `text` ends. A date holds through the whole of its
 /// day, so it ends at the midnight (UTC) after it; a time ends just then.
 pub(super) fn end(text: &str) -> Result<Timestamp, UnitError> {
@@ -174,6 +192,18 @@ mod tests {
         for text in ["4000d", "99999999999999999999s", "18446744073709551615d"] {
             assert_eq!(duration(text), Err(UnitError::TooLong), "{text}");
         }
+    }
+
+    #[test]
+    fn a_date_begins_at_its_midnight() {
+        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+        assert_eq!(start("2026-12-31"), Ok(time("2026-12-31T00:00:00Z")));
+        assert_eq!(
+            start("2026-12-31T18:00:00Z"),
+            Ok(time("2026-12-31T18:00:00Z"))
+        );
+        assert_eq!(start("2026-02-30"), Err(UnitError::NotADate));
+        assert_eq!(start("2026-12-31T18:00:00"), Err(UnitError::NoZone));
     }
 
     #[test]

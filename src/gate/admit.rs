@@ -22,7 +22,7 @@ use crate::gate::Refused;
 use crate::gate::Resolved;
 use crate::gate::Ruling;
 use crate::gate::callers::{Misgiven, Misgivings};
-use crate::gate::facts::crashed;
+use crate::gate::facts::{crashed, not_proven};
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, describe, own_shortfall};
 use crate::gate::ruling::Validity;
@@ -36,9 +36,11 @@ use crate::oci::Tag;
 use crate::policy::Caller;
 use crate::policy::Judgement;
 use crate::policy::Policy;
+use crate::policy::Question;
 use crate::policy::Reason;
 use crate::policy::Shape;
 use crate::policy::Shortfall;
+use crate::policy::Subject;
 use crate::policy::judge;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -256,7 +258,7 @@ impl Gate {
         key: &ContentKey,
         found: Found,
     ) -> Result<Admission, Refusal> {
-        let policies = ruling.rules.matching(&ask.image);
+        let policies = ruling.rules.matching(&ask.image, &ask.reference);
         let manifest = match found.document.manifest() {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -379,12 +381,11 @@ impl Gate {
         let mut not_before = None;
         loop {
             let scope = Scope::new(self, ruling, upstream, policies, not_before);
-            let now = self.0.clock.now();
             let mut subject = scope.alone(key, shape).await?;
-            let mut judgement = judge(policies, &subject, now);
+            let mut judgement = self.judge_once(key, policies, &subject).await?;
             if !judgement.is_complete() && scope.may_lie_around() {
                 scope.look_around(key, document, &mut subject).await;
-                judgement = judge(policies, &subject, now);
+                judgement = self.judge_once(key, policies, &subject).await?;
             }
             // Facts with which a policy fell short may be old: somebody may have signed since.
             let fresh_enough = scope.oldest() + self.0.settings.unsigned_ttl > started;
@@ -404,6 +405,31 @@ impl Gate {
                 until,
             });
         }
+    }
+
+    /// Conditions over large attestations are judged where proofs are made; all else takes
+    /// microseconds.
+    async fn judge_once(
+        &self,
+        key: &ContentKey,
+        policies: &[Arc<Policy>],
+        subject: &Subject,
+    ) -> Result<Judgement, Cause> {
+        let image = ImageName {
+            registry: key.host.clone(),
+            repository: key.repository.clone(),
+        };
+        let now = self.0.clock.now();
+        if !policies.iter().any(|policy| policy.is_costly()) {
+            let image = &image;
+            return Ok(judge(policies, subject, &Question { image, now }));
+        }
+        let (policies, subject) = (policies.to_vec(), subject.clone());
+        let judging = self.0.proofs.run(move || {
+            let image = &image;
+            judge(&policies, &subject, &Question { image, now })
+        });
+        judging.await.map_err(not_proven)
     }
 
     /// How long an admission's facts may be repeated; a warning is looked at again as soon as

@@ -174,7 +174,7 @@ impl Gate {
     }
 }
 
-fn not_proven(error: NotProven) -> Cause {
+pub(super) fn not_proven(error: NotProven) -> Cause {
     match error {
         NotProven::Overloaded => Cause::new(
             Doubt::Overloaded,

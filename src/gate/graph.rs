@@ -92,7 +92,7 @@ impl<'a> Scope<'a> {
         self.policies.iter().any(|policy| {
             matches!(
                 policy.requirement,
-                Requirement::SignedBy(_) | Requirement::Digests(_)
+                Requirement::Proven(_) | Requirement::Digests(_)
             )
         })
     }

@@ -10,6 +10,16 @@ use regex::Regex;
 pub struct Glob {
     text: String,
     regex: Regex,
+    over: Over,
+}
+
+/// What a glob is matched with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// The name: `registry/repository`.
+    Name,
+    /// The name with what is asked for: `registry/repository:tag`, or `...@digest`.
+    Reference,
 }
 
 /// Why a text is not a glob.
@@ -55,7 +65,26 @@ impl Glob {
         Ok(Self {
             text: text.to_owned(),
             regex,
+            over: Over::Name,
         })
+    }
+
+    /// Compiles `text` for image names with their tag or digest, as Kubernetes' policy
+    /// controller matches them: Docker Hub is `index.docker.io` there.
+    ///
+    /// # Errors
+    /// [`GlobError`] as above.
+    pub fn over_references(text: &str) -> Result<Self, GlobError> {
+        Ok(Self {
+            over: Over::Reference,
+            ..Self::new(text)?
+        })
+    }
+
+    /// True when tags and digests are matched as well.
+    #[must_use]
+    pub fn is_over_references(&self) -> bool {
+        self.over == Over::Reference
     }
 
     /// True when the whole of `text` matches.
@@ -79,7 +108,7 @@ impl fmt::Debug for Glob {
 
 impl PartialEq for Glob {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.text == other.text && self.over == other.over
     }
 }
 

@@ -1,17 +1,26 @@
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use super::*;
+use crate::policy::Attested;
 use crate::policy::Glob;
 use crate::policy::IdentityRule;
 use crate::policy::Keyless;
+use crate::policy::SignedBy;
 use crate::policy::SignerKind;
+use crate::policy::SignerRule;
+use crate::policy::Timing;
 use crate::verify::Assurance;
 use crate::verify::Demands;
+use crate::verify::Fact;
 use crate::verify::Format;
 use crate::verify::Identity;
+use crate::verify::Kind;
 use crate::verify::Logged;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
+use crate::verify::Signer;
 
 const ISSUER: &str = "https://issuer.test";
 
@@ -19,7 +28,7 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
     Arc::new(SignerRule {
         name: name.into(),
         kind: SignerKind::Keyless(Keyless {
-            issuer: ISSUER.to_owned(),
+            issuer: IdentityRule::exact(ISSUER).expect("an issuer"),
             identity: IdentityRule::glob(identity).expect("a glob"),
             claims: Vec::new(),
             root: RootName::from("acme"),
@@ -76,7 +85,7 @@ fn policy(at_least: usize, of: &[Arc<SignerRule>], signs: Signs) -> Arc<Policy> 
         images: vec![Glob::new("**").expect("a glob")],
         except: Vec::new(),
         mode: Mode::Enforce,
-        requirement: Requirement::SignedBy(SignedBy {
+        requirement: Requirement::signed_by(SignedBy {
             at_least,
             of: of.to_vec(),
         }),
@@ -101,7 +110,16 @@ fn index(proven: &[Fact]) -> Subject {
 }
 
 fn reason(policy: &Arc<Policy>, subject: &Subject) -> Reason {
-    judge(std::slice::from_ref(policy), subject, Timestamp::UNIX_EPOCH).reason
+    judged(std::slice::from_ref(policy), subject, Timestamp::UNIX_EPOCH).reason
+}
+
+fn judged(policies: &[Arc<Policy>], subject: &Subject, now: Timestamp) -> Judgement {
+    let image = ImageName {
+        registry: "registry.test".parse().expect("a host"),
+        repository: "app".parse().expect("a repository"),
+    };
+    let question = Question { image: &image, now };
+    judge(policies, subject, &question)
 }
 
 #[test]
@@ -247,6 +265,7 @@ fn signs_says_what_a_signature_covers() {
         (Signs::Index, false, true, true, false),
         (Signs::Instance, true, false, false, true),
         (Signs::Either, true, true, true, true),
+        (Signs::Asked, true, true, true, false),
     ] {
         let policy = policy(1, &by, signs);
         let passes = |subject: &Subject| reason(&policy, subject) == Reason::Admitted;
@@ -305,13 +324,13 @@ fn every_enforcing_policy_must_pass_and_warnings_only_warn() {
     let subject = image(&[signed("a@x")]);
     let at = Timestamp::UNIX_EPOCH;
     assert_eq!(
-        judge(&[Arc::clone(&signed_by), never], &subject, at).reason,
+        judged(&[Arc::clone(&signed_by), never], &subject, at).reason,
         Reason::DeniedByPolicy
     );
-    let warned = judge(&[signed_by, warn], &subject, at);
+    let warned = judged(&[signed_by, warn], &subject, at);
     assert!(warned.is_admitted());
     assert_eq!(warned.warnings().count(), 1);
-    assert_eq!(judge(&[], &subject, at).reason, Reason::NoPolicy);
+    assert_eq!(judged(&[], &subject, at).reason, Reason::NoPolicy);
 }
 
 #[test]
@@ -325,7 +344,7 @@ fn exemptions_end() {
         ..Policy::clone(&policy(1, &[], Signs::Either))
     });
     let subject = image(&[]);
-    let before = judge(
+    let before = judged(
         std::slice::from_ref(&exempt),
         &subject,
         Timestamp::UNIX_EPOCH,
@@ -334,5 +353,185 @@ fn exemptions_end() {
         (before.reason, before.holds_until),
         (Reason::Admitted, Some(until))
     );
-    assert_eq!(judge(&[exempt], &subject, until).reason, Reason::Unsigned);
+    assert_eq!(judged(&[exempt], &subject, until).reason, Reason::Unsigned);
+}
+
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+const PACKAGES: &str = "https://spdx.dev/Document";
+
+fn attests(subject: &str, predicate_type: &str) -> Fact {
+    Fact {
+        kind: Kind::Attestation {
+            predicate_type: predicate_type.to_owned(),
+            statement: None,
+        },
+        ..signed(subject)
+    }
+}
+
+fn demanding(demands: Vec<Demand>, signs: Signs) -> Arc<Policy> {
+    Arc::new(Policy {
+        requirement: Requirement::Proven(demands),
+        ..Policy::clone(&policy(1, &[], signs))
+    })
+}
+
+fn by(rules: &[Arc<SignerRule>]) -> SignedBy {
+    SignedBy {
+        at_least: 1,
+        of: rules.to_vec(),
+    }
+}
+
+fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
+    let attested = |predicate_type: &&str| Attested {
+        predicate_type: (*predicate_type).to_owned(),
+        by: by(&[rule("builder", "builder@x")]),
+        condition: None,
+    };
+    Demand {
+        signed_by: signed.then(|| by(&[rule("a", "a@x")])),
+        attested: types.iter().map(attested).collect(),
+        timing,
+        format: None,
+    }
+}
+
+// THREATS B3: another predicate type, or another signer, is another attestation.
+#[test]
+fn an_attestation_is_of_its_type_and_by_its_signer() {
+    let one = demand(false, &[PROVENANCE], Timing::default());
+    let policy = demanding(vec![one], Signs::Either);
+    let with = |facts: &[Fact]| reason(&policy, &image(facts));
+    assert_eq!(with(&[attests("builder@x", PROVENANCE)]), Reason::Admitted);
+    assert_eq!(with(&[]), Reason::MissingAttestation);
+    assert_eq!(
+        with(&[attests("builder@x", PACKAGES)]),
+        Reason::MissingAttestation
+    );
+    assert_eq!(with(&[attests("a@x", PROVENANCE)]), Reason::UntrustedSigner);
+    assert_eq!(with(&[signed("builder@x")]), Reason::MissingAttestation);
+}
+
+// Provenance lies on the index, the list of packages on the platform's manifest, and one
+// policy asks for both and for a signature.
+#[test]
+fn parts_of_a_demand_may_be_proven_about_different_digests() {
+    let both = demand(true, &[PROVENANCE, PACKAGES], Timing::default());
+    let policy = demanding(vec![both], Signs::Index);
+    let on_index = [signed("a@x"), attests("builder@x", PROVENANCE)];
+    let on_child = [attests("builder@x", PACKAGES)];
+    let mut child = image(&on_child);
+    child.parents = vec![index(&on_index)];
+    assert_eq!(reason(&policy, &child), Reason::Admitted);
+    let mut root = index(&on_index);
+    root.children = Some(vec![image(&on_child), image(&on_child)]);
+    assert_eq!(reason(&policy, &root), Reason::Admitted);
+    root.children = Some(vec![image(&on_child), image(&[])]);
+    assert_eq!(reason(&policy, &root), Reason::MissingAttestation);
+    child.parents = vec![index(&[signed("a@x")])];
+    assert_eq!(reason(&policy, &child), Reason::MissingAttestation);
+    child.parents = vec![index(&[attests("builder@x", PROVENANCE)])];
+    assert_eq!(reason(&policy, &child), Reason::Unsigned);
+}
+
+#[test]
+fn one_demand_of_several_is_enough_and_has_to_be_met_as_a_whole() {
+    let demands = vec![
+        demand(true, &[PROVENANCE], Timing::default()),
+        demand(false, &[PACKAGES], Timing::default()),
+    ];
+    let policy = demanding(demands, Signs::Either);
+    let with = |facts: &[Fact]| reason(&policy, &image(facts));
+    assert_eq!(with(&[attests("builder@x", PACKAGES)]), Reason::Admitted);
+    assert_eq!(with(&[signed("a@x")]), Reason::MissingAttestation);
+    assert_eq!(
+        with(&[signed("a@x"), attests("builder@x", PROVENANCE)]),
+        Reason::Admitted
+    );
+    // THREATS T7: nobody is never enough.
+    let nobody = demanding(Vec::new(), Signs::Either);
+    assert_eq!(
+        reason(&nobody, &image(&[signed("a@x")])),
+        Reason::DeniedByPolicy
+    );
+}
+
+#[test]
+fn signatures_grow_old_and_cool_and_the_judgement_holds_until_then() {
+    let at = |second| Timestamp::from_second(second).expect("a time");
+    let timing = Timing {
+        signed_within: Some(SignedDuration::from_secs(100)),
+        cooldown: Some(SignedDuration::from_secs(10)),
+        not_before: None,
+        timestamped: false,
+    };
+    let policy = demanding(vec![demand(true, &[], timing)], Signs::Either);
+    let mut fact = signed("a@x");
+    fact.signed_at = Some(at(1000));
+    let mut child = image(&[]);
+    child.parents = vec![index(&[fact.clone()])];
+    for subject in [image(&[fact]), child] {
+        let when = |second| judged(std::slice::from_ref(&policy), &subject, at(second));
+        assert_eq!(when(1009).reason, Reason::UntrustedSigner);
+        let now = when(1010);
+        assert_eq!(now.reason, Reason::Admitted);
+        let until = now.holds_until.expect("an end");
+        assert!(until > at(1100) && until <= at(1101), "{until}");
+        assert_eq!(
+            when(1101).reason,
+            Reason::UntrustedSigner,
+            "{:?}",
+            subject.parents
+        );
+    }
+    // What has no proven time is neither young nor old.
+    assert_eq!(
+        reason(&policy, &image(&[signed("a@x")])),
+        Reason::UntrustedSigner
+    );
+    // k of n: each that counts has to be timely.
+    let mut both = demand(true, &[], timing);
+    both.signed_by = Some(SignedBy {
+        at_least: 2,
+        of: vec![rule("a", "a@x"), rule("b", "b@x")],
+    });
+    let (mut young, mut old) = (signed("a@x"), signed("b@x"));
+    (young.signed_at, old.signed_at) = (Some(at(1000)), Some(at(800)));
+    let two = demanding(vec![both], Signs::Either);
+    let judgement = judged(&[two], &image(&[young, old]), at(1050));
+    assert_eq!(judgement.reason, Reason::NotEnoughSigners);
+}
+
+#[test]
+fn a_near_miss_is_told() {
+    let found = |policy: &Arc<Policy>, fact: Fact| {
+        let judgement = judged(
+            std::slice::from_ref(policy),
+            &image(&[fact]),
+            Timestamp::UNIX_EPOCH,
+        );
+        let (_, shortfall) = judgement.refusal().expect("a refusal");
+        shortfall.found.clone()
+    };
+    let workflow = "https://github.com/acme/app/.github/workflows/release.yml@refs/";
+    let release = policy(
+        1,
+        &[rule("release", &format!("{workflow}tags/*"))],
+        Signs::Either,
+    );
+    assert_eq!(
+        found(&release, signed(&format!("{workflow}heads/main"))),
+        format!(
+            "signed by {workflow}heads/main (issuer {ISSUER}), which differs from release in the \
+             ref"
+        )
+    );
+    let alice = policy(1, &[rule("alice", "alice@acme.test")], Signs::Either);
+    assert_eq!(
+        found(&alice, signed("alice@evil.test")),
+        format!(
+            "signed by alice@evil.test (issuer {ISSUER}), which differs from alice in the domain"
+        )
+    );
 }

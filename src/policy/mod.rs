@@ -4,15 +4,25 @@
 //! does not know how facts were proven, where policies are written, or what HTTP is.
 
 mod caller;
+mod condition;
+mod demand;
 mod glob;
 mod judge;
 mod puller;
+mod reason;
 mod rule;
+mod signed_by;
 mod signer;
+mod timing;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
+pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
 pub use glob::{Glob, GlobError};
-pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
+pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
 pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
-pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};
+pub use reason::Reason;
+pub use rule::{
+    Attested, Carrier, DefaultRule, Demand, Mode, Policy, Requirement, Rules, SignedBy, Signs,
+    Timing,
+};
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

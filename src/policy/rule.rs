@@ -5,17 +5,23 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::oci::Reference;
+use crate::policy::Condition;
 use crate::policy::Glob;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::Demands;
+use crate::verify::Format;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
+
+/// The host that image names of Docker Hub carry.
+const DOCKER_HUB: &str = "docker.io";
 
 /// All policy files together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,8 +84,9 @@ impl Mode {
 /// What a policy asks of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Requirement {
-    /// Signatures.
-    SignedBy(SignedBy),
+    /// Signatures and attestations: one of these demands has to be met as a whole. A list of
+    /// none is met by nothing.
+    Proven(Vec<Demand>),
     /// Content that is pinned, and needs no signature.
     Digests(BTreeSet<Digest>),
     /// Never.
@@ -94,6 +101,74 @@ pub enum Requirement {
         /// Why it is there.
         because: String,
     },
+}
+
+impl Requirement {
+    /// Signatures, at any time, and nothing else.
+    #[must_use]
+    pub fn signed_by(signed_by: SignedBy) -> Self {
+        Self::Proven(vec![Demand {
+            signed_by: Some(signed_by),
+            attested: Vec::new(),
+            timing: Timing::default(),
+            format: None,
+        }])
+    }
+}
+
+/// What has to be proven about an image. Its parts may be proven about different digests of
+/// the image: the provenance about an index, the list of packages about a platform's manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Demand {
+    /// Whose signatures; `None` where attestations are enough.
+    pub signed_by: Option<SignedBy>,
+    /// The attestations, all of them.
+    pub attested: Vec<Attested>,
+    /// When signatures and attestations have to have been made.
+    pub timing: Timing,
+    /// The one format that counts; `None` where each does.
+    pub format: Option<Carrier>,
+}
+
+/// What carries a signature or an attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A Sigstore bundle.
+    Bundle,
+    /// A layer under a `.sig` or `.att` tag.
+    Layer,
+}
+
+impl Carrier {
+    /// Whether evidence of this format is carried so.
+    pub(super) fn carries(self, format: Format) -> bool {
+        (self == Self::Bundle) == (format == Format::Bundle)
+    }
+}
+
+/// An attestation that has to be there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attested {
+    /// The URI of its predicate type; compared as a whole.
+    pub predicate_type: String,
+    /// Who has to have attested.
+    pub by: SignedBy,
+    /// What has to hold of it.
+    pub condition: Option<Arc<Condition>>,
+}
+
+/// When a signature has to have been made, by its proven time. One without a proven time meets
+/// none of these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// No longer ago than this.
+    pub signed_within: Option<SignedDuration>,
+    /// Not before this moment.
+    pub not_before: Option<Timestamp>,
+    /// At least so long ago, so that there was time to notice.
+    pub cooldown: Option<SignedDuration>,
+    /// At a time that a timestamp authority vouches for (RFC 3161).
+    pub timestamped: bool,
 }
 
 /// So many of these signers, each another key or identity.
@@ -115,6 +190,9 @@ pub enum Signs {
     /// One of the two.
     #[default]
     Either,
+    /// What is asked for, or an index that lists it; but an index does not pass by what it
+    /// lists. So judge those who know no indexes.
+    Asked,
 }
 
 impl Signs {
@@ -125,7 +203,20 @@ impl Signs {
             Self::Index => "index",
             Self::Instance => "instance",
             Self::Either => "either",
+            Self::Asked => "asked",
         }
+    }
+}
+
+impl Demand {
+    /// Every signer that it names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        let attested = self.attested.iter().map(|attested| &attested.by);
+        self.signed_by
+            .iter()
+            .chain(attested)
+            .flat_map(|signed_by| &signed_by.of)
+            .map(AsRef::as_ref)
     }
 }
 
@@ -133,15 +224,52 @@ impl Policy {
     /// Whether the policy is for this image.
     #[must_use]
     pub fn applies_to(&self, name: &str) -> bool {
-        self.images.iter().any(|glob| glob.matches(name))
-            && !self.except.iter().any(|glob| glob.matches(name))
+        let fits = |glob: &Glob| !glob.is_over_references() && glob.matches(name);
+        self.images.iter().any(fits) && !self.except.iter().any(fits)
+    }
+
+    /// Whether the policy is for what is asked for, by its name or by its whole reference.
+    fn applies_to_reference(&self, name: &str, reference: &str) -> bool {
+        let fits = |glob: &Glob| match glob.is_over_references() {
+            true => glob.matches(reference),
+            false => glob.matches(name),
+        };
+        self.images.iter().any(fits) && !self.except.iter().any(fits)
+    }
+
+    fn is_over_references(&self) -> bool {
+        self.images.iter().any(Glob::is_over_references)
     }
 }
 
 impl Rules {
-    /// The policies that are for this image, in the order of the files.
+    /// The policies that are for what is asked for, in the order of the files.
     #[must_use]
-    pub fn matching(&self, image: &ImageName) -> Vec<Arc<Policy>> {
+    pub fn matching(&self, image: &ImageName, reference: &Reference) -> Vec<Arc<Policy>> {
+        let name = image.to_string();
+        let mut whole = image.with(reference);
+        if image.registry.as_str() == DOCKER_HUB {
+            whole = format!("index.{whole}");
+        }
+        self.policies
+            .iter()
+            .filter(|policy| policy.applies_to_reference(&name, &whole))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether a policy is for this image, or could be for a tag or digest of it.
+    #[must_use]
+    pub fn may_match(&self, image: &ImageName) -> bool {
+        let name = image.to_string();
+        self.policies
+            .iter()
+            .any(|policy| policy.is_over_references() || policy.applies_to(&name))
+    }
+
+    /// The policies that are for this image whatever is asked of it, in the order of the files.
+    #[must_use]
+    pub fn for_image(&self, image: &ImageName) -> Vec<Arc<Policy>> {
         let name = image.to_string();
         self.policies
             .iter()
@@ -158,15 +286,18 @@ impl Rules {
             .any(|policy| policy.pulled_by.is_some())
     }
 
-    /// Every signer that a policy names.
-    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+    fn demands(&self) -> impl Iterator<Item = &Demand> {
         self.policies
             .iter()
             .flat_map(|policy| match &policy.requirement {
-                Requirement::SignedBy(signed_by) => signed_by.of.as_slice(),
+                Requirement::Proven(demands) => demands.as_slice(),
                 _ => &[],
             })
-            .map(AsRef::as_ref)
+    }
+
+    /// Every signer that a policy names.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerRule> {
+        self.demands().flat_map(Demand::signers)
     }
 
     /// The keys that evidence is to be tried with.
@@ -186,7 +317,7 @@ impl Rules {
     /// The least that a signer demands of keyless signatures under each trust root, where that
     /// is less than usual: so that other edits of policy leave facts what they are.
     #[must_use]
-    pub fn demands(&self) -> BTreeMap<RootName, Demands> {
+    pub fn lenience(&self) -> BTreeMap<RootName, Demands> {
         let mut least: BTreeMap<RootName, Demands> = BTreeMap::new();
         for signer in self.signers() {
             if let SignerKind::Keyless(keyless) = &signer.kind {
@@ -213,6 +344,17 @@ impl Rules {
             .map(|signer| signer.name.as_ref())
             .collect();
         names.len()
+    }
+
+    /// The predicate types that a policy has conditions on: what attestations of these say is
+    /// held in facts.
+    #[must_use]
+    pub fn predicates(&self) -> BTreeSet<String> {
+        self.demands()
+            .flat_map(|demand| &demand.attested)
+            .filter(|attested| attested.condition.is_some())
+            .map(|attested| attested.predicate_type.clone())
+            .collect()
     }
 
     /// The trust roots that signers name.

@@ -39,11 +39,11 @@ pub enum SignerKind {
 /// A login that may sign.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keyless {
-    /// The OIDC issuer's URL; compared as a whole.
-    pub issuer: String,
+    /// The OIDC issuer's URL.
+    pub issuer: IdentityRule,
     /// The certificate's subject alternative name.
     pub identity: IdentityRule,
-    /// Fulcio extensions that must be there with just this value.
+    /// Fulcio extensions that must be there with such a value.
     pub claims: Vec<Claim>,
     /// The trust root under which certificate, log and time must be proven.
     pub root: RootName,
@@ -51,13 +51,13 @@ pub struct Keyless {
     pub demands: Demands,
 }
 
-/// One Fulcio extension that must have one value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One Fulcio extension that must have such a value.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     /// Its name in snake case, as in Fulcio's oid-info.md.
-    pub name: String,
-    /// The value, compared as a whole.
-    pub value: String,
+    pub name: &'static str,
+    /// The value.
+    pub value: IdentityRule,
 }
 
 /// How an identity is compared. Always as a whole.
@@ -129,6 +129,30 @@ impl IdentityRule {
         })
     }
 
+    /// The one part in which `identity`, which does not match, differs.
+    fn difference(&self, identity: &str) -> Part {
+        let expected = match self {
+            Self::Exact(text) => text,
+            Self::Glob(glob) => glob.as_str(),
+            Self::Regex { .. } => return Part::Whole,
+        };
+        let (Some(expected), Some(found)) = (parts(expected), parts(identity)) else {
+            return Part::Whole;
+        };
+        let fits = |expected: &str, found: &str| match self {
+            Self::Glob(_) => Glob::new(expected).is_ok_and(|glob| glob.matches(found)),
+            _ => expected == found,
+        };
+        let mut differ = expected
+            .iter()
+            .zip(&found)
+            .filter(|((_, expected), (_, found))| !fits(expected, found));
+        match (expected.len() == found.len(), differ.next(), differ.next()) {
+            (true, Some(((part, _), _)), None) => *part,
+            _ => Part::Whole,
+        }
+    }
+
     /// True when the whole of `identity` matches.
     #[must_use]
     pub fn matches(&self, identity: &str) -> bool {
@@ -170,14 +194,64 @@ pub(super) enum Miss {
     NotLogged,
     /// The right identity, for whose signature this does not vouch.
     Missing(&'static str),
-    /// The right issuer, another identity.
-    Identity,
+    /// The right issuer, another identity, which differs in this.
+    Identity(Part),
     /// The right identity, proven under another trust root.
     Root,
     /// The right identity from another issuer.
     Issuer,
     /// Everything but one claim.
-    Claim(String, Option<String>),
+    Claim(&'static str, Option<String>),
+}
+
+/// The part of an identity in which it differs from what was expected; a higher value is
+/// nearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// In more than one, or in none that people have a name for.
+    Whole,
+    /// The domain of an e-mail address.
+    Domain,
+    /// The user of an e-mail address.
+    User,
+    /// The repository that a workflow is of.
+    Repository,
+    /// The file of the workflow.
+    Workflow,
+    /// The ref that the workflow ran for.
+    Ref,
+}
+
+impl Part {
+    /// The part in words, where people have one.
+    pub(super) fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Whole => None,
+            Self::Domain => Some("the domain"),
+            Self::User => Some("the user"),
+            Self::Repository => Some("the repository"),
+            Self::Workflow => Some("the workflow"),
+            Self::Ref => Some("the ref"),
+        }
+    }
+}
+
+/// An identity taken apart: for a workflow its repository, file and ref, for an e-mail address
+/// user and domain.
+fn parts(identity: &str) -> Option<Vec<(Part, &str)>> {
+    let (path, last) = identity.rsplit_once('@')?;
+    if !identity.contains("://") {
+        return Some(vec![(Part::User, path), (Part::Domain, last)]);
+    }
+    // GitHub and GitLab: `REPOSITORY/.github/workflows/FILE`, `REPOSITORY//FILE`.
+    let at = path
+        .find("/.github/workflows/")
+        .or_else(|| path.rfind("//").filter(|at| !path[..*at].ends_with(':')))?;
+    Some(vec![
+        (Part::Repository, &path[..at]),
+        (Part::Workflow, &path[at..]),
+        (Part::Ref, last),
+    ])
 }
 
 impl SignerRule {
@@ -227,11 +301,14 @@ impl SignerRule {
 
 impl Keyless {
     fn compare(&self, identity: &Identity, fact: &Fact) -> Result<(), Miss> {
-        let issuer_fits = self.issuer == identity.issuer;
+        let issuer_fits = self.issuer.matches(&identity.issuer);
         let subject_fits = self.identity.matches(&identity.subject);
         match (issuer_fits, subject_fits) {
             (false, false) => return Err(Miss::Stranger),
-            (true, false) => return Err(Miss::Identity),
+            (true, false) => {
+                let part = self.identity.difference(&identity.subject);
+                return Err(Miss::Identity(part));
+            }
             (false, true) => return Err(Miss::Issuer),
             (true, true) => {}
         }
@@ -242,9 +319,9 @@ impl Keyless {
             return Err(Miss::Missing(missing));
         }
         for claim in &self.claims {
-            let found = identity.claims.get(claim.name.as_str());
-            if found != Some(&claim.value) {
-                return Err(Miss::Claim(claim.name.clone(), found.cloned()));
+            let found = identity.claims.get(claim.name);
+            if !found.is_some_and(|found| claim.value.matches(found)) {
+                return Err(Miss::Claim(claim.name, found.cloned()));
             }
         }
         Ok(())
@@ -271,6 +348,50 @@ mod tests {
         );
         let commented = IdentityRule::regex("(?x)alice # ");
         assert!(commented.is_err() || !commented.expect("compiles").matches("alice and more"));
+    }
+
+    #[test]
+    fn the_part_that_differs_has_a_name() {
+        let workflow = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1";
+        for (expected, part) in [
+            (
+                "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v2",
+                Part::Ref,
+            ),
+            (
+                "https://github.com/acme/app/.github/workflows/other.yml@refs/tags/*",
+                Part::Workflow,
+            ),
+            (
+                "https://github.com/acme/*/.github/workflows/x.yml@refs/tags/*",
+                Part::Workflow,
+            ),
+            (
+                "https://github.com/evil/*/.github/workflows/*@refs/tags/*",
+                Part::Repository,
+            ),
+            (
+                "https://github.com/evil/*/.github/workflows/*@refs/heads/*",
+                Part::Whole,
+            ),
+            (
+                "https://gitlab.com/acme/app//.gitlab-ci.yml@refs/tags/v1",
+                Part::Whole,
+            ),
+            ("alice@acme.test", Part::Whole),
+        ] {
+            let rule = IdentityRule::glob(expected).expect("a glob");
+            assert_eq!(rule.difference(workflow), part, "{expected}");
+        }
+        let alice = IdentityRule::exact("alice@acme.test").expect("an identity");
+        assert_eq!(alice.difference("bob@acme.test"), Part::User);
+        assert_eq!(alice.difference("alice@evil.test"), Part::Domain);
+        let pipeline = IdentityRule::exact("https://gitlab.com/a/b//ci.yml@refs/tags/v1");
+        let pipeline = pipeline.expect("an identity");
+        assert_eq!(
+            pipeline.difference("https://gitlab.com/a/b//ci.yml@refs/heads/x"),
+            Part::Ref
+        );
     }
 
     // THREATS I1 (CVE-2025-29778): an empty identity is no identity.

@@ -1,6 +1,6 @@
 //! Keyless signatures: certificates that Fulcio issued for a login.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use sigstore_verify::{
     VerificationPolicy,
@@ -16,6 +16,7 @@ use x509_cert::{
 use crate::verify::Identity;
 use crate::verify::Material;
 use crate::verify::Signer;
+use crate::verify::claims;
 use crate::verify::proof::Proof;
 use crate::verify::proof::assurance;
 
@@ -135,44 +136,6 @@ fn identity(info: &CertificateInfo) -> Result<Identity, String> {
         subject: subject
             .filter(|subject| !subject.is_empty())
             .ok_or("the certificate names nobody")?,
-        claims: claims(info),
+        claims: claims::of(info),
     })
-}
-
-/// Fulcio's extensions by their names in snake case (oid-info.md).
-fn claims(info: &CertificateInfo) -> BTreeMap<&'static str, String> {
-    let claims = &info.ci_claims;
-    [
-        ("build_signer_uri", &claims.build_signer_uri),
-        ("build_signer_digest", &claims.build_signer_digest),
-        ("runner_environment", &claims.runner_environment),
-        ("source_repository_uri", &claims.source_repository_uri),
-        ("source_repository_digest", &claims.source_repository_digest),
-        ("source_repository_ref", &claims.source_repository_ref),
-        (
-            "source_repository_identifier",
-            &claims.source_repository_identifier,
-        ),
-        (
-            "source_repository_owner_uri",
-            &claims.source_repository_owner_uri,
-        ),
-        (
-            "source_repository_owner_identifier",
-            &claims.source_repository_owner_identifier,
-        ),
-        ("build_config_uri", &claims.build_config_uri),
-        ("build_config_digest", &claims.build_config_digest),
-        ("build_trigger", &claims.build_trigger),
-        ("run_invocation_uri", &claims.run_invocation_uri),
-        (
-            "source_repository_visibility_at_signing",
-            &claims.source_repository_visibility_at_signing,
-        ),
-        ("deployment_environment", &claims.deployment_environment),
-        ("token_subject", &claims.token_subject),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value.clone()?)))
-    .collect()
 }

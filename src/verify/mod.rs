@@ -17,6 +17,7 @@ mod annotations;
 mod att_layer;
 mod bundle;
 mod certificate;
+mod claims;
 mod facts;
 mod key;
 mod log;
@@ -27,6 +28,7 @@ mod trust;
 
 pub use annotations::Annotations;
 pub use att_layer::AttLayer;
+pub use claims::CLAIMS;
 pub use facts::{
     Assurance, Demands, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName,
     Signer,

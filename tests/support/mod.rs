@@ -10,7 +10,6 @@
 )]
 
 use std::{
-    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -163,7 +162,7 @@ pub(crate) fn policy(name: &str, images: &str, requirement: Requirement) -> Poli
 
 /// A policy that any one of these signers satisfies.
 pub(crate) fn signed_by(name: &str, images: &str, signers: &[Arc<SignerRule>]) -> Policy {
-    let requirement = Requirement::SignedBy(SignedBy {
+    let requirement = Requirement::signed_by(SignedBy {
         at_least: 1,
         of: signers.to_vec(),
     });
@@ -179,7 +178,7 @@ pub(crate) fn keyless(name: &str, issuer: &str, identity: IdentityRule) -> Arc<S
     Arc::new(SignerRule {
         name: name.into(),
         kind: SignerKind::Keyless(Keyless {
-            issuer: issuer.to_owned(),
+            issuer: IdentityRule::exact(issuer).expect("an issuer"),
             identity,
             claims: Vec::new(),
             root: RootName::from(ROOT),
@@ -523,8 +522,8 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
-        predicates: BTreeSet::new(),
-        demands: rules.demands(),
+        predicates: rules.predicates(),
+        demands: rules.lenience(),
     }
 }
 

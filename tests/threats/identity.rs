@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use pullgate::policy::{IdentityRule, Policy, Requirement, SignedBy, SignerRule};
+use pullgate::policy::{
+    Claim, IdentityRule, Keyless, PatternError, Policy, Requirement, SignedBy, SignerKind,
+    SignerRule,
+};
 use pullgate::sandbox::image::{self, Package};
+use pullgate::sandbox::sigstore::Claim as Certified;
 use pullgate::sandbox::sigstore::{Fault, Identity, KeyPair, Log, Recipe, Signer};
 
 use crate::support::{
@@ -129,7 +133,7 @@ async fn t1_an_expired_authority_certifies_nobody() {
 }
 
 fn at_least(count: usize, of: &[Arc<SignerRule>]) -> Policy {
-    let requirement = Requirement::SignedBy(SignedBy {
+    let requirement = Requirement::signed_by(SignedBy {
         at_least: count,
         of: of.to_vec(),
     });
@@ -304,31 +308,47 @@ async fn i3_a_certificate_that_names_two_is_nobodys() {
     }
 }
 
-// THREATS I5: the claims that a policy asks for are those of the certificate, and each has to be
-// there.
-#[tokio::test]
-async fn i5_claims_of_another_build_do_not_fit() {
-    use pullgate::policy::{Claim, Keyless, SignerKind};
-    use pullgate::sandbox::sigstore::Claim as Certified;
-    let identity = release();
-    let base = identity_rule(&identity);
+fn with_claims(
+    identity: &Identity,
+    exact: &[(&'static str, &str)],
+    globs: &[(&'static str, &str)],
+) -> Arc<SignerRule> {
+    let base = identity_rule(identity);
     let SignerKind::Keyless(rule) = &base.kind else {
         panic!("keyless");
     };
-    let claim = |name: &str, value: &str| Claim {
-        name: name.to_owned(),
-        value: value.to_owned(),
+    let claim = |value: Result<IdentityRule, _>, name| Claim {
+        name,
+        value: value.unwrap_or_else(|_: PatternError| panic!("a pattern")),
     };
-    let signer = Arc::new(SignerRule {
+    let exact = exact
+        .iter()
+        .map(|(name, value)| claim(IdentityRule::exact(value), *name));
+    let globs = globs
+        .iter()
+        .map(|(name, value)| claim(IdentityRule::glob(value), *name));
+    Arc::new(SignerRule {
         name: base.name.clone(),
         kind: SignerKind::Keyless(Keyless {
-            claims: vec![
-                claim("source_repository_uri", "https://github.com/acme/widget"),
-                claim("build_trigger", "push"),
-            ],
+            claims: exact.chain(globs).collect(),
             ..rule.clone()
         }),
-    });
+    })
+}
+
+// THREATS I5: the claims that a policy asks for are those of the certificate, and each has to be
+// there: a fork's build, a pull request's, and one that does not say.
+#[tokio::test]
+async fn i5_claims_of_another_build_do_not_fit() {
+    let identity = release();
+    let signer = with_claims(
+        &identity,
+        &[
+            ("source_repository_uri", "https://github.com/acme/widget"),
+            ("build_trigger", "push"),
+        ],
+        &[],
+    );
     let world = World::with(Setup::ruled(rules(vec![signed_by("p", HOST, &[])]))).await;
     world.reload(rules(vec![signed_by("p", "**", &[signer])]));
     let package = push_with_bundle(&world, &recipe(&identity), "right");
@@ -347,5 +367,48 @@ async fn i5_claims_of_another_build_do_not_fit() {
         let package = push_with_bundle(&world, &recipe(&wrong), &format!("{:?}", wrong.claims));
         let answer = world.manifest("app", package.digest()).await;
         answer.denies("untrusted_signer");
+    }
+}
+
+// THREATS I5: a reusable workflow signs for whoever calls it. Its own name stands in the
+// certificate, so only the claims tell who called, and from which ref.
+#[tokio::test]
+async fn i5_a_reusable_workflow_is_told_by_who_calls_it() {
+    let shared = |repository: &str, git_ref: &str| {
+        let caller = format!("https://github.com/acme/{repository}");
+        Identity::github_actions("acme/workflows", "build.yml", "refs/heads/main")
+            .claiming(Certified::SourceRepositoryUri, &caller)
+            .claiming(Certified::SourceRepositoryRef, git_ref)
+            .claiming(Certified::GithubWorkflowRef, git_ref)
+    };
+    let called = shared("app", "refs/tags/v1.2.3");
+    let signer = with_claims(
+        &called,
+        &[("source_repository_uri", "https://github.com/acme/app")],
+        &[
+            ("source_repository_ref", "refs/tags/v*"),
+            ("github_workflow_ref", "refs/tags/*"),
+        ],
+    );
+    let world = World::with(Setup::ruled(rules(vec![signed_by("p", "**", &[signer])]))).await;
+    let package = push_with_bundle(&world, &recipe(&called), "called by the right one");
+    let answer = world.manifest("app", package.digest()).await;
+    answer.admits(&package.manifest);
+    for (wrong, claim) in [
+        (shared("other", "refs/tags/v1.2.3"), "source_repository_uri"),
+        (shared("app", "refs/pull/7/merge"), "source_repository_ref"),
+        (
+            shared("app", "refs/tags/v1/../../heads/x"),
+            "source_repository_ref",
+        ),
+        (
+            shared("app", "refs/heads/refs/tags/v1"),
+            "source_repository_ref",
+        ),
+    ] {
+        let package = push_with_bundle(&world, &recipe(&wrong), &format!("{:?}", wrong.claims));
+        let answer = world.manifest("app", package.digest()).await;
+        answer.denies("untrusted_signer");
+        assert!(answer.message().contains(claim), "{}", answer.message());
     }
 }

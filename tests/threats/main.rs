@@ -10,6 +10,7 @@
     reason = "what tests are made of may fail as they do"
 )]
 
+mod attested;
 mod auth;
 mod binding;
 mod cache;

@@ -1,0 +1,314 @@
+//! Whether enough of the named signers signed, and how near it came otherwise.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::policy::Reason;
+use crate::policy::Shortfall;
+use crate::policy::SignedBy;
+use crate::policy::SignerRule;
+use crate::policy::Timing;
+use crate::policy::signer::Miss;
+use crate::verify::Fact;
+use crate::verify::Facts;
+use crate::verify::Kind;
+use crate::verify::Signer;
+
+/// The facts that are to be counted, and when they have to have been made.
+pub(super) struct Ballot<'a> {
+    /// Those of the right kind.
+    pub(super) facts: Vec<&'a Fact>,
+    /// When they have to have been made.
+    pub(super) timing: Timing,
+    /// Now.
+    pub(super) now: Timestamp,
+}
+
+impl<'a> Ballot<'a> {
+    fn timely(&self) -> Vec<&'a Fact> {
+        let timely = |fact: &&&Fact| self.timing.miss_of(fact, self.now).is_none();
+        self.facts.iter().filter(timely).copied().collect()
+    }
+}
+
+impl SignedBy {
+    /// Whether so many of the named signers signed, each of them another key or identity.
+    /// Nobody is never enough, whatever a policy says (THREATS T7).
+    pub(super) fn holds(&self, ballot: &Ballot<'_>) -> bool {
+        self.count(&ballot.timely()) >= self.at_least.max(1)
+    }
+
+    /// Whether the fact is by one of the named signers.
+    pub(super) fn names(&self, fact: &Fact) -> bool {
+        self.of.iter().any(|rule| rule.compare(fact).is_ok())
+    }
+
+    /// How many of the named signers can be told apart in the facts: the largest pairing of
+    /// rules with distinct signers. One key under two names pairs once, and one name whose
+    /// glob fits two logins pairs once.
+    fn count(&self, facts: &[&Fact]) -> usize {
+        let fits: Vec<Vec<&Signer>> = self
+            .of
+            .iter()
+            .map(|rule| {
+                facts
+                    .iter()
+                    .filter(|fact| rule.compare(fact).is_ok())
+                    .map(|fact| &fact.signer)
+                    .collect()
+            })
+            .collect();
+        let mut taken: Vec<(SignerKey<'_>, usize)> = Vec::new();
+        (0..fits.len())
+            .filter(|rule| pair(*rule, &fits, &mut taken, &mut BTreeSet::new()))
+            .count()
+    }
+
+    /// What a policy that asks for signatures says where these are not enough. `facts` is all
+    /// that is known, for what is found instead.
+    pub(super) fn shortfall(&self, ballot: &Ballot<'_>, facts: &Facts) -> Shortfall {
+        let near = self.near(ballot);
+        let (reason, found) = match near {
+            Some((reason, ref found, _)) => (reason, found.clone()),
+            None => nothing(facts),
+        };
+        let remedy = near
+            .and_then(|(_, _, remedy)| remedy)
+            .unwrap_or_else(|| remedy(reason));
+        Shortfall {
+            reason,
+            found,
+            expected: format!(
+                "{}{}",
+                self.expected("a signature", "signatures"),
+                ballot.timing
+            ),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// Whom is asked for, in words.
+    pub(super) fn expected(&self, one: &str, several: &str) -> String {
+        let names = self
+            .of
+            .iter()
+            .map(|rule| rule.describe())
+            .collect::<Vec<_>>()
+            .join("; ");
+        match (self.at_least, self.of.len()) {
+            (1, 1) => format!("{one} by {names}"),
+            (1, _) => format!("{one} by one of: {names}"),
+            (some, all) if some == all => format!("{one} by each of: {names}"),
+            (some, all) => format!("{several} by {some} of these {all}: {names}"),
+        }
+    }
+
+    /// What comes nearest among the facts of the right kind, with what to do where that is not
+    /// what one does for the reason; `None` when there are none.
+    pub(super) fn near(
+        &self,
+        ballot: &Ballot<'_>,
+    ) -> Option<(Reason, String, Option<&'static str>)> {
+        let timely = ballot.timely();
+        let count = self.count(&timely);
+        if count > 0 {
+            let signers = distinct(&timely);
+            let found = format!("{count} of {} signers: {signers}", self.at_least);
+            return Some((Reason::NotEnoughSigners, found, None));
+        }
+        let untimely = ballot.facts.iter().filter(|fact| self.names(fact));
+        let mut untimely = untimely.filter_map(|fact| {
+            let miss = ballot.timing.miss_of(fact, ballot.now)?;
+            Some(format!("signed by {}, {miss}", fact.signer))
+        });
+        if let Some(found) = untimely.next_back() {
+            let remedy = Some(Timing::REMEDY);
+            return Some((Reason::UntrustedSigner, found, remedy));
+        }
+        let misses = ballot.facts.iter().filter_map(|fact| self.nearest(fact));
+        let (miss, text) = misses.max_by(|one, two| one.0.cmp(&two.0))?;
+        let more = match distinct_signers(&ballot.facts).len() {
+            0 | 1 => String::new(),
+            several => format!(" (the nearest of {several} signers)"),
+        };
+        let remedy = (miss == Miss::NotLogged).then_some(
+            "sign anew with a transparency log, or say `transparency_log: not_required` for this \
+             key",
+        );
+        Some((Reason::UntrustedSigner, format!("{text}{more}"), remedy))
+    }
+
+    /// The rule that the fact comes nearest to, in words.
+    fn nearest(&self, fact: &Fact) -> Option<(Miss, String)> {
+        let (miss, rule) = self
+            .of
+            .iter()
+            .filter_map(|rule| Some((rule.compare(fact).err()?, rule)))
+            .max_by(|one, two| one.0.cmp(&two.0))?;
+        let text = describe_miss(&miss, fact, rule);
+        Some((miss, text))
+    }
+}
+
+/// What there is instead of a signature.
+fn nothing(facts: &Facts) -> (Reason, String) {
+    if let Some(unread) = unread(facts) {
+        return unread;
+    }
+    let attestation = facts.proven.iter().find_map(|fact| match &fact.kind {
+        Kind::Attestation { predicate_type, .. } => Some((predicate_type, &fact.signer)),
+        Kind::Signature => None,
+    });
+    match attestation {
+        Some((predicate_type, signer)) => (
+            Reason::Unsigned,
+            format!("no signature, only an attestation ({predicate_type}) by {signer}"),
+        ),
+        None => (Reason::Unsigned, "no signature".to_owned()),
+    }
+}
+
+/// Evidence that there is, and that says nothing: because nobody read it, or because it does
+/// not verify.
+pub(super) fn unread(facts: &Facts) -> Option<(Reason, String)> {
+    if facts.truncated {
+        return Some((
+            Reason::OverLimit,
+            "more evidence than the limits let be read".to_owned(),
+        ));
+    }
+    let first = facts.rejected.first()?;
+    let others = match facts.rejected.len() {
+        1 => String::new(),
+        several => format!(" (and {} more)", several - 1),
+    };
+    Some((
+        Reason::InvalidSignature,
+        format!("evidence that does not verify: {}{others}", first.why),
+    ))
+}
+
+fn remedy(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Unsigned => {
+            "sign the image (cosign sign IMAGE@DIGEST) as one of the expected signers; it is \
+             admitted within seconds"
+        }
+        Reason::InvalidSignature => {
+            "sign the image anew, or check that the policy's trust root and keys are those it \
+             was signed under"
+        }
+        Reason::OverLimit => {
+            "remove stale signatures and attestations of this digest from the registry, or \
+             raise limits.evidence_artifacts_max"
+        }
+        Reason::NotEnoughSigners => "have the missing signers sign this digest",
+        _ => {
+            "have an expected signer sign this digest, or name this signer in the policy if it \
+             is one of yours"
+        }
+    }
+}
+
+/// How many signers a message names.
+const SIGNERS_TOLD: usize = 5;
+
+type SignerKey<'a> = &'a Signer;
+
+/// One step of the augmenting-path method for pairing rules with signers.
+fn pair<'a>(
+    rule: usize,
+    fits: &[Vec<&'a Signer>],
+    taken: &mut Vec<(SignerKey<'a>, usize)>,
+    visited: &mut BTreeSet<usize>,
+) -> bool {
+    if !visited.insert(rule) {
+        return false;
+    }
+    for signer in &fits[rule] {
+        let holder = taken
+            .iter()
+            .position(|(other, _)| same_signer(other, signer));
+        match holder {
+            None => {
+                taken.push((signer, rule));
+                return true;
+            }
+            Some(position) => {
+                let holder = taken[position].1;
+                if holder != rule && pair(holder, fits, taken, visited) {
+                    // The holder has moved to another signer of its own; this one is ours.
+                    if let Some(entry) = taken
+                        .iter_mut()
+                        .find(|(other, by)| same_signer(other, signer) && *by == holder)
+                    {
+                        entry.1 = rule;
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+/// The same key, or the same issuer and subject: two runs of one workflow are one signer.
+fn same_signer(one: &Signer, two: &Signer) -> bool {
+    match (one, two) {
+        (Signer::Identity(one), Signer::Identity(two)) => {
+            one.issuer == two.issuer && one.subject == two.subject
+        }
+        _ => one == two,
+    }
+}
+
+fn distinct_signers(facts: &[&Fact]) -> BTreeSet<String> {
+    facts.iter().map(|fact| fact.signer.to_string()).collect()
+}
+
+/// The signers in words: so many that a message stays readable.
+fn distinct(facts: &[&Fact]) -> String {
+    let signers = distinct_signers(facts);
+    let mut text = signers
+        .iter()
+        .take(SIGNERS_TOLD)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    if signers.len() > SIGNERS_TOLD {
+        text.push_str(&format!("; and {} more", signers.len() - SIGNERS_TOLD));
+    }
+    text
+}
+
+fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
+    let signer = &fact.signer;
+    let name = &rule.name;
+    match miss {
+        Miss::Stranger => format!("signed by {signer}"),
+        Miss::Identity(part) => match part.as_str() {
+            Some(part) => format!("signed by {signer}, which differs from {name} in {part}"),
+            None => format!("signed by {signer}"),
+        },
+        Miss::NotLogged => {
+            format!(
+                "signed by {signer}, but without a proven entry in the log that {name} requires"
+            )
+        }
+        Miss::Issuer => {
+            format!("signed by {signer}: the identity fits {name}, the issuer does not")
+        }
+        Miss::Root => format!(
+            "signed by {signer}: it fits {name}, but was proven under the trust root {}",
+            fact.root.as_ref().map_or("(none)", |root| root.as_str()),
+        ),
+        Miss::Missing(what) => {
+            format!("signed by {signer}: it fits {name}, but there is {what}")
+        }
+        Miss::Claim(claim, found) => format!(
+            "signed by {signer}: it fits {name} but for the claim {claim}, which is {}",
+            found.as_deref().unwrap_or("absent"),
+        ),
+    }
+}

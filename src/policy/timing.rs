@@ -1,0 +1,157 @@
+//! When a signature was made, and whether that is when policy wants it.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::policy::Timing;
+use crate::verify::Fact;
+
+impl Timing {
+    /// What to do about a signature that was made at the wrong time.
+    pub(super) const REMEDY: &'static str = "have the signer sign this digest anew, wait until the cooldown is over, or change \
+         `signed_within`, `not_before` and `cooldown` of the policy";
+
+    /// True when it asks for nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Why a signature of this proven time does not do, in words; `None` when it does. What
+    /// has no proven time meets no bound: its signer could say any.
+    pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<String> {
+        if self.timestamped && !fact.assurance.timestamp {
+            return Some("without a proven timestamp (RFC 3161)".to_owned());
+        }
+        self.miss(fact.signed_at, now)
+    }
+
+    fn miss(&self, signed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let Some(signed_at) = signed_at else {
+            return Some("without a proven time of signing".to_owned());
+        };
+        let age = now.duration_since(signed_at);
+        if let Some(within) = self.signed_within.filter(|within| age > *within) {
+            return Some(format!(
+                "but at {signed_at}, more than {} ago",
+                Period(within)
+            ));
+        }
+        if let Some(first) = self.not_before.filter(|first| signed_at < *first) {
+            return Some(format!("but at {signed_at}, before {first}"));
+        }
+        let cooldown = self.cooldown.filter(|cooldown| age < *cooldown)?;
+        Some(format!(
+            "but at {signed_at}, less than {} ago",
+            Period(cooldown)
+        ))
+    }
+
+    /// The next moment after `now` at which a signature of this time may count otherwise.
+    pub(super) fn changes_after(&self, signed_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        // One nanosecond more: `signed_within` holds through its last moment.
+        let past = SignedDuration::from_nanos(1);
+        let grown = self.signed_within.and_then(|within| {
+            let end = signed_at.checked_add(within).ok()?;
+            end.checked_add(past).ok()
+        });
+        let cooled = self
+            .cooldown
+            .and_then(|cooldown| signed_at.checked_add(cooldown).ok());
+        [grown, cooled]
+            .into_iter()
+            .flatten()
+            .filter(|moment| *moment > now)
+            .min()
+    }
+}
+
+/// What is asked for, to be appended to whom it is asked of.
+impl fmt::Display for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(within) = self.signed_within {
+            write!(f, ", made within the last {}", Period(within))?;
+        }
+        if let Some(first) = self.not_before {
+            write!(f, ", made at {first} or later")?;
+        }
+        if let Some(cooldown) = self.cooldown {
+            write!(f, ", made {} ago or earlier", Period(cooldown))?;
+        }
+        if self.timestamped {
+            f.write_str(", with a timestamp (RFC 3161)")?;
+        }
+        Ok(())
+    }
+}
+
+/// A duration as policy files write it.
+struct Period(SignedDuration);
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.0.as_millis();
+        if left == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, milliseconds) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1_000),
+            ("ms", 1),
+        ] {
+            let count = left / milliseconds;
+            left %= milliseconds;
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn bounds_are_kept_to_the_second_and_say_when_they_change() {
+        let timing = Timing {
+            signed_within: Some(SignedDuration::from_secs(100)),
+            not_before: Some(at(1000)),
+            cooldown: Some(SignedDuration::from_secs(10)),
+            timestamped: false,
+        };
+        let holds = |signed, now| timing.miss(Some(at(signed)), at(now)).is_none();
+        assert!(!holds(1000, 1009));
+        assert!(holds(1000, 1010));
+        assert!(holds(1000, 1100));
+        assert!(!holds(1000, 1101));
+        assert!(!holds(999, 1050));
+        // A signature from the future has not cooled.
+        assert!(!holds(1020, 1010));
+        assert!(timing.miss(None, at(1050)).is_some());
+        assert_eq!(Timing::default().miss(None, at(0)), None);
+        assert_eq!(timing.changes_after(at(1000), at(1000)), Some(at(1010)));
+        let grown = timing.changes_after(at(1000), at(1010)).expect("a moment");
+        assert!(grown > at(1100) && grown < at(1101));
+        assert_eq!(timing.changes_after(at(1000), at(2000)), None);
+    }
+
+    #[test]
+    fn durations_are_written_as_in_policy_files() {
+        let written = |seconds| Period(SignedDuration::from_secs(seconds)).to_string();
+        assert_eq!(written(90 * 86_400), "90d");
+        assert_eq!(written(5400), "1h30m");
+        assert_eq!(written(0), "0s");
+    }
+}

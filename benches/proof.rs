@@ -7,7 +7,7 @@
     reason = "what fails here fails the bench, with its reason"
 )]
 
-use std::{collections::BTreeSet, hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ impl World {
             missing: Vec::new(),
             roots: vec![Arc::new(root)],
             keys: vec![PublicKey::from_spki(&key.public_key_der())],
-            predicates: BTreeSet::new(),
+            ..Material::default()
         };
         let identity = Identity::github_actions("acme/widget", "release.yml", "refs/tags/v1.0.0");
         Self {

@@ -43,7 +43,7 @@ const ROOMS: [(&str, &str); 20] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 34] = [
+const HOMES: [(&str, &[&str]); 36] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -72,6 +72,8 @@ const HOMES: [(&str, &[&str]); 34] = [
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
+    ("sigstore_merkle", &["verify/"]),
+    ("ed25519_dalek", &["verify/"]),
     ("x509_cert", &["authn/", "verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),

@@ -96,6 +96,7 @@ pub fn build(
     let roots = Roots::open(settings, material(settings)?, &origin, None, clock.now())?;
     let material = roots.material(clock.now());
     count_roots(&metrics, &material);
+    metrics.unsafe_signers(settings.rules.unsafe_signers());
     let upstreams = settings
         .upstreams
         .iter()
@@ -182,6 +183,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         roots,
         keys: settings.rules.keys(),
         missing: Vec::new(),
+        demands: settings.rules.lenience(),
         predicates: settings.rules.predicates(),
     })
 }

@@ -209,6 +209,8 @@ impl Built {
         let mut running = self.trust.roots();
         let material = roots.material(now);
         build::count_roots(&self.service.metrics, &material);
+        let unsafe_signers = settings.rules.unsafe_signers();
+        self.service.metrics.unsafe_signers(unsafe_signers);
         self.service.gate.reload(settings.rules, material);
         *running = Arc::new(roots);
         self.count_standings(&running, now);

@@ -14,6 +14,7 @@ mod callers;
 mod cases;
 mod cluster_image_policy;
 mod demand;
+mod demands;
 mod docker_config;
 mod file;
 mod files;

@@ -12,6 +12,7 @@ use crate::config::reader::Value;
 use crate::config::schema;
 use crate::config::suggest::nearest;
 use crate::config::upstreams;
+use crate::verify::Demands;
 use crate::verify::RootName;
 
 /// The trust root that is there without being written.
@@ -22,12 +23,22 @@ pub(super) const PUBLIC: &str = "public";
 pub(super) struct RootNames {
     names: Vec<RootName>,
     default: RootName,
+    /// Those that are GitHub's own instance.
+    github: Vec<RootName>,
 }
 
 impl RootNames {
     /// The root of a signer that names none.
     pub(super) fn default_root(&self) -> RootName {
         self.default.clone()
+    }
+
+    /// What a keyless signature under this root has to have, where its signer says no more.
+    pub(super) fn demands(&self, root: &RootName) -> Demands {
+        match self.github.contains(root) {
+            true => Demands::TIMESTAMPED,
+            false => Demands::default(),
+        }
     }
 
     /// The root that `value` names.
@@ -62,6 +73,7 @@ pub(super) fn lower(
             .map(|(name, _)| RootName::from(*name))
             .collect(),
         default: RootName::from(PUBLIC),
+        github: Vec::new(),
     };
     let mut sources: Vec<TrustRootSource> = entries
         .iter()
@@ -78,6 +90,16 @@ pub(super) fn lower(
             unsafe_keep_stale: false,
         });
     }
+    let github = sources.iter().filter(|root| {
+        matches!(
+            root.source,
+            RootSource::Sigstore {
+                instance: SigstoreInstance::Github,
+                ..
+            }
+        )
+    });
+    names.github = github.map(|root| root.name.clone()).collect();
     if let Some(root) = default.and_then(|value| names.find(value)) {
         names.default = root;
     }

@@ -218,7 +218,15 @@ pub(super) const PULLER_CERTIFICATE: Section = Section {
 /// A signer.
 pub(super) const SIGNER: Section = Section {
     name: "signers.NAME",
-    keys: &["keyless", "key", "transparency_log", "trust_root"],
+    keys: &[
+        "keyless",
+        "key",
+        "transparency_log",
+        "timestamp",
+        "unsafe_without_transparency_log",
+        "unsafe_without_certificate_timestamp",
+        "trust_root",
+    ],
     later: &[],
 };
 

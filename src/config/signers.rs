@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Checks;
+use crate::config::demands;
 use crate::config::pem;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
@@ -82,12 +83,6 @@ fn root(outer: &Fields<'_>, inner: &Fields<'_>, context: &Context<'_>) -> Option
 }
 
 fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<Keyless> {
-    if let Some(value) = signer.at("transparency_log") {
-        value.error(
-            "a keyless signature always needs the log",
-            "remove the line; it is for signers with a key",
-        );
-    }
     let fields = value.fields(&schema::KEYLESS)?;
     let issuer = fields.exactly_one(
         &["issuer", "issuer_regex"],
@@ -109,11 +104,14 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
         .at("claims_glob")
         .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::glob));
     let root = root(signer, &fields, context);
+    let least = root.as_ref().map(|root| context.roots.demands(root));
+    let demands = demands::lower(signer, least.unwrap_or_default());
     Some(Keyless {
         issuer: issuer?,
         identity: identity?,
         claims: [exact?, globs?].concat(),
         root: root?,
+        demands: demands?,
     })
 }
 
@@ -240,6 +238,7 @@ fn claims(
 
 fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<SignerKind> {
     let fields = value.fields(&schema::KEY)?;
+    demands::refuse(signer);
     let logged = signer.at("transparency_log").map_or(Some(true), |value| {
         value.choice(&[("required", true), ("not_required", false)])
     });

@@ -188,6 +188,8 @@ pub struct Metrics {
     trust_root_refreshes: IntCounterVec,
     /// The number of the keys and trust roots in force; counts up with each change.
     trust_epoch: IntGauge,
+    /// Signers that do without what vouches for signatures everywhere else.
+    unsafe_signers: IntGauge,
     /// Reloads of policy, by outcome.
     policy_reloads: IntCounterVec,
     /// The number of the policy in force; counts up with each reload.
@@ -350,6 +352,14 @@ impl Metrics {
                 )?,
             )?,
             policy_reloads,
+            unsafe_signers: registered(
+                &registry,
+                IntGauge::new(
+                    "pullgate_unsafe_signers",
+                    "Signers in force that do without a transparency log or certificate \
+                     timestamps.",
+                )?,
+            )?,
             policy_epoch: registered(
                 &registry,
                 IntGauge::new(
@@ -532,6 +542,12 @@ impl Metrics {
     pub fn trust_in_force(&self, epoch: u64) {
         self.trust_epoch
             .set(i64::try_from(epoch).unwrap_or(i64::MAX));
+    }
+
+    /// So many signers are in force that do without what vouches for signatures everywhere else.
+    pub fn unsafe_signers(&self, count: usize) {
+        self.unsafe_signers
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Policy was loaded, or a reload failed and the running one stays.

@@ -12,6 +12,7 @@ use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::policy::Timing;
 use crate::verify::Assurance;
+use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::Format;
 use crate::verify::Identity;
@@ -31,6 +32,7 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
             identity: IdentityRule::glob(identity).expect("a glob"),
             claims: Vec::new(),
             root: RootName::from("acme"),
+            demands: Demands::default(),
         }),
     })
 }
@@ -58,7 +60,8 @@ fn signed(subject: &str) -> Fact {
         signed_at: None,
         assurance: Assurance {
             log: Some(Logged::Included),
-            ..Assurance::default()
+            timestamp: false,
+            certificate_timestamp: true,
         },
         format: Format::Bundle,
         source: Digest::sha256(subject.as_bytes()),

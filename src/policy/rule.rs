@@ -1,6 +1,9 @@
 //! Policies, as configuration has lowered them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,6 +15,7 @@ use crate::policy::Glob;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::Demands;
 use crate::verify::Format;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
@@ -319,6 +323,38 @@ impl Rules {
             }
         }
         keys
+    }
+
+    /// The least that a signer demands of keyless signatures under each trust root, where that
+    /// is less than usual: so that other edits of policy leave facts what they are.
+    #[must_use]
+    pub fn lenience(&self) -> BTreeMap<RootName, Demands> {
+        let mut least: BTreeMap<RootName, Demands> = BTreeMap::new();
+        for signer in self.signers() {
+            if let SignerKind::Keyless(keyless) = &signer.kind {
+                least
+                    .entry(keyless.root.clone())
+                    .and_modify(|demands| *demands = demands.or(keyless.demands))
+                    .or_insert(keyless.demands);
+            }
+        }
+        least.retain(|_, demands| demands.log.is_none() || !demands.certificate_timestamp);
+        least
+    }
+
+    /// How many signers do without what vouches for signatures everywhere else.
+    #[must_use]
+    pub fn unsafe_signers(&self) -> usize {
+        let weak = |signer: &&SignerRule| match &signer.kind {
+            SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
+            SignerKind::Key { .. } => false,
+        };
+        let names: BTreeSet<&str> = self
+            .signers()
+            .filter(weak)
+            .map(|signer| signer.name.as_ref())
+            .collect();
+        names.len()
     }
 
     /// The predicate types that a policy has conditions on: what attestations of these say is

@@ -303,6 +303,9 @@ fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
             "signed by {signer}: it fits {name}, but was proven under the trust root {}",
             fact.root.as_ref().map_or("(none)", |root| root.as_str()),
         ),
+        Miss::Missing(what) => {
+            format!("signed by {signer}: it fits {name}, but there is {what}")
+        }
         Miss::Claim(claim, found) => format!(
             "signed by {signer}: it fits {name} but for the claim {claim}, which is {}",
             found.as_deref().unwrap_or("absent"),

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use regex::Regex;
 
 use crate::policy::Glob;
+use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::Identity;
 use crate::verify::PublicKey;
@@ -46,6 +47,8 @@ pub struct Keyless {
     pub claims: Vec<Claim>,
     /// The trust root under which certificate, log and time must be proven.
     pub root: RootName,
+    /// What has to vouch for a signature beside itself.
+    pub demands: Demands,
 }
 
 /// One Fulcio extension that must have such a value.
@@ -189,6 +192,8 @@ pub(super) enum Miss {
     Stranger,
     /// The right key, but no proof that a log holds the signature.
     NotLogged,
+    /// The right identity, for whose signature this does not vouch.
+    Missing(&'static str),
     /// The right issuer, another identity, which differs in this.
     Identity(Part),
     /// The right identity, proven under another trust root.
@@ -256,7 +261,7 @@ impl SignerRule {
             (SignerKind::Key { key, log }, Signer::Key { fingerprint }) => {
                 if key.fingerprint != *fingerprint {
                     Err(Miss::Stranger)
-                } else if log.is_some() && fact.root != *log {
+                } else if log.is_some() && (fact.root != *log || fact.assurance.log.is_none()) {
                     Err(Miss::NotLogged)
                 } else {
                     Ok(())
@@ -309,6 +314,9 @@ impl Keyless {
         }
         if fact.root.as_ref() != Some(&self.root) {
             return Err(Miss::Root);
+        }
+        if let Some(missing) = self.demands.missing(&fact.assurance) {
+            return Err(Miss::Missing(missing));
         }
         for claim in &self.claims {
             let found = identity.claims.get(claim.name);

@@ -9,9 +9,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sigstore_verify::types::{
-    CanonicalizedBody, CertificateContent, DerCertificate, InclusionPromise, KindVersion, LogId,
-    LogIndex, LogKeyId, PublicKeyIdentifier, SignedTimestamp, TransparencyLogEntry,
-    VerificationMaterial, bundle::VerificationMaterialContent,
+    Bundle, CanonicalizedBody, CertificateContent, DerCertificate, InclusionPromise, KindVersion,
+    LogId, LogIndex, LogKeyId, MediaType, PublicKeyIdentifier, SignatureContent, SignedTimestamp,
+    TimestampToken, TransparencyLogEntry, VerificationMaterial,
+    bundle::{Rfc3161Timestamp, TimestampVerificationData, VerificationMaterialContent},
 };
 
 use crate::oci::Descriptor;
@@ -19,6 +20,7 @@ use crate::oci::Digest;
 
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The annotations that vouch for a signature, unread.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,9 @@ pub struct Annotations {
     pub certificate: Option<String>,
     /// The log's promise (`dev.sigstore.cosign/bundle`), where it was logged.
     pub log_entry: Option<String>,
+    /// A timestamp over the signature (`dev.sigstore.cosign/rfc3161timestamp`), where there is
+    /// one.
+    pub timestamp: Option<String>,
 }
 
 impl Annotations {
@@ -34,12 +39,39 @@ impl Annotations {
         Self {
             certificate: filled(descriptor, CERTIFICATE),
             log_entry: filled(descriptor, BUNDLE),
+            timestamp: filled(descriptor, TIMESTAMP),
         }
     }
 
-    /// The verification material of a bundle; `kinds` are the log entries that fit what is
-    /// signed.
-    pub(super) fn material(&self, kinds: &[KindVersion]) -> Result<VerificationMaterial, String> {
+    /// The signature as a bundle with all that vouches for it; `kinds` are the log entries that
+    /// fit what is signed. Where there are a log's promise and a timestamp, the promise is enough:
+    /// then a second bundle is without the timestamp. It may be by an authority of which the
+    /// trust root knows nothing, and cosign 2 put it on something else than the signature.
+    pub(super) fn bundles(
+        &self,
+        kinds: &[KindVersion],
+        content: &SignatureContent,
+    ) -> Result<Vec<Bundle>, String> {
+        // A bundle without a promise is of no version but the second.
+        let version = match self.log_entry {
+            Some(_) => MediaType::Bundle0_1,
+            None => MediaType::Bundle0_2,
+        };
+        let bundle = |annotations: &Self| -> Result<Bundle, String> {
+            let material = annotations.material(kinds)?;
+            Ok(Bundle::new(version, material, content.clone()))
+        };
+        if self.log_entry.is_none() || self.timestamp.is_none() {
+            return Ok(vec![bundle(self)?]);
+        }
+        let promised = bundle(&Self {
+            timestamp: None,
+            ..self.clone()
+        })?;
+        Ok(bundle(self).into_iter().chain([promised]).collect())
+    }
+
+    fn material(&self, kinds: &[KindVersion]) -> Result<VerificationMaterial, String> {
         let content = match &self.certificate {
             Some(pem) => {
                 let certificate = DerCertificate::from_pem(pem)
@@ -50,7 +82,11 @@ impl Annotations {
         };
         let entry = self.log_entry.as_deref();
         let entries = entry.map(|json| log_entry(json, kinds)).transpose()?;
-        Ok(VerificationMaterial::new(content).with_tlog_entries(entries.into_iter().collect()))
+        let timestamp = self.timestamp.as_deref().map(timestamp).transpose()?;
+        let timestamps = timestamp.into_iter().map(Rfc3161Timestamp::new).collect();
+        Ok(VerificationMaterial::new(content)
+            .with_tlog_entries(entries.into_iter().collect())
+            .with_timestamp_verification_data(TimestampVerificationData::new(timestamps)))
     }
 }
 
@@ -58,6 +94,20 @@ impl Annotations {
 pub(super) fn filled(descriptor: &Descriptor, key: &str) -> Option<String> {
     let text = descriptor.annotation(key).filter(|text| !text.is_empty());
     text.map(str::to_owned)
+}
+
+/// A timestamp as the `dev.sigstore.cosign/rfc3161timestamp` annotation keeps it.
+#[derive(Deserialize)]
+struct SignedTimestamp3161 {
+    #[serde(rename = "SignedRFC3161Timestamp")]
+    token: String,
+}
+
+fn timestamp(json: &str) -> Result<TimestampToken, String> {
+    let stated: SignedTimestamp3161 = serde_json::from_str(json)
+        .map_err(|error| format!("the timestamp annotation is unreadable: {error}"))?;
+    TimestampToken::from_base64(&stated.token)
+        .map_err(|_| "the timestamp annotation is not Base64".to_owned())
 }
 
 /// A log entry as the `dev.sigstore.cosign/bundle` annotation keeps it.

@@ -5,7 +5,8 @@
 //! layer's annotations. They also repeat the predicate type, which is a claim and not asked.
 
 use bytes::Bytes;
-use sigstore_verify::types::{Bundle, DsseEnvelope, KindVersion, MediaType, SignatureContent};
+use jiff::Timestamp;
+use sigstore_verify::types::{DsseEnvelope, KindVersion, SignatureContent};
 
 use crate::oci::Descriptor;
 use crate::oci::Digest;
@@ -14,6 +15,7 @@ use crate::verify::Fact;
 use crate::verify::Format;
 use crate::verify::Material;
 use crate::verify::bundle;
+use crate::verify::bundle::Carrier;
 
 /// What logs record of an envelope: today, and before.
 const LOG_ENTRIES: &[KindVersion] = &[KindVersion::DsseV001, KindVersion::IntotoV002];
@@ -47,16 +49,16 @@ pub(super) fn prove(
     layer: &AttLayer,
     digest: &Digest,
     material: &Material,
+    now: Timestamp,
 ) -> Result<Vec<Fact>, String> {
     // 1. Bounds: the layer's are the registry client's; one log entry is all there can be.
     let envelope: DsseEnvelope = serde_json::from_slice(&layer.envelope)
         .map_err(|error| format!("the layer is no DSSE envelope: {error}"))?;
-    let vouchers = layer.annotations.material(LOG_ENTRIES)?;
-    let content = SignatureContent::DsseEnvelope(envelope);
-    let bundle = Bundle::new(MediaType::Bundle0_1, vouchers, content);
-    let carrier = bundle::Carrier {
+    let content = SignatureContent::DsseEnvelope(envelope.clone());
+    let bundles = layer.annotations.bundles(LOG_ENTRIES, &content)?;
+    let carrier = Carrier {
         format: Format::AttLayer,
         source: layer.source,
     };
-    bundle::prove_envelope(&bundle, carrier, digest, material)
+    bundle::prove_envelope(&bundles, &envelope, carrier, digest, (material, now))
 }

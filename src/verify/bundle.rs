@@ -1,17 +1,21 @@
 //! Sigstore bundles (protobuf-specs, `Bundle`), as cosign v3 writes them.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sigstore_verify::types::{
-    Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash, SignatureContent,
-    bundle::VerificationMaterialContent,
+    Artifact, ArtifactDigest, Bundle, DsseEnvelope, HashAlgorithm, MessageSignature, Sha256Hash,
+    SignatureContent, bundle::VerificationMaterialContent,
 };
 
 use crate::oci::Digest;
 use crate::verify::Fact;
 use crate::verify::Format;
+use crate::verify::Kind;
 use crate::verify::Material;
 use crate::verify::PARTS_MAX;
 use crate::verify::proof;
+use crate::verify::proof::Message;
+use crate::verify::proof::Proof;
 use crate::verify::proof::Signed;
 use crate::verify::statement;
 use crate::verify::unambiguous;
@@ -31,6 +35,7 @@ pub(super) fn prove(
     json: &Bytes,
     digest: &Digest,
     material: &Material,
+    now: Timestamp,
 ) -> Result<Vec<Fact>, String> {
     let json = std::str::from_utf8(json).map_err(|_| "the bundle is not UTF-8".to_owned())?;
     unambiguous::check(json)?;
@@ -42,42 +47,81 @@ pub(super) fn prove(
         format: Format::Bundle,
         source,
     };
-    prove_envelope(&bundle, carrier, digest, material)
+    let content = bundle.content.clone();
+    let bundles = [bundle];
+    match &content {
+        SignatureContent::DsseEnvelope(envelope) => {
+            prove_envelope(&bundles, envelope, carrier, digest, (material, now))
+        }
+        SignatureContent::MessageSignature(message) => {
+            prove_message(&bundles, message, carrier, digest, (material, now))
+        }
+        _ => Err("the bundle signs in a way that is not known".to_owned()),
+    }
 }
 
-/// Proves a bundle that holds a statement in an envelope.
+/// Proves an envelope with a statement, of which `bundles` are the readings.
 pub(super) fn prove_envelope(
-    bundle: &Bundle,
+    bundles: &[Bundle],
+    envelope: &DsseEnvelope,
     carrier: Carrier,
     digest: &Digest,
-    material: &Material,
+    (material, now): (&Material, Timestamp),
 ) -> Result<Vec<Fact>, String> {
-    let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
-        return Err(
-            "the bundle signs bytes instead of a statement: not what cosign writes for \
-                    an image"
-                .to_owned(),
-        );
-    };
     if envelope.payload_type != IN_TOTO {
         return Err(format!(
             "the envelope's payload type is {:?}",
             envelope.payload_type
         ));
     }
+    let (artifact, message) = (artifact(digest)?, envelope.pae());
     // 2. Cryptography.
-    let proofs = proof::proofs(
-        &Signed {
+    let proofs = proof::of_first(bundles, |bundle| {
+        let signed = Signed {
             bundle,
-            artifact: artifact(digest)?,
-            message: &envelope.pae(),
+            artifact: artifact.clone(),
+            envelope: Some(envelope),
+            message: Message::Bytes(&message),
             signature: &envelope.signature.sig,
-        },
-        material,
-    )?;
+        };
+        proof::proofs(&signed, material, now)
+    })?;
     // 3. Claims.
     let kind = statement::claims(envelope.payload.as_bytes(), digest, &material.predicates)?;
     // 4. Identity.
+    Ok(facts(proofs, &kind, carrier))
+}
+
+/// Proves a signature over the bytes of the image's own manifest. It claims nothing (step 3): what
+/// is signed is the digest, in the algorithm that the key signs over.
+fn prove_message(
+    bundles: &[Bundle],
+    message: &MessageSignature,
+    carrier: Carrier,
+    digest: &Digest,
+    (material, now): (&Material, Timestamp),
+) -> Result<Vec<Fact>, String> {
+    let stated = message.message_digest.as_ref();
+    if stated.is_some_and(|stated| stated.digest.as_bytes() != digest.as_bytes()) {
+        return Err("it was signed for another digest".to_owned());
+    }
+    let artifact = artifact(digest)?;
+    // 2. Cryptography.
+    let proofs = proof::of_first(bundles, |bundle| {
+        let signed = Signed {
+            bundle,
+            artifact: artifact.clone(),
+            envelope: None,
+            message: Message::Digest(digest),
+            signature: &message.signature,
+        };
+        proof::proofs(&signed, material, now)
+    })?;
+    // 4. Identity.
+    Ok(facts(proofs, &Kind::Signature, carrier))
+}
+
+fn facts(proofs: Vec<Proof>, kind: &Kind, carrier: Carrier) -> Vec<Fact> {
     let facts = proofs.into_iter().map(|proof| Fact {
         kind: kind.clone(),
         signer: proof.signer,
@@ -88,7 +132,7 @@ pub(super) fn prove_envelope(
         source: carrier.source,
         docker_reference: None,
     });
-    Ok(facts.collect())
+    facts.collect()
 }
 
 fn within_bounds(bundle: &Bundle) -> Result<(), String> {

@@ -24,6 +24,9 @@ use crate::verify::proof::assurance;
 const ISSUER_V1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
 /// Its successor: a DER UTF8String.
 const ISSUER_V2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
+/// The list of certificate timestamps (RFC 6962, 3.3).
+const CERTIFICATE_TIMESTAMPS: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
 
 /// Proves certificate, log and time under each trust root (step 2), and reads who signed from
 /// the proven certificate (step 4).
@@ -35,11 +38,21 @@ pub(super) fn proofs(
     let certificate = bundle
         .signing_certificate()
         .ok_or("there is no signing certificate")?;
-    refuse_ambiguous(certificate)?;
-    let policy = VerificationPolicy::any_identity();
+    let certificate_timestamp = refuse_ambiguous(certificate)?;
+    let unlogged = bundle.verification_material.tlog_entries.is_empty();
     let mut proofs = Vec::new();
     let mut errors = Vec::new();
     for root in &material.roots {
+        let demands = material.demands.get(&root.name).copied();
+        let demands = demands.unwrap_or_default();
+        let mut policy = VerificationPolicy::any_identity();
+        // Only what is not there at all is done without: what is there has to prove.
+        if unlogged && demands.log.is_none() {
+            policy = policy.skip_tlog_unsafe();
+        }
+        if !certificate_timestamp && !demands.certificate_timestamp {
+            policy = policy.skip_sct();
+        }
         match root.verifier.verify(artifact.clone(), bundle, &policy) {
             Ok(result) => {
                 let info = result.certificate().ok_or("no certificate was verified")?;
@@ -63,8 +76,9 @@ pub(super) fn proofs(
 }
 
 /// A certificate that names several people, or two issuers, could be read in two ways: the
-/// verifier family takes the first name it finds (THREATS I3).
-fn refuse_ambiguous(certificate: &DerCertificate) -> Result<(), String> {
+/// verifier family takes the first name it finds (THREATS I3). Says of any other whether it
+/// carries certificate timestamps.
+fn refuse_ambiguous(certificate: &DerCertificate) -> Result<bool, String> {
     let certificate = Certificate::from_der(certificate.as_bytes())
         .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
     let extensions = certificate
@@ -110,7 +124,7 @@ fn refuse_ambiguous(certificate: &DerCertificate) -> Result<(), String> {
         (Some(one), Some(two)) if one != two => {
             Err("the certificate's two issuer extensions disagree".to_owned())
         }
-        _ => Ok(()),
+        _ => Ok(seen.contains(&CERTIFICATE_TIMESTAMPS)),
     }
 }
 

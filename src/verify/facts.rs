@@ -177,6 +177,70 @@ pub struct Assurance {
     pub certificate_timestamp: bool,
 }
 
+/// What has to vouch for a keyless signature beside itself. The default is what Sigstore's
+/// public instance gives to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demands {
+    /// How a transparency log must vouch for it, where one must.
+    pub log: Option<Logged>,
+    /// That a timestamp authority saw it.
+    pub timestamp: bool,
+    /// That a certificate transparency log holds the certificate.
+    pub certificate_timestamp: bool,
+}
+
+impl Default for Demands {
+    fn default() -> Self {
+        Self {
+            log: Some(Logged::Promised),
+            timestamp: false,
+            certificate_timestamp: true,
+        }
+    }
+}
+
+impl Demands {
+    /// What GitHub's own instance gives, which signs for private repositories: it has no logs,
+    /// and a timestamp instead.
+    pub const TIMESTAMPED: Self = Self {
+        log: None,
+        timestamp: true,
+        certificate_timestamp: false,
+    };
+
+    /// Whether less is demanded than the instance gives to everybody.
+    #[must_use]
+    pub fn are_unsafe(&self) -> bool {
+        (self.log.is_none() || !self.certificate_timestamp) && *self != Self::TIMESTAMPED
+    }
+
+    /// What is missing, in words; `None` when nothing is.
+    #[must_use]
+    pub fn missing(&self, assurance: &Assurance) -> Option<&'static str> {
+        if assurance.log < self.log {
+            return Some(match self.log {
+                Some(Logged::Included) => "no proof of inclusion in the transparency log",
+                _ => "no entry in the transparency log",
+            });
+        }
+        if self.timestamp && !assurance.timestamp {
+            return Some("no timestamp");
+        }
+        (self.certificate_timestamp && !assurance.certificate_timestamp)
+            .then_some("no certificate timestamp (SCT)")
+    }
+
+    /// The lesser of the two in each respect.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            log: self.log.min(other.log),
+            timestamp: self.timestamp && other.timestamp,
+            certificate_timestamp: self.certificate_timestamp && other.certificate_timestamp,
+        }
+    }
+}
+
 /// How a transparency log vouches for a signature. The greater is the stronger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,55 +1,157 @@
-//! Signatures by plain public keys, with and without a transparency log.
+//! Public keys: which are usable, and what each of them signs.
+//!
+//! A key has one encoding here, so that one key is never two signers: whatever else says the
+//! same is refused when it is loaded.
 
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_ASN1, UnparsedPublicKey};
+use ed25519_dalek::{Digest as _, Sha512, Signature, VerifyingKey};
 use sigstore_verify::{
-    PublicKeyVerificationPolicy,
-    crypto::{self, KeyAlgorithm, SigningScheme},
-    types::{Artifact, Bundle, DerPublicKey, SignatureBytes},
+    crypto::{self, SigningScheme},
+    types::{DerPublicKey, SignatureBytes},
+};
+use x509_cert::{
+    der::{Decode as _, Encode as _, asn1::UintRef, oid::ObjectIdentifier},
+    spki::SubjectPublicKeyInfoRef,
 };
 
-use crate::verify::Material;
+use crate::oci::Digest;
 use crate::verify::PublicKey;
-use crate::verify::Signer;
-use crate::verify::proof::Proof;
-use crate::verify::proof::assurance;
+use crate::verify::proof::Message;
+
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The sizes of RSA keys in bits: what cosign makes, and what is not too slow to verify.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+
+/// The kinds of keys that signatures are verified with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyKind {
+    P256,
+    P384,
+    P521,
+    Ed25519,
+    Rsa,
+}
+
+/// One way in which a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Family(SigningScheme),
+    EcdsaP521Sha512,
+    Ed25519ph,
+}
+
+impl KeyKind {
+    /// How such a key signs, the usual way first: as cosign does (P-384 over SHA-384 since
+    /// version 3, over SHA-256 before; Ed25519ph since version 3, Ed25519 before; RSA by
+    /// PKCS #1 v1.5), and as key services do that leave no choice (RSA).
+    fn schemes(self) -> &'static [Scheme] {
+        use Scheme::Family;
+        match self {
+            Self::P256 => &[Family(SigningScheme::EcdsaP256Sha256)],
+            Self::P384 => &[
+                Family(SigningScheme::EcdsaP384Sha384),
+                Family(SigningScheme::EcdsaP384Sha256),
+            ],
+            Self::P521 => &[Scheme::EcdsaP521Sha512],
+            Self::Ed25519 => &[Scheme::Ed25519ph, Family(SigningScheme::Ed25519)],
+            Self::Rsa => &[
+                Family(SigningScheme::RsaPkcs1Sha256),
+                Family(SigningScheme::RsaPssSha256),
+                Family(SigningScheme::RsaPkcs1Sha512),
+                Family(SigningScheme::RsaPssSha512),
+                Family(SigningScheme::RsaPkcs1Sha384),
+                Family(SigningScheme::RsaPssSha384),
+            ],
+        }
+    }
+}
 
 /// Whether a key (SubjectPublicKeyInfo in DER) is one that signatures can be verified with.
 ///
 /// # Errors
 /// What is wrong with it, for people.
 pub fn check(spki: &[u8]) -> Result<(), String> {
-    let scheme = scheme(&DerPublicKey::new(spki.to_vec()))?;
-    crypto::VerificationKey::from_der(&DerPublicKey::new(spki.to_vec()), scheme)
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+    kind(spki).map(|_| ())
 }
 
-fn scheme(key: &DerPublicKey) -> Result<SigningScheme, String> {
-    match KeyAlgorithm::from_spki(key) {
-        Ok(
-            algorithm @ (KeyAlgorithm::EcdsaP256
-            | KeyAlgorithm::EcdsaP384
-            | KeyAlgorithm::Ed25519
-            | KeyAlgorithm::Rsa),
-        ) => Ok(algorithm.default_signing_scheme()),
-        Ok(other) => Err(format!("keys of type {other:?} are not supported")),
-        Err(error) => Err(error.to_string()),
+fn kind(der: &[u8]) -> Result<KeyKind, String> {
+    let spki = SubjectPublicKeyInfoRef::from_der(der)
+        .map_err(|error| format!("it does not parse: {error}"))?;
+    if spki.to_der().ok().as_deref() != Some(der) {
+        return Err("it is not written in DER".to_owned());
     }
+    let key = spki.subject_public_key.as_bytes().unwrap_or_default();
+    let parameters = spki.algorithm.parameters;
+    match spki.algorithm.oid {
+        EC => match spki.algorithm.parameters_oid() {
+            Ok(P256) => point(key, 65).map(|()| KeyKind::P256),
+            Ok(P384) => point(key, 97).map(|()| KeyKind::P384),
+            Ok(P521) => point(key, 133).map(|()| KeyKind::P521),
+            Ok(other) => Err(format!("keys on the curve {other} are not supported")),
+            Err(_) => Err("its curve is spelled out instead of named".to_owned()),
+        },
+        ED25519 if parameters.is_none() && key.len() == 32 => Ok(KeyKind::Ed25519),
+        ED25519 => Err("it is no Ed25519 key as RFC 8410 has it".to_owned()),
+        RSA if parameters.is_none_or(|parameters| !parameters.is_null()) => {
+            Err("its parameters are not NULL, as RFC 3279 has it for RSA".to_owned())
+        }
+        RSA => rsa(key),
+        other => Err(format!("keys of the type {other} are not supported")),
+    }
+}
+
+/// A point of so many bytes, in the form without compression (SEC 1, 2.3.3).
+fn point(key: &[u8], bytes: usize) -> Result<(), String> {
+    match key {
+        [4, ..] if key.len() == bytes => Ok(()),
+        [2 | 3, ..] => Err("its point is compressed".to_owned()),
+        _ => Err("its point does not fit its curve".to_owned()),
+    }
+}
+
+fn rsa(key: &[u8]) -> Result<KeyKind, String> {
+    let unreadable = |error: x509_cert::der::Error| format!("it is no RSA key: {error}");
+    let mut reader = x509_cert::der::SliceReader::new(key).map_err(unreadable)?;
+    let modulus = x509_cert::der::Reader::sequence(&mut reader, |inner| {
+        let modulus = UintRef::decode(inner)?;
+        UintRef::decode(inner)?;
+        Ok(modulus)
+    })
+    .map_err(unreadable)?;
+    let bytes = modulus.as_bytes();
+    let leading = bytes.first().map_or(0, |first| first.leading_zeros());
+    let bits = (bytes.len() * 8).saturating_sub(leading as usize);
+    if !RSA_BITS.contains(&bits) {
+        return Err(format!(
+            "it is an RSA key of {bits} bits, and {} to {} are supported",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
+    }
+    Ok(KeyKind::Rsa)
 }
 
 /// The key among `keys` that made `signature` over `message`. A bundle's hint only says which
 /// to try first, and with so few keys the order does not matter: it is not asked.
 pub(super) fn signer_of<'a>(
     keys: &'a [PublicKey],
-    message: &[u8],
+    message: Message<'_>,
     signature: &SignatureBytes,
 ) -> Result<&'a PublicKey, String> {
     if keys.is_empty() {
         return Err("signed with a key, and no policy for this image names a key".to_owned());
     }
     let made_it = |key: &&PublicKey| {
-        let spki = DerPublicKey::new(key.spki.to_vec());
-        scheme(&spki)
-            .is_ok_and(|scheme| crypto::verify_signature(&spki, message, signature, scheme).is_ok())
+        kind(&key.spki).is_ok_and(|kind| {
+            let mut schemes = kind.schemes().iter();
+            schemes.any(|scheme| scheme.verifies(&key.spki, message, signature))
+        })
     };
     keys.iter().find(made_it).ok_or_else(|| {
         "the signature does not verify with any key that policy names: another key signed, or \
@@ -58,31 +160,50 @@ pub(super) fn signer_of<'a>(
     })
 }
 
-/// The trust roots under which the bundle's log entries are proven. None of them is no error:
-/// the signature holds without, and policy says whether it needs a log.
-pub(super) fn logged(
-    bundle: &Bundle,
-    artifact: &Artifact<'_>,
-    key: &PublicKey,
-    material: &Material,
-) -> Vec<Proof> {
-    if bundle.verification_material.tlog_entries.is_empty() {
-        return Vec::new();
+impl Scheme {
+    fn verifies(self, spki: &[u8], message: Message<'_>, signature: &SignatureBytes) -> bool {
+        let key = || {
+            let spki = SubjectPublicKeyInfoRef::from_der(spki).ok()?;
+            spki.subject_public_key.as_bytes().map(<[u8]>::to_vec)
+        };
+        match (self, message) {
+            (Self::Family(scheme), Message::Bytes(bytes)) => {
+                let spki = DerPublicKey::new(spki.to_vec());
+                crypto::verify_signature(&spki, bytes, signature, scheme).is_ok()
+            }
+            (Self::Family(scheme), Message::Digest(digest)) => {
+                let spki = DerPublicKey::new(spki.to_vec());
+                hashed_as(scheme, digest).is_some_and(|hash| {
+                    crypto::verify_signature_prehashed(&spki, hash, signature, scheme).is_ok()
+                })
+            }
+            (Self::EcdsaP521Sha512, Message::Bytes(bytes)) => key().is_some_and(|key| {
+                let key = UnparsedPublicKey::new(&ECDSA_P521_SHA512_ASN1, key);
+                key.verify(bytes, signature.as_bytes()).is_ok()
+            }),
+            (Self::Ed25519ph, Message::Bytes(bytes)) => {
+                key().is_some_and(|key| ed25519ph(&key, bytes, signature).is_some())
+            }
+            // These two are over SHA-512, and whoever has a digest alone seldom has that one.
+            (Self::EcdsaP521Sha512 | Self::Ed25519ph, Message::Digest(_)) => false,
+        }
     }
-    let policy = PublicKeyVerificationPolicy::new(DerPublicKey::new(key.spki.to_vec()));
-    let proven = material.roots.iter().filter_map(|root| {
-        let result = root
-            .verifier
-            .verify(artifact.clone(), bundle, &policy)
-            .ok()?;
-        Some(Proof {
-            signer: Signer::Key {
-                fingerprint: key.fingerprint,
-            },
-            root: Some(root.name.clone()),
-            signed_at: result.verified_timestamps().iter().min().copied(),
-            assurance: assurance(bundle, false),
-        })
-    });
-    proven.collect()
+}
+
+/// The digest's bytes, where it is by the algorithm that the scheme hashes with.
+fn hashed_as(scheme: SigningScheme, digest: &Digest) -> Option<&[u8]> {
+    use sigstore_verify::types::HashAlgorithm;
+    match (scheme.hash_algorithm()?, digest) {
+        (HashAlgorithm::Sha2256, Digest::Sha256(_))
+        | (HashAlgorithm::Sha2512, Digest::Sha512(_)) => Some(digest.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Ed25519 over the SHA-512 of the message (RFC 8032, Ed25519ph), with no context.
+fn ed25519ph(key: &[u8], message: &[u8], signature: &SignatureBytes) -> Option<()> {
+    let key = VerifyingKey::from_bytes(key.try_into().ok()?).ok()?;
+    let signature = Signature::from_slice(signature.as_bytes()).ok()?;
+    let hash = Sha512::new().chain_update(message);
+    key.verify_prehashed_strict(hash, None, &signature).ok()
 }

@@ -20,6 +20,7 @@ mod certificate;
 mod claims;
 mod facts;
 mod key;
+mod log;
 mod proof;
 mod sig_layer;
 mod statement;
@@ -30,7 +31,8 @@ pub use annotations::Annotations;
 pub use att_layer::AttLayer;
 pub use claims::CLAIMS;
 pub use facts::{
-    Assurance, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName, Signer,
+    Assurance, Demands, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName,
+    Signer,
 };
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
@@ -97,9 +99,9 @@ pub fn prove(
     now: Timestamp,
 ) -> Result<Vec<Fact>, Rejected> {
     let proven = match evidence {
-        Evidence::Bundle { source, json } => bundle::prove(*source, json, digest, material),
-        Evidence::SigLayer(layer) => sig_layer::prove(layer, digest, material),
-        Evidence::AttLayer(layer) => att_layer::prove(layer, digest, material),
+        Evidence::Bundle { source, json } => bundle::prove(*source, json, digest, material, now),
+        Evidence::SigLayer(layer) => sig_layer::prove(layer, digest, material, now),
+        Evidence::AttLayer(layer) => att_layer::prove(layer, digest, material, now),
     };
     let rejected = |why: String| Rejected {
         source: evidence.source(),
@@ -123,3 +125,6 @@ pub fn prove(
     }
     Ok(facts)
 }
+
+#[cfg(all(test, feature = "sandbox"))]
+mod format_tests;

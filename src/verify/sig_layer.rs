@@ -3,9 +3,10 @@
 //! The layer is what is signed, and its annotations hold the signature and what vouches for it.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 use sigstore_verify::types::{
-    Artifact, Bundle, KindVersion, MediaType, MessageSignature, SignatureBytes, SignatureContent,
+    Artifact, KindVersion, MessageSignature, SignatureBytes, SignatureContent,
 };
 
 use crate::oci::Descriptor;
@@ -17,6 +18,7 @@ use crate::verify::Kind;
 use crate::verify::Material;
 use crate::verify::annotations::filled;
 use crate::verify::proof;
+use crate::verify::proof::Message;
 use crate::verify::proof::Signed;
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -58,22 +60,24 @@ pub(super) fn prove(
     layer: &SigLayer,
     digest: &Digest,
     material: &Material,
+    now: Timestamp,
 ) -> Result<Vec<Fact>, String> {
     // 1. Bounds: the payload's are the registry client's; one log entry is all there can be.
     let signature = SignatureBytes::from_base64(&layer.signature)
         .map_err(|_| "the signature annotation is not Base64".to_owned())?;
     let content = SignatureContent::MessageSignature(MessageSignature::new(signature.clone()));
-    let vouchers = layer.annotations.material(LOG_ENTRIES)?;
+    let bundles = layer.annotations.bundles(LOG_ENTRIES, &content)?;
     // 2. Cryptography.
-    let proofs = proof::proofs(
-        &Signed {
-            bundle: &Bundle::new(MediaType::Bundle0_1, vouchers, content),
+    let proofs = proof::of_first(&bundles, |bundle| {
+        let signed = Signed {
+            bundle,
             artifact: Artifact::from(layer.payload.as_ref()),
-            message: &layer.payload,
+            envelope: None,
+            message: Message::Bytes(&layer.payload),
             signature: &signature,
-        },
-        material,
-    )?;
+        };
+        proof::proofs(&signed, material, now)
+    })?;
     // 3. Claims.
     let docker_reference = claims(&layer.payload, digest)?;
     // 4. Identity.

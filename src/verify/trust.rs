@@ -1,12 +1,23 @@
 //! What proofs rest on: trust roots and public keys.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
-use sigstore_verify::{Verifier, trust_root::TrustedRoot, types::TimeRange};
+use sigstore_verify::{
+    Verifier,
+    crypto::Keyring,
+    trust_root::TrustedRoot,
+    tsa,
+    types::{SignatureBytes, TimeRange, TimestampToken},
+};
 use x509_cert::{Certificate, der::Decode as _, time::Time};
 
 use crate::oci::Digest;
+use crate::verify::Demands;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -19,6 +30,9 @@ pub struct TrustRoot {
     /// The digest of the document it was read from: two roots are the same when these are.
     pub document: Digest,
     pub(super) verifier: Verifier,
+    /// The keys of its transparency logs.
+    pub(super) log_keys: Keyring,
+    timestamp_authorities: Vec<tsa::TsaAuthority>,
 }
 
 /// Why a document is not a usable trust root.
@@ -43,11 +57,30 @@ impl TrustRoot {
         narrow(&mut root)?;
         let verifier =
             Verifier::new(&root).map_err(|error| TrustRootError::Unusable(error.to_string()))?;
+        let log_keys = root
+            .rekor_keys()
+            .map_err(|error| TrustRootError::Unusable(error.to_string()))?;
         Ok(Self {
+            log_keys,
+            timestamp_authorities: root.tsa_authorities(),
             name,
             expires_at: expires_at(&root),
             document: Digest::sha256(json.as_bytes()),
             verifier,
+        })
+    }
+}
+
+impl TrustRoot {
+    /// When one of the timestamp authorities saw the signature, by its token.
+    pub(super) fn seen_at(
+        &self,
+        token: &TimestampToken,
+        signature: &SignatureBytes,
+    ) -> Option<Timestamp> {
+        let mut authorities = self.timestamp_authorities.iter();
+        authorities.find_map(|authority| {
+            tsa::verify_timestamp_for_authority(token, signature, authority).ok()
         })
     }
 }
@@ -140,6 +173,9 @@ pub struct Material {
     /// The predicate types that policy has conditions on. What attestations of these types say
     /// is held in facts; of others there is no use for it, and it may be megabytes.
     pub predicates: BTreeSet<String>,
+    /// The least that a signer of policy demands of keyless signatures under each root; the
+    /// default where it has none. What does not reach it is refused here already.
+    pub demands: BTreeMap<RootName, Demands>,
     /// The trust roots that policy names and that are not there to prove with.
     pub missing: Vec<MissingRoot>,
 }
@@ -173,6 +209,7 @@ impl Material {
             && self.keys == other.keys
             && self.predicates == other.predicates
             && missing(self) == missing(other)
+            && self.demands == other.demands
     }
 }
 

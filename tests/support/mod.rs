@@ -53,7 +53,7 @@ use pullgate::sandbox::sigstore::{
 };
 use pullgate::server::{self, Callers, Listener, Router, Service};
 use pullgate::upstream::{self, Upstream};
-use pullgate::verify::{Material, PublicKey, RootName, TrustRoot};
+use pullgate::verify::{Demands, Material, PublicKey, RootName, TrustRoot};
 
 /// The registry that image names carry.
 pub(crate) const HOST: &str = "registry.acme.test";
@@ -186,6 +186,7 @@ pub(crate) fn keyless(name: &str, issuer: &str, identity: IdentityRule) -> Arc<S
             identity,
             claims: Vec::new(),
             root: RootName::from(ROOT),
+            demands: Demands::default(),
         }),
     })
 }
@@ -545,6 +546,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
         predicates: rules.predicates(),
+        demands: rules.lenience(),
         ..Material::default()
     }
 }

@@ -27,6 +27,8 @@ use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::policy::Signs;
 use crate::policy::Timing;
+use crate::verify::Demands;
+use crate::verify::Logged;
 use crate::verify::RootName;
 
 /// The `kind` of these documents.
@@ -332,6 +334,11 @@ fn keyless(
                 identity,
                 claims: Vec::new(),
                 root: root.clone(),
+                // Without a `ctlog` none is asked for; a proven time always is.
+                demands: Demands {
+                    log: log.map(|_| Logged::Promised),
+                    ..Demands::default()
+                },
             });
             let name = name.into();
             Some(Arc::new(SignerRule { name, kind }))

@@ -1,6 +1,6 @@
 //! How often an address guessed wrong of late, so that guessing takes for ever.
 //!
-//! Only trials that cost something and failed are counted. Credentials that were proven a
+//! Only trials of passwords that cost something and failed are counted: nobody guesses signatures. Credentials that were proven a
 //! moment ago are not tried again, so who shares an address with somebody who guesses goes on
 //! pulling.
 
@@ -49,16 +49,12 @@ impl FailureCounts {
         }
     }
 
-    /// How long this address has to wait, when it has failed too often.
-    pub(super) fn wait(&self, client: IpAddr, now: Timestamp) -> Option<Duration> {
-        let counts = self.locked();
-        let failures = counts.get(&counted_as(client))?;
-        let left = failures.left(now)?;
-        (failures.count >= self.failures_max).then_some(left)
-    }
-
-    /// Counts a failure.
-    pub(super) fn note(&self, client: IpAddr, now: Timestamp) {
+    /// Charges this address for a trial, before it is made: so whoever goes away before its end,
+    /// or makes many at once, has paid as well.
+    ///
+    /// # Errors
+    /// How long the address has to wait, when it has failed too often.
+    pub(super) fn charge(&self, client: IpAddr, now: Timestamp) -> Result<(), Duration> {
         let mut counts = self.locked();
         if counts.len() >= ADDRESSES_MAX {
             counts.retain(|_, failures| failures.left(now).is_some());
@@ -73,10 +69,22 @@ impl FailureCounts {
             count: 0,
         };
         let failures = counts.entry(counted_as(client)).or_insert(fresh);
-        if failures.left(now).is_none() {
+        let left = failures.left(now).unwrap_or_else(|| {
             *failures = fresh;
+            WINDOW
+        });
+        if failures.count >= self.failures_max {
+            return Err(left);
         }
         failures.count += 1;
+        Ok(())
+    }
+
+    /// Gives back what a trial was charged that did not fail.
+    pub(super) fn refund(&self, client: IpAddr) {
+        if let Some(failures) = self.locked().get_mut(&counted_as(client)) {
+            failures.count = failures.count.saturating_sub(1);
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
@@ -112,31 +120,31 @@ mod tests {
         let after = |seconds| start + SignedDuration::from_secs(seconds);
         let guesser = address("192.0.2.1");
         for second in 0..3 {
-            assert_eq!(counts.wait(guesser, after(second)), None);
-            counts.note(guesser, after(second));
+            assert_eq!(counts.charge(guesser, after(second)), Ok(()));
         }
         assert_eq!(
-            counts.wait(guesser, after(3)),
-            Some(Duration::from_secs(57))
+            counts.charge(guesser, after(3)),
+            Err(Duration::from_secs(57))
         );
-        assert_eq!(counts.wait(address("192.0.2.2"), after(3)), None);
-        assert_eq!(counts.wait(guesser, after(60)), None);
-        counts.note(guesser, after(61));
-        assert_eq!(counts.wait(guesser, after(61)), None);
+        assert_eq!(counts.charge(address("192.0.2.2"), after(3)), Ok(()));
+        counts.refund(guesser);
+        assert_eq!(counts.charge(guesser, after(4)), Ok(()), "one was right");
+        assert!(counts.charge(guesser, after(5)).is_err());
+        assert_eq!(counts.charge(guesser, after(60)), Ok(()));
         // A clock that is set back locks nobody out.
-        assert_eq!(counts.wait(guesser, start), None);
+        assert_eq!(counts.charge(guesser, start), Ok(()));
     }
 
     #[test]
     fn a_network_of_version_6_is_one_client() {
         let counts = FailureCounts::new(1);
         let now = Timestamp::UNIX_EPOCH;
-        counts.note(address("2001:db8::1"), now);
-        assert!(counts.wait(address("2001:db8::ffff:2"), now).is_some());
-        assert!(counts.wait(address("2001:db8:0:1::1"), now).is_none());
-        counts.note(address("::ffff:192.0.2.1"), now);
-        assert!(counts.wait(address("192.0.2.1"), now).is_some());
-        assert!(counts.wait(address("192.0.2.2"), now).is_none());
+        assert!(counts.charge(address("2001:db8::1"), now).is_ok());
+        assert!(counts.charge(address("2001:db8::ffff:2"), now).is_err());
+        assert!(counts.charge(address("2001:db8:0:1::1"), now).is_ok());
+        assert!(counts.charge(address("::ffff:192.0.2.1"), now).is_ok());
+        assert!(counts.charge(address("192.0.2.1"), now).is_err());
+        assert!(counts.charge(address("192.0.2.2"), now).is_ok());
     }
 
     // THREATS D6: addresses without end.
@@ -145,7 +153,7 @@ mod tests {
         let counts = FailureCounts::new(1);
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..u32::try_from(3 * ADDRESSES_MAX).expect("fits") {
-            counts.note(IpAddr::V4(number.into()), now);
+            let _ = counts.charge(IpAddr::V4(number.into()), now);
             assert!(counts.locked().len() <= ADDRESSES_MAX);
         }
     }

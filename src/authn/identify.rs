@@ -99,15 +99,6 @@ impl Unidentified {
             }
         }
     }
-
-    /// True for what is counted against an address.
-    fn is_guess(&self) -> bool {
-        match self {
-            Self::WrongPassword => true,
-            Self::Token(refusal) => refusal.is_guess(),
-            _ => false,
-        }
-    }
 }
 
 /// What came of a password, for all who sent it at once.
@@ -210,24 +201,13 @@ impl Authn {
         hash: Hash,
         client: IpAddr,
     ) -> Result<Known, Unidentified> {
-        // Nobody guesses a MAC, and expired tokens of ours are everyday things.
-        if let Credential::Own(token) = &credential {
-            return self.own(token);
-        }
-        if let Some(retry_after) = self.failures.wait(client, self.clock.now()) {
-            return Err(Unidentified::Limited { retry_after });
-        }
-        let proven = match credential {
-            Credential::Password { user, password } => self.password(user, password, hash).await,
+        match credential {
+            Credential::Password { user, password } => {
+                self.password(user, password, hash, client).await
+            }
             Credential::Token(token) => self.token(&token).await,
             Credential::Own(token) => self.own(&token),
-        };
-        if let Err(refused) = &proven
-            && refused.is_guess()
-        {
-            self.failures.note(client, self.clock.now());
         }
-        proven
     }
 
     /// A user with a password. However many send the same at once, it is hashed once.
@@ -236,6 +216,7 @@ impl Authn {
         user: String,
         password: String,
         hash: Hash,
+        client: IpAddr,
     ) -> Result<Known, Unidentified> {
         let in_force = self.users.load_full();
         let users = in_force.users.clone().ok_or(Unidentified::WrongPassword)?;
@@ -244,8 +225,16 @@ impl Authn {
         // Another file of users is another question.
         let flight = self.hash_key.hash(&[&hash, &number.to_be_bytes()]);
         let passwords = Arc::clone(&self.passwords);
+        let (failures, now) = (Arc::clone(&self.failures), self.clock.now());
+        // Whoever starts the flight pays for it, and the flight does not end with its waiters.
         let landed = self.password_flights.join(flight, || async move {
+            if let Err(retry_after) = failures.charge(client, now) {
+                return Err(Unidentified::Limited { retry_after });
+            }
             let verified = passwords.run(move || users.verify(&user, &password)).await;
+            if !matches!(verified, Ok(false)) {
+                failures.refund(client);
+            }
             verified.map_err(|_| Unidentified::overloaded())
         });
         match landed

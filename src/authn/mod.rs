@@ -101,7 +101,7 @@ pub struct Authn {
     /// For hashes of credentials; of this process alone.
     hash_key: TokenKey,
     known: KnownPullers,
-    failures: FailureCounts,
+    failures: Arc<FailureCounts>,
     passwords: Arc<Places>,
     password_flights: Flights<Hash, PasswordVerdict>,
     next_number: AtomicU64,
@@ -149,7 +149,7 @@ impl Authn {
             token_lifetime: settings.token_lifetime,
             hash_key: TokenKey::random()?,
             known: KnownPullers::new(),
-            failures: FailureCounts::new(settings.failures_max),
+            failures: Arc::new(FailureCounts::new(settings.failures_max)),
             passwords: Arc::new(Places::new(
                 settings.password_threads,
                 PASSWORDS_WAITING_MAX,

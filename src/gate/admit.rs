@@ -311,7 +311,9 @@ impl Gate {
             let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
             self.unavailable(cause, asked, Some(key.digest))
         })?;
-        if is_evidence || self.lists_only_evidence(upstream, ask, manifest).await {
+        // Where policy says "never", it means evidence as well.
+        let forbids = policies.iter().any(|policy| policy.forbids());
+        if !forbids && (is_evidence || self.lists_only_evidence(upstream, ask, manifest).await) {
             return Ok(self.admission(ruling, ask, found, Grounds::Evidence, Arc::default(), None));
         }
         if policies.is_empty() {

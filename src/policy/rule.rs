@@ -241,6 +241,12 @@ impl Policy {
         self.images.iter().any(Glob::is_over_references)
     }
 
+    /// Whether nothing may leave, whatever is proven of it.
+    #[must_use]
+    pub fn forbids(&self) -> bool {
+        self.mode == Mode::Enforce && matches!(self.requirement, Requirement::Deny { .. })
+    }
+
     fn demands(&self) -> &[Demand] {
         match &self.requirement {
             Requirement::Proven(demands) => demands,

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::Timing;
 use crate::verify::Fact;
+use crate::verify::Signer;
 
 impl Timing {
     /// What to do about a signature that was made at the wrong time.
@@ -19,10 +20,20 @@ impl Timing {
     }
 
     /// Why a signature of this proven time does not do, in words; `None` when it does. What
-    /// has no proven time meets no bound: its signer could say any.
+    /// has no proven time meets no bound: its signer could say any. And that it was made late
+    /// enough says a short-lived certificate alone. A log or a timestamp proves that a signature
+    /// was there at a time; one by a key can be had anew for a signature as old as the key.
     pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<String> {
         if self.timestamped && !fact.assurance.timestamp {
             return Some("without a proven timestamp (RFC 3161)".to_owned());
+        }
+        let bounds_the_past = self.signed_within.is_some() || self.not_before.is_some();
+        if bounds_the_past && matches!(fact.signer, Signer::Key { .. }) {
+            return Some(
+                "but nothing proves when a key signed: anybody can have its signature timestamped \
+                 anew (`signed_within` and `not_before` are for keyless signers)"
+                    .to_owned(),
+            );
         }
         self.miss(fact.signed_at, now)
     }

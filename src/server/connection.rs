@@ -95,9 +95,19 @@ pub async fn serve(
 }
 
 /// Who opened a connection with a certificate, and what tells that it has to be verified anew.
+#[derive(Clone)]
 struct Holder {
     certified: Certified,
     exchanged: watch::Receiver<()>,
+}
+
+impl Holder {
+    /// Who it is, unless that has to be verified anew: a client that lets its connection linger
+    /// on after an exchange is nobody there.
+    fn now(&self) -> Option<Certified> {
+        let outdated = self.exchanged.has_changed().unwrap_or(true);
+        (!outdated).then(|| self.certified.clone())
+    }
 }
 
 /// Ends when what a client's certificate was held against is exchanged; never without one.
@@ -168,9 +178,10 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self.service);
-        let certified = holder.as_ref().map(|holder| holder.certified.clone());
+        let of_connection = holder.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (service, certified) = (Arc::clone(&service), certified.clone());
+            let service = Arc::clone(&service);
+            let certified = of_connection.as_ref().and_then(Holder::now);
             async move { Ok::<_, Infallible>(service.answer(request, client, certified.as_ref()).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
@@ -187,12 +198,14 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self.service);
-        let certified = holder.as_ref().map(|holder| holder.certified.clone());
+        let of_connection = holder.clone();
+        let first_request_within = self.limits.header_read_timeout;
         let readers = Arc::new(Readers::new(Patience::DEFAULT));
         let watched = Arc::clone(&readers);
         let answer = service_fn(move |request: Request<Incoming>| {
             let (service, readers) = (Arc::clone(&service), Arc::clone(&watched));
-            let certified = certified.clone();
+            let certified = of_connection.as_ref().and_then(Holder::now);
+            readers.asks();
             async move {
                 let answer = service.answer(request, client, certified.as_ref()).await;
                 Ok::<_, Infallible>(answer.map(|body| readers.watch(body)))
@@ -208,6 +221,9 @@ impl Connection {
         tokio::select! {
             () = self.drive(connection, client, holder) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
+            () = readers.silence(first_request_within) => {
+                debug!(%client, "nobody asks for anything; the connection is left");
+            }
         }
     }
 

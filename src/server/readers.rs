@@ -19,11 +19,22 @@ use crate::server::stalled::Patience;
 /// How often the readers of a connection are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(15);
 
+/// How long a connection is kept on which nobody asks for anything.
+const UNUSED_MAX: Duration = Duration::from_secs(120);
+
 /// The readers of one connection.
 #[derive(Debug)]
 pub(super) struct Readers {
     patience: Patience,
     readers: Mutex<Vec<Weak<Mutex<Reader>>>>,
+    asked: Mutex<Asked>,
+}
+
+/// When the connection was last of use.
+#[derive(Debug)]
+struct Asked {
+    last: Instant,
+    ever: bool,
 }
 
 /// What one reader has taken, and how long it let bytes wait, since it last had come further.
@@ -49,7 +60,39 @@ impl Readers {
         Self {
             patience,
             readers: Mutex::default(),
+            asked: Mutex::new(Asked {
+                last: Instant::now(),
+                ever: false,
+            }),
         }
+    }
+
+    /// Somebody asks for something on this connection.
+    pub(super) fn asks(&self) {
+        *lock(&self.asked) = Asked {
+            last: Instant::now(),
+            ever: true,
+        };
+    }
+
+    /// Ends when nobody has asked for anything: not within `first` of the beginning, or not for
+    /// so long as an unused connection is kept. Whoever answers pings only holds no place.
+    pub(super) async fn silence(&self, first: Duration) {
+        while !self.is_silent(Instant::now(), first) {
+            tokio::time::sleep(LOOK_INTERVAL.min(first)).await;
+        }
+    }
+
+    fn is_silent(&self, now: Instant, first: Duration) -> bool {
+        let reads = lock(&self.readers)
+            .iter()
+            .any(|reader| reader.strong_count() > 0);
+        let mut asked = lock(&self.asked);
+        if reads {
+            asked.last = now;
+        }
+        let patience = if asked.ever { UNUSED_MAX } else { first };
+        now.duration_since(asked.last) > patience
     }
 
     /// Watches the reader of `body` for as long as there is one.
@@ -161,6 +204,22 @@ mod tests {
         assert!(readers.has_stalled(later), "it has taken nothing since");
         drop(idle);
         assert!(!readers.has_stalled(later), "it is gone");
+    }
+
+    #[test]
+    fn who_asks_for_nothing_holds_no_connection() {
+        let (readers, first) = (Readers::new(PATIENCE), Duration::from_secs(10));
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(!readers.is_silent(after(9), first));
+        assert!(readers.is_silent(after(11), first), "no request at all");
+        readers.asks();
+        assert!(!readers.is_silent(after(119), first));
+        assert!(readers.is_silent(after(121), first));
+        let blob = reader(&readers);
+        assert!(!readers.is_silent(after(121), first), "a blob is under way");
+        drop(blob);
+        assert!(!readers.is_silent(after(240), first), "it only just ended");
+        assert!(readers.is_silent(after(242), first));
     }
 
     #[test]

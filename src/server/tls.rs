@@ -15,10 +15,14 @@ use rustls::{
 };
 use tokio::sync::watch;
 
+use crate::oci::Digest;
+
 /// TLS with a certificate that can be exchanged.
 #[derive(Debug)]
 pub struct Tls {
     running: ArcSwap<ServerConfig>,
+    /// The hash of what the files held that it was read from.
+    held: ArcSwap<Digest>,
     /// Told of every exchange.
     exchanged: watch::Sender<()>,
 }
@@ -66,18 +70,24 @@ impl Tls {
     /// [`TlsError`] when they cannot be read or do not fit.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Self {
+            held: ArcSwap::from_pointee(contents(files)),
             running: ArcSwap::from_pointee(read(files)?),
             exchanged: watch::Sender::new(()),
         })
     }
 
-    /// Reads them again. Connections that are open keep what they have; but those that were
+    /// Reads them again, where they hold something else. Connections that are open keep what they have; but those that were
     /// opened with a client's certificate end, since it may be revoked now.
     ///
     /// # Errors
     /// [`TlsError`]; what is in use then stays.
     pub fn reload(&self, files: &TlsFiles) -> Result<(), TlsError> {
+        let held = contents(files);
+        if held == **self.held.load() {
+            return Ok(());
+        }
         self.running.store(Arc::new(read(files)?));
+        self.held.store(Arc::new(held));
         self.exchanged.send_replace(());
         Ok(())
     }
@@ -90,6 +100,23 @@ impl Tls {
     pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         self.running.load_full().into()
     }
+}
+
+/// The hash of what the files hold. One that cannot be read has none, and reading it will say so.
+fn contents(files: &TlsFiles) -> Digest {
+    let clients = files.clients.as_ref();
+    let lists = clients.and_then(|clients| clients.revocation_list.as_ref());
+    let paths = [Some(&files.certificate), Some(&files.key)];
+    let mut all = Vec::new();
+    for path in paths
+        .into_iter()
+        .chain([clients.map(|clients| &clients.ca), lists])
+    {
+        let held = path.and_then(|path| std::fs::read(path).ok());
+        let digest = held.map(|held| Digest::sha256(&held).to_string());
+        all.push(digest.unwrap_or_default());
+    }
+    Digest::sha256(all.join(" ").as_bytes())
 }
 
 fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {

@@ -85,7 +85,8 @@ impl Session {
     fn client(&self, kind: Kind, hop: Hop) -> &Client {
         match (kind, hop) {
             (Kind::Document, _) => &self.clients.documents,
-            (Kind::Blob, Hop::Registry | Hop::Listed) => &self.clients.blobs,
+            (Kind::Blob, Hop::Registry) => &self.clients.blobs,
+            (Kind::Blob, Hop::Listed) => &self.clients.listed,
             (Kind::Blob, Hop::Public) => &self.clients.public,
         }
     }

@@ -43,26 +43,35 @@ const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 pub(super) struct Clients {
     /// For manifests, lists and tokens.
     pub(super) documents: Client,
-    /// For blobs from the registry itself and from listed hosts.
+    /// For blobs from the registry itself.
     pub(super) blobs: Client,
-    /// For blobs from hosts that nobody listed: connects to public addresses only.
+    /// For blobs from listed hosts, which are not shown the certificate that the registry is.
+    pub(super) listed: Client,
+    /// For blobs from hosts that nobody listed, likewise: connects to public addresses only.
     pub(super) public: Client,
 }
 
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let tls = tls(settings)?;
-        let client = |public_only, streams| client(settings, tls.clone(), public_only, streams);
+        let known = tls(settings, settings.client_certificate.as_ref())?;
+        let unknown = tls(settings, None)?;
+        let client = |tls: &ClientConfig, public_only, streams| {
+            client(settings, tls.clone(), public_only, streams)
+        };
         let streams = settings.limits.blob_streams_max;
         Ok(Self {
-            documents: client(false, settings.limits.connections_max),
-            blobs: client(false, streams),
-            public: client(true, streams),
+            documents: client(&known, false, settings.limits.connections_max),
+            blobs: client(&known, false, streams),
+            listed: client(&unknown, false, streams),
+            public: client(&unknown, true, streams),
         })
     }
 }
 
-fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
+fn tls(
+    settings: &Settings,
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, BuildError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in &settings.extra_roots {
@@ -75,7 +84,7 @@ fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
         .with_safe_default_protocol_versions()
         .map_err(BuildError::Tls)?
         .with_root_certificates(roots);
-    match &settings.client_certificate {
+    match certificate {
         None => Ok(config.with_no_client_auth()),
         Some(ClientCertificate { chain, key }) => config
             .with_client_auth_cert(chain.clone(), key.clone_key())

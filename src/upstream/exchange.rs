@@ -84,7 +84,9 @@ impl Shared {
             sleep(wait).await;
         }
         let answer = self.attempt(client, request.clone()).await?;
+        // Where each caller logs in on their own, so is the limit that they ran into.
         if answer.status() == StatusCode::TOO_MANY_REQUESTS
+            && !matches!(self.settings.credentials, super::Credentials::Caller)
             && let Some(rest) = retry_after(answer.headers(), self.settings.clock.now())
         {
             self.budget.rest_for(kind, Instant::now(), rest);

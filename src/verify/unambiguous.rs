@@ -20,6 +20,10 @@ pub(super) fn check(json: &str) -> Result<(), String> {
         .map_err(|error| format!("the JSON cannot be read in one way only: {error}"))
 }
 
+/// No object of a bundle has as many members. (What is signed is text to the bundle.) Their names
+/// are held, so there is a bound.
+const MEMBERS_MAX: usize = 64;
+
 /// A value that was read and forgotten.
 struct Checked;
 
@@ -73,6 +77,9 @@ impl<'de> Visitor<'de> for Reader {
             if seen.contains(&name) {
                 return Err(A::Error::custom(format!("the member {name:.64?} twice")));
             }
+            if seen.len() >= MEMBERS_MAX {
+                return Err(A::Error::custom("an object with too many members"));
+            }
             members.next_value::<Checked>()?;
             seen.insert(name);
         }
@@ -101,6 +108,16 @@ mod tests {
         ] {
             check(bad).expect_err(bad);
         }
+    }
+
+    #[test]
+    fn members_are_counted() {
+        let members: Vec<String> = (0..=MEMBERS_MAX)
+            .map(|name| format!("\"{name}\":0"))
+            .collect();
+        let object = |count: usize| format!("{{{}}}", members[..count].join(","));
+        check(&object(MEMBERS_MAX)).expect("as many as may be");
+        check(&object(MEMBERS_MAX + 1)).expect_err("one more");
     }
 
     #[test]

@@ -79,16 +79,6 @@ pub enum TokenRefusal {
     Subject,
 }
 
-impl TokenRefusal {
-    /// True for what only a guess or a forgery is, and no token that was good once.
-    pub(super) fn is_guess(&self) -> bool {
-        matches!(
-            self,
-            Self::Malformed(_) | Self::Algorithm | Self::UnknownKey | Self::Signature
-        )
-    }
-}
-
 /// Why nobody knows whose token it is.
 #[derive(Debug, Clone)]
 pub(super) enum Unproven {

@@ -140,6 +140,19 @@ fn image(item: &Value<'_>) -> Option<Glob> {
             "match the repository: `ghcr.io/acme/app**`",
         );
     }
+    let host = text.split('/').next().unwrap_or(text);
+    let names_no_host = !text.contains('*') && !host.contains(['.', ':']);
+    if host == "docker.io" || names_no_host {
+        value.warn(
+            "images are compared by their whole names here, so this matches none",
+            "write Docker Hub's images as index.docker.io/OWNER/NAME:TAG",
+        );
+    } else if !text.contains('*') && !last.contains([':', '@']) {
+        value.warn(
+            "images are compared with their tag or digest, so this matches none",
+            "match all of them: `ghcr.io/acme/app**`",
+        );
+    }
     value.parsed(Glob::over_references, "correct the glob")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is simulated: the images are signed by cosign with a key, and keyless against
 //! Fulcio, Rekor and a timestamp authority; they lie in the distribution registry and in one
-//! with a referrers API of its own; podman, skopeo and containerd pull them through
+//! with a referrers API of its own; podman, skopeo, containerd, docker and helm pull them through
 //! `pullgate serve`. Everything runs on loopback, in one folder under the temporary directory,
 //! and is gone when the test process is.
 //!

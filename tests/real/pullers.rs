@@ -10,6 +10,8 @@ use pullgate::sandbox::oidc::Token;
 use crate::clients::CraneLogin;
 use crate::clients::Cri;
 use crate::clients::CtrLogin;
+use crate::clients::DockerLogin;
+use crate::clients::HelmLogin;
 use crate::clients::Login;
 use crate::clients::LogsIn;
 use crate::clients::OrasLogin;
@@ -89,8 +91,8 @@ policies:
         }
     }
 
-    fn image(&self, repository: &str) -> String {
-        format!("{}/{repository}:v1", self.gate.address())
+    fn image(&self, repository: &str, tag: &str) -> String {
+        format!("{}/{repository}:{tag}", self.gate.address())
     }
 
     /// The bearer of a token of the sandbox's issuer.
@@ -110,7 +112,7 @@ policies:
 fn each_way_of_logging_in<C: LogsIn>() {
     let (world, door) = (world(), door());
     let client = C::set_up(world);
-    let image = door.image("release/keyless");
+    let image = door.image(C::REPOSITORY, C::TAG);
     for login in [
         Login::new("alice", "one"),
         door.bearer("team-a"),
@@ -125,7 +127,7 @@ fn each_way_of_logging_in<C: LogsIn>() {
         (door.certified("team-b"), "team-b (issuer"),
     ] {
         // That it is not there makes no difference.
-        for image in [&image, &door.image("release/absent")] {
+        for image in [&image, &door.image("release/absent", C::TAG)] {
             let Err(said) = client.pull_as(&login, image) else {
                 panic!("{login:?} pulled {image}");
             };
@@ -159,6 +161,8 @@ tests_of! {
     oras_logs_in: OrasLogin;
     ctr_logs_in: CtrLogin;
     cri_logs_in: Cri;
+    docker_logs_in: DockerLogin;
+    helm_logs_in: HelmLogin;
 }
 
 /// Two identities of a certified provider, two keyless signers: four combinations, one passes.
@@ -173,7 +177,7 @@ fn a_team_pulls_only_what_it_signed() {
         ("team-b", "release/keyless", Some("wrong_puller")),
         ("team-b", "release/stranger", Some("wrong_puller")),
     ] {
-        let pulled = client.pull_as(&door.certified(team), &door.image(repository));
+        let pulled = client.pull_as(&door.certified(team), &door.image(repository, "v1"));
         match (pulled, expected) {
             (Ok(()), None) => {}
             (Err(said), Some(reason)) if said.contains(reason) => {}

@@ -36,6 +36,12 @@ impl Login {
 
 /// A program that logs in and pulls.
 pub(crate) trait LogsIn {
+    /// The repository of what it pulls, signed by the release workflow.
+    const REPOSITORY: &'static str = "release/keyless";
+
+    /// Its tag.
+    const TAG: &'static str = "v1";
+
     /// Sets it up with a folder of its own.
     fn set_up(world: &'static World) -> Self
     where
@@ -46,17 +52,19 @@ pub(crate) trait LogsIn {
 }
 
 /// A program that keeps what it needs in one folder.
-struct Program(PathBuf);
+pub(super) struct Program(PathBuf);
 
 impl Program {
-    fn named(world: &World, name: &str) -> Self {
+    /// One whose folder is named after it.
+    pub(super) fn named(world: &World, name: &str) -> Self {
         let folder = world.undertaker.folder(&format!("login-{name}"));
         let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
         std::fs::write(folder.join("policy.json"), policy).expect("a client's settings");
         Self(folder)
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A command that finds its settings in that folder.
+    pub(super) fn command(&self, program: &str) -> Command {
         let mut command = command(program);
         command
             .env("HOME", &self.0)
@@ -66,8 +74,13 @@ impl Program {
         command
     }
 
+    /// A file or folder in that folder.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// A folder that nothing was pulled into.
-    fn empty(&self) -> PathBuf {
+    pub(super) fn empty(&self) -> PathBuf {
         let folder = self.0.join("pulled");
         // The first time there is none.
         let _ = std::fs::remove_dir_all(&folder);
@@ -75,7 +88,8 @@ impl Program {
     }
 }
 
-fn said(command: &mut Command) -> Result<(), String> {
+/// Runs a command; an error is what it says to its user.
+pub(super) fn said(command: &mut Command) -> Result<(), String> {
     let finished = run(command);
     finished.success.then_some(()).ok_or(finished.said)
 }

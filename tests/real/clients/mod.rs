@@ -3,6 +3,8 @@
 mod containerd;
 mod containers;
 mod cri;
+mod docker;
+mod helm;
 mod logins;
 
 use crate::harness::World;
@@ -12,6 +14,8 @@ pub(crate) use crate::clients::containerd::Ctr;
 pub(crate) use crate::clients::containers::Podman;
 pub(crate) use crate::clients::containers::Skopeo;
 pub(crate) use crate::clients::cri::Cri;
+pub(crate) use crate::clients::docker::DockerLogin;
+pub(crate) use crate::clients::helm::HelmLogin;
 pub(crate) use crate::clients::logins::CraneLogin;
 pub(crate) use crate::clients::logins::CtrLogin;
 pub(crate) use crate::clients::logins::Login;

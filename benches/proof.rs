@@ -37,6 +37,7 @@ impl World {
         let material = Material {
             roots: vec![Arc::new(root)],
             keys: vec![PublicKey::from_spki(&key.public_key_der())],
+            ..Material::default()
         };
         let identity = Identity::github_actions("acme/widget", "release.yml", "refs/tags/v1.0.0");
         Self {

@@ -41,7 +41,7 @@ const ROOMS: [(&str, &str); 18] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 30] = [
+const HOMES: [(&str, &[&str]); 31] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -67,6 +67,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
     ("x509_cert", &["verify/", "sandbox/"]),
+    ("pgp", &["verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),
     // Rooms that only some may enter, whatever the order says.

@@ -11,6 +11,7 @@ use crate::audit::Decisions;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Checks;
+use crate::config::LookasideSettings;
 use crate::config::RootSource;
 use crate::config::SigstoreInstance;
 use crate::config::UpstreamCredentials;
@@ -70,6 +71,7 @@ impl Built {
 pub fn checks() -> Checks {
     Checks {
         key: verify::check_key,
+        gpg: verify::read_keyring,
         root: |json| {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
             root.map(|_| ()).map_err(|error| error.to_string())
@@ -173,6 +175,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
     Ok(Material {
         roots,
         keys: settings.rules.keys(),
+        gpg_keys: settings.rules.gpg_keys(),
     })
 }
 
@@ -235,6 +238,15 @@ fn build_upstream(
         library_prefix: from.library_prefix,
         extra_roots,
         redirects,
+        lookaside: match &from.lookaside {
+            None => None,
+            Some(LookasideSettings::Folder(folder)) => {
+                Some(upstream::Lookaside::Folder(folder.clone()))
+            }
+            Some(LookasideSettings::Web(url)) => {
+                Some(upstream::Lookaside::Web(url.parse().with_context(context)?))
+            }
+        },
         credentials: match &from.credentials {
             UpstreamCredentials::Anonymous => upstream::Credentials::Anonymous,
             UpstreamCredentials::Basic { username, password } => upstream::Credentials::Basic {

@@ -11,6 +11,7 @@
 
 mod file;
 mod files;
+mod gpg;
 mod images;
 mod limits;
 mod pem;
@@ -21,6 +22,7 @@ mod roots;
 mod schema;
 mod settings;
 mod signed_by;
+mod signed_identity;
 mod signers;
 mod sources;
 mod suggest;
@@ -32,7 +34,7 @@ pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
+    CacheSettings, LookasideSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
     UpstreamCredentials, UpstreamSettings,
 };
 

@@ -70,12 +70,8 @@ pub(super) const TLS: Section = Section {
 /// A registry.
 pub(super) const UPSTREAM: Section = Section {
     name: "upstreams.HOST",
-    keys: &["url", "ca", "redirects", "credentials"],
-    later: &[Later {
-        key: "lookaside",
-        why: "it does not read detached GPG signatures",
-        mend: "remove it; sign with cosign",
-    }],
+    keys: &["url", "ca", "redirects", "lookaside", "credentials"],
+    later: &[],
 };
 
 /// How the proxy logs in at a registry.
@@ -143,7 +139,14 @@ pub(super) const POLICY_FILE: Section = Section {
 /// A signer.
 pub(super) const SIGNER: Section = Section {
     name: "signers.NAME",
-    keys: &["keyless", "key", "transparency_log", "trust_root"],
+    keys: &[
+        "keyless",
+        "key",
+        "gpg",
+        "transparency_log",
+        "trust_root",
+        "signed_identity",
+    ],
     later: &[],
 };
 
@@ -172,6 +175,27 @@ pub(super) const CLAIM: Section = Section {
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
     keys: &["file", "pem", "trust_root"],
+    later: &[],
+};
+
+/// OpenPGP keys that sign.
+pub(super) const GPG: Section = Section {
+    name: "signers.NAME.gpg",
+    keys: &["file", "armored"],
+    later: &[],
+};
+
+/// The image that a signature must have been made for, where it is more than a word.
+pub(super) const SIGNED_IDENTITY: Section = Section {
+    name: "signers.NAME.signed_identity",
+    keys: &["exact_reference", "exact_repository", "remap"],
+    later: &[],
+};
+
+/// A prefix in place of another.
+pub(super) const REMAP: Section = Section {
+    name: "signers.NAME.signed_identity.remap",
+    keys: &["prefix", "signed_prefix"],
     later: &[],
 };
 
@@ -233,6 +257,9 @@ pub(super) const ALL: &[&Section] = &[
     &KEYLESS,
     &CLAIM,
     &KEY,
+    &GPG,
+    &SIGNED_IDENTITY,
+    &REMAP,
     &POLICY,
     &SIGNED_BY,
     &EXEMPTION,

@@ -9,6 +9,8 @@
 //! piece suffices and one bad piece beside it harms nothing, so whatever could not be read is
 //! reported and the rest goes on.
 
+mod lookaside;
+
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -75,15 +77,17 @@ pub enum Failure {
     Deadline(Duration),
 }
 
-/// Searches the registry for evidence about `digest`.
+/// Searches the registry for evidence about `digest`, and its lookaside store where signatures
+/// from there can prove anything (`detached`).
 pub async fn find(
     upstream: &Upstream,
     repository: &Repository,
     digest: &Digest,
     limits: &Limits,
+    detached: bool,
 ) -> Found {
     // Each has its own time, so that one that hangs does not take from what the other found.
-    let (bundles, layers) = tokio::join!(
+    let (bundles, layers, detached) = tokio::join!(
         within(
             limits.deadline,
             bundles(upstream, repository, digest, limits)
@@ -92,8 +96,14 @@ pub async fn find(
             limits.deadline,
             sig_layers(upstream, repository, digest, limits)
         ),
+        within(limits.deadline, async {
+            match detached && upstream.has_lookaside() {
+                true => lookaside::signatures(upstream, repository, digest, limits).await,
+                false => Found::default(),
+            }
+        }),
     );
-    bundles.and(layers)
+    bundles.and(layers).and(detached)
 }
 
 async fn within(deadline: Duration, search: impl Future<Output = Found>) -> Found {

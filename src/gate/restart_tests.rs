@@ -92,10 +92,7 @@ impl World {
                 policies: vec![Arc::new(policy)],
                 default: DefaultRule::Deny,
             },
-            material: Material {
-                roots: Vec::new(),
-                keys: Vec::new(),
-            },
+            material: Material::default(),
             metrics,
             clock,
             tasks: tasks.clone(),

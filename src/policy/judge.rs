@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::oci::Digest;
+use crate::oci::DockerReference;
 use crate::policy::Mode;
 use crate::policy::Policy;
 use crate::policy::Requirement;
@@ -94,6 +95,9 @@ pub struct Subject {
     pub tagged: bool,
     /// What is proven about it.
     pub facts: Arc<Facts>,
+    /// What was asked for, of whatever this is found around; signatures that name an image
+    /// are compared with it. Without it none of them fits.
+    pub asked: Option<Arc<DockerReference>>,
     /// Indexes of this repository that were loaded and seen to list it.
     pub parents: Vec<Self>,
     /// For an index: the images it lists, where they were looked at.
@@ -109,6 +113,7 @@ impl Subject {
             shape,
             tagged,
             facts,
+            asked: None,
             parents: Vec::new(),
             children: None,
         }
@@ -266,7 +271,7 @@ impl Policy {
                 })
             }
             Requirement::SignedBy(signed_by) => {
-                let vouched = self.vouched(subject, &|subject| signed_by.holds(&subject.facts));
+                let vouched = self.vouched(subject, &|subject| signed_by.holds(subject));
                 (!vouched).then(|| self.unsigned_shortfall(signed_by, subject))
             }
         }
@@ -298,10 +303,10 @@ impl Policy {
     }
 
     fn unsigned_shortfall(&self, signed_by: &SignedBy, subject: &Subject) -> Shortfall {
-        let mut shortfall = signed_by.shortfall(&subject.facts);
+        let mut shortfall = signed_by.shortfall(subject);
         if self.signs == Signs::Index
             && subject.shape == Shape::Image
-            && signed_by.holds(&subject.facts)
+            && signed_by.holds(subject)
         {
             shortfall.reason = Reason::Unsigned;
             shortfall.found =
@@ -344,21 +349,23 @@ fn every_child(subject: &Subject, own: &dyn Fn(&Subject) -> bool) -> bool {
 impl SignedBy {
     /// Whether so many of the named signers signed, each of them another key or identity.
     /// Nobody is never enough, whatever a policy says (THREATS T7).
-    fn holds(&self, facts: &Facts) -> bool {
-        self.count(facts) >= self.at_least.max(1)
+    fn holds(&self, subject: &Subject) -> bool {
+        self.count(subject) >= self.at_least.max(1)
     }
 
     /// How many of the named signers can be told apart in the facts: the largest pairing of
     /// rules with distinct signers. One key under two names pairs once, and one name whose
     /// glob fits two logins pairs once.
-    fn count(&self, facts: &Facts) -> usize {
+    fn count(&self, subject: &Subject) -> usize {
+        let asked = subject.asked.as_deref();
         let fits: Vec<Vec<&Signer>> = self
             .of
             .iter()
             .map(|rule| {
-                facts
+                subject
+                    .facts
                     .signatures()
-                    .filter(|fact| rule.compare(fact).is_ok())
+                    .filter(|fact| rule.compare(fact, asked).is_ok())
                     .map(|fact| &fact.signer)
                     .collect()
             })
@@ -369,12 +376,13 @@ impl SignedBy {
             .count()
     }
 
-    fn shortfall(&self, facts: &Facts) -> Shortfall {
-        let (reason, found) = self.found(facts);
+    fn shortfall(&self, subject: &Subject) -> Shortfall {
+        let (reason, found) = self.found(subject);
         let unlogged = reason == Reason::UntrustedSigner
-            && facts
+            && subject
+                .facts
                 .signatures()
-                .filter_map(|fact| self.nearest(fact))
+                .filter_map(|fact| self.nearest(fact, subject))
                 .any(|(miss, _)| miss == Miss::NotLogged);
         let remedy = if unlogged {
             "sign anew with a transparency log, or say `transparency_log: not_required` for this \
@@ -405,8 +413,9 @@ impl SignedBy {
         }
     }
 
-    fn found(&self, facts: &Facts) -> (Reason, String) {
-        let count = self.count(facts);
+    fn found(&self, subject: &Subject) -> (Reason, String) {
+        let facts = &*subject.facts;
+        let count = self.count(subject);
         if count > 0 {
             let signers = distinct(facts.signatures());
             return (
@@ -416,7 +425,7 @@ impl SignedBy {
         }
         let misses: Vec<(Miss, String)> = facts
             .signatures()
-            .filter_map(|fact| self.nearest(fact))
+            .filter_map(|fact| self.nearest(fact, subject))
             .collect();
         if let Some((_, text)) = misses.iter().max_by(|one, two| one.0.cmp(&two.0)) {
             let more = match distinct_signers(facts.signatures()).len() {
@@ -455,11 +464,12 @@ impl SignedBy {
     }
 
     /// The rule that the fact comes nearest to, in words.
-    fn nearest(&self, fact: &Fact) -> Option<(Miss, String)> {
+    fn nearest(&self, fact: &Fact, subject: &Subject) -> Option<(Miss, String)> {
+        let asked = subject.asked.as_deref();
         let (miss, rule) = self
             .of
             .iter()
-            .filter_map(|rule| Some((rule.compare(fact).err()?, rule)))
+            .filter_map(|rule| Some((rule.compare(fact, asked).err()?, rule)))
             .max_by(|one, two| one.0.cmp(&two.0))?;
         let text = describe_miss(&miss, fact, rule);
         Some((miss, text))
@@ -536,6 +546,8 @@ fn same_signer(one: &Signer, two: &Signer) -> bool {
         (Signer::Identity(one), Signer::Identity(two)) => {
             one.issuer == two.issuer && one.subject == two.subject
         }
+        // The same key, whatever of it is known.
+        (Signer::Gpg { fingerprint: one, .. }, Signer::Gpg { fingerprint: two, .. }) => one == two,
         _ => one == two,
     }
 }
@@ -579,6 +591,12 @@ fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
         Miss::Claim(claim, found) => format!(
             "signed by {signer}: it fits {name} but for the claim {claim}, which is {}",
             found.as_deref().unwrap_or("absent"),
+        ),
+        Miss::Image(Some(image)) => {
+            format!("signed by {signer}: it fits {name}, but was made for {image}")
+        }
+        Miss::Image(None) => format!(
+            "signed by {signer}: it fits {name}, but does not say for which image it was made",
         ),
     }
 }

@@ -21,6 +21,7 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
             claims: Vec::new(),
             root: RootName::from("acme"),
         }),
+        signed_identity: None,
     })
 }
 
@@ -32,6 +33,7 @@ fn key_rule(name: &str, key: &[u8], log: Option<&str>) -> Arc<SignerRule> {
     Arc::new(SignerRule {
         name: name.into(),
         kind,
+        signed_identity: None,
     })
 }
 

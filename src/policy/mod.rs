@@ -7,10 +7,12 @@ mod caller;
 mod glob;
 mod judge;
 mod rule;
+mod signed_identity;
 mod signer;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
 pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};
+pub use signed_identity::SignedIdentity;
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

@@ -9,6 +9,7 @@ use crate::oci::ImageName;
 use crate::policy::Glob;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::GpgKey;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -168,6 +169,17 @@ impl Rules {
         keys
     }
 
+    /// The OpenPGP keys that evidence is to be tried with.
+    #[must_use]
+    pub fn gpg_keys(&self) -> Vec<GpgKey> {
+        let kinds = self.signers().map(|signer| &signer.kind);
+        let keys = kinds.filter_map(|kind| match kind {
+            SignerKind::Gpg { keys } => Some(keys),
+            _ => None,
+        });
+        GpgKey::merged(keys.flatten())
+    }
+
     /// The trust roots that signers name.
     #[must_use]
     pub fn roots(&self) -> BTreeSet<RootName> {
@@ -175,6 +187,7 @@ impl Rules {
             .filter_map(|signer| match &signer.kind {
                 SignerKind::Keyless(keyless) => Some(keyless.root.clone()),
                 SignerKind::Key { log, .. } => log.clone(),
+                SignerKind::Gpg { .. } => None,
             })
             .collect()
     }

@@ -23,7 +23,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
 use tower_service::Service;
 
-use super::{BuildError, Settings, address};
+use super::{BuildError, Lookaside, Settings, address};
 
 pub(super) type Client = LegacyClient<HttpsConnector<HttpConnector<Resolver>>, Empty<Bytes>>;
 
@@ -47,17 +47,28 @@ pub(super) struct Clients {
     pub(super) blobs: Client,
     /// For blobs from hosts that nobody listed: connects to public addresses only.
     pub(super) public: Client,
+    /// For detached signatures, which have an address of their own.
+    pub(super) lookaside: Client,
 }
 
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
         let tls = tls(&settings.extra_roots)?;
-        let client = |public_only, streams| client(settings, tls.clone(), public_only, streams);
+        let secure = settings.url.origin().is_secure();
+        let client = |public_only, streams, secure| {
+            client(settings, tls.clone(), public_only, streams, secure)
+        };
         let streams = settings.limits.blob_streams_max;
+        let documents = settings.limits.connections_max;
+        let lookaside = match &settings.lookaside {
+            Some(Lookaside::Web(base)) => base.origin().is_secure(),
+            Some(Lookaside::Folder(_)) | None => true,
+        };
         Ok(Self {
-            documents: client(false, settings.limits.connections_max),
-            blobs: client(false, streams),
-            public: client(true, streams),
+            documents: client(false, documents, secure),
+            blobs: client(false, streams, secure),
+            public: client(true, streams, secure),
+            lookaside: client(false, documents, lookaside),
         })
     }
 }
@@ -79,13 +90,19 @@ fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, BuildErr
     Ok(config)
 }
 
-fn client(settings: &Settings, tls: ClientConfig, public_only: bool, streams: usize) -> Client {
+fn client(
+    settings: &Settings,
+    tls: ClientConfig,
+    public_only: bool,
+    streams: usize,
+    secure: bool,
+) -> Client {
     let mut tcp = HttpConnector::new_with_resolver(Resolver { public_only });
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(settings.limits.connect_timeout));
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-    let builder = if settings.url.origin().is_secure() {
+    let builder = if secure {
         builder.https_only()
     } else {
         builder.https_or_http()

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::pki_types::CertificateDer;
 
-use super::{BaseUrl, Redirects};
+use super::{BaseUrl, Lookaside, Redirects};
 use crate::clock::Clock;
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
@@ -25,6 +25,8 @@ pub struct Settings {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Where blobs may be redirected to.
     pub redirects: Redirects,
+    /// Where detached signatures of its images lie.
+    pub lookaside: Option<Lookaside>,
     /// Who we are to this upstream.
     pub credentials: Credentials,
     /// The bounds on time and size.
@@ -52,6 +54,7 @@ impl Settings {
             library_prefix: docker_hub,
             extra_roots: Vec::new(),
             redirects: Redirects::default(),
+            lookaside: None,
             credentials: Credentials::Anonymous,
             limits: Limits::default(),
             clock: Clock::system(),

@@ -1,6 +1,6 @@
 //! Proofs: evidence bytes, trust material and the time go in, facts come out.
 //!
-//! This room is the sole home of the Sigstore verifier. It is pure: it awaits nothing, spawns
+//! This room is the sole home of the Sigstore verifier and of OpenPGP. It is pure: it awaits nothing, spawns
 //! nothing, logs nothing, and takes the time as an argument. (The pinned verifier family reads
 //! the clock itself for one check, that a log's time is not in the future; ours comes on top.)
 //! It knows no policy: whose signature is good enough is for `policy` to say.
@@ -16,12 +16,14 @@
 mod bundle;
 mod certificate;
 mod facts;
+mod gpg;
 mod key;
 mod sig_layer;
 mod statement;
 mod trust;
 
 pub use facts::{Fact, Facts, Format, Identity, Kind, PublicKey, Rejected, RootName, Signer};
+pub use gpg::{GpgKey, GpgSignature, KeyringError, Standing, read_keyring};
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
 pub use trust::{Material, TrustRoot, TrustRootError};
@@ -50,6 +52,8 @@ pub enum Evidence {
     },
     /// A layer of a `.sig` manifest with its annotations.
     SigLayer(SigLayer),
+    /// A signed OpenPGP message from a lookaside store.
+    Gpg(GpgSignature),
 }
 
 impl Evidence {
@@ -59,6 +63,7 @@ impl Evidence {
         match self {
             Self::Bundle { .. } => Format::Bundle,
             Self::SigLayer(_) => Format::SigLayer,
+            Self::Gpg(_) => Format::SimpleSigning,
         }
     }
 
@@ -66,6 +71,7 @@ impl Evidence {
         match self {
             Self::Bundle { source, .. } => *source,
             Self::SigLayer(layer) => layer.source,
+            Self::Gpg(signature) => signature.source,
         }
     }
 }
@@ -84,6 +90,7 @@ pub fn prove(
     let proven = match evidence {
         Evidence::Bundle { source, json } => bundle::prove(*source, json, digest, material),
         Evidence::SigLayer(layer) => sig_layer::prove(layer, digest, material),
+        Evidence::Gpg(signature) => gpg::prove(signature, digest, material, now),
     };
     let rejected = |why: String| Rejected {
         source: evidence.source(),

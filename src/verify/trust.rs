@@ -7,6 +7,7 @@ use sigstore_verify::{Verifier, trust_root::TrustedRoot, types::TimeRange};
 use x509_cert::{Certificate, der::Decode as _, time::Time};
 
 use crate::oci::Digest;
+use crate::verify::GpgKey;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -137,6 +138,8 @@ pub struct Material {
     pub roots: Vec<Arc<TrustRoot>>,
     /// The keys that policy names.
     pub keys: Vec<PublicKey>,
+    /// The OpenPGP keys that policy names, each once.
+    pub gpg_keys: Vec<GpgKey>,
 }
 
 impl Material {
@@ -150,7 +153,9 @@ impl Material {
                 .map(|root| (root.name.clone(), root.document))
                 .collect()
         };
-        roots(self) == roots(other) && self.keys == other.keys
+        roots(self) == roots(other)
+            && self.keys == other.keys
+            && self.gpg_keys == other.gpg_keys
     }
 }
 

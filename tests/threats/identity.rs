@@ -328,6 +328,7 @@ async fn i5_claims_of_another_build_do_not_fit() {
             ],
             ..rule.clone()
         }),
+        signed_identity: None,
     });
     let world = World::with(Setup::ruled(rules(vec![signed_by("p", HOST, &[])]))).await;
     world.reload(rules(vec![signed_by("p", "**", &[signer])]));

@@ -19,12 +19,13 @@ mod source;
 use source::{PathUse, Source};
 
 /// The rooms from the roof to the ground. A room may import those that stand after it.
-const ROOMS: [(&str, &str); 18] = [
+const ROOMS: [(&str, &str); 19] = [
     ("roof", "cli"),
     ("roof", "app"),
     ("roof", "config"),
     ("doors", "server"),
     ("doors", "admin"),
+    ("doors", "authn"),
     ("heart", "gate"),
     ("hands", "content"),
     ("hands", "evidence"),

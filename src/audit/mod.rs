@@ -44,7 +44,7 @@ impl std::fmt::Display for DecisionId {
 
 /// What does not change between two pulls of the same thing under the same policy.
 pub trait Decided: Send + Sync {
-    /// The parts of the record beside id, time and client: `image`, `digest`, `verdict`,
+    /// The parts of the record beside id, time, client and puller: `image`, `digest`, `verdict`,
     /// `reason`, `mode`, `policies`.
     fn describe(&self) -> Value;
 }
@@ -58,6 +58,8 @@ pub struct Record {
     pub time: Timestamp,
     /// Who asked, as far as the network tells.
     pub client: IpAddr,
+    /// Who asked, by what was verified; nobody where nothing was.
+    pub puller: Option<Arc<str>>,
     /// What was decided.
     pub decided: Arc<dyn Decided>,
 }
@@ -70,6 +72,7 @@ impl Record {
             "id": self.id.to_string(),
             "time": self.time.to_string(),
             "client": self.client.to_string(),
+            "puller": self.puller,
         });
         if let (Value::Object(record), Value::Object(decided)) =
             (&mut record, self.decided.describe())
@@ -106,12 +109,19 @@ impl Decisions {
     }
 
     /// Records a decision and names it.
-    pub fn record(&self, time: Timestamp, client: IpAddr, decided: Arc<dyn Decided>) -> DecisionId {
+    pub fn record(
+        &self,
+        time: Timestamp,
+        client: IpAddr,
+        puller: Option<Arc<str>>,
+        decided: Arc<dyn Decided>,
+    ) -> DecisionId {
         let id = DecisionId(self.next.fetch_add(1, Ordering::Relaxed));
         let record = Record {
             id,
             time,
             client,
+            puller,
             decided,
         };
         let oldest = {

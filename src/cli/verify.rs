@@ -15,6 +15,7 @@ use crate::gate::Ask;
 use crate::gate::Refusal;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::policy::Caller;
 use crate::verify::Facts;
 use crate::verify::Kind;
 
@@ -68,7 +69,7 @@ fn judge(
     let time = clock.now();
     let answer = app::runtime()?.block_on(async {
         let built = app::build(settings, clock, TaskTracker::new())?;
-        anyhow::Ok(built.service.gate.manifest(ask).await)
+        anyhow::Ok(built.service.gate.manifest(ask, &Caller::Anonymous).await)
     })?;
     let (code, mut record, facts) = explain(ask, &answer);
     record["time"] = time.to_string().into();

@@ -211,6 +211,7 @@ fn policy(
         mode: mode?,
         requirement: requirement?,
         signs: signs?,
+        pulled_by: None,
     })
 }
 

@@ -22,6 +22,7 @@ use crate::gate::Refusal;
 use crate::gate::Refused;
 use crate::gate::Resolved;
 use crate::gate::Ruling;
+use crate::gate::callers::{Misgiven, Misgivings};
 use crate::gate::facts::crashed;
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, describe, own_shortfall};
@@ -34,6 +35,7 @@ use crate::oci::ImageName;
 use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::oci::Tag;
+use crate::policy::Caller;
 use crate::policy::Judgement;
 use crate::policy::Policy;
 use crate::policy::Reason;
@@ -53,6 +55,7 @@ const STALE_RETRY: Duration = Duration::from_secs(5);
 pub struct Admitted {
     pub(super) admission: Arc<Admission>,
     first: bool,
+    misgivings: Option<Box<Misgivings>>,
 }
 
 /// An admission as it is kept: everything that an answer needs and that does not change
@@ -108,9 +111,10 @@ impl Admitted {
     }
 
     /// What policies in `warn` mode have to say.
-    #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.admission.decision.warnings
+    pub fn warnings(&self) -> impl Iterator<Item = &String> {
+        let of_caller = self.misgivings.iter();
+        let of_caller = of_caller.flat_map(|misgivings| &misgivings.warnings);
+        self.admission.decision.warnings.iter().chain(of_caller)
     }
 
     /// True when its tag could not be resolved anew.
@@ -127,13 +131,23 @@ impl Admitted {
 
     /// Counts one pull of it.
     pub fn count(&self) {
-        self.admission.counter.inc();
+        match &self.misgivings {
+            None => self.admission.counter.inc(),
+            Some(misgivings) => misgivings.counter.inc(),
+        }
     }
 
     /// What is to be recorded of one pull of it.
     #[must_use]
     pub fn decided(&self) -> Arc<dyn Decided> {
-        Arc::<Decision>::clone(&self.admission.decision)
+        let decision = Arc::clone(&self.admission.decision);
+        match &self.misgivings {
+            None => decision,
+            Some(misgivings) => Arc::new(Misgiven {
+                decision,
+                misgivings: Misgivings::clone(misgivings),
+            }),
+        }
     }
 }
 
@@ -174,12 +188,15 @@ struct Found {
 }
 
 impl Gate {
-    /// Asks for a manifest by tag or digest.
+    /// Asks for a manifest by tag or digest. What is kept is kept without the caller: facts
+    /// and admissions are everybody's, and what policy says of a caller it says each time.
     ///
     /// # Errors
     /// A [`Refusal`]: no, don't know, or not there.
-    pub async fn manifest(&self, ask: &Ask) -> Result<Admitted, Refusal> {
+    pub async fn manifest(&self, ask: &Ask, caller: &Caller) -> Result<Admitted, Refusal> {
         let ruling = self.0.ruling.load();
+        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
+        let misgivings = self.let_ask(&ruling, &ask.image, caller, asked)?;
         let held = self
             .0
             .admissions
@@ -188,17 +205,20 @@ impl Gate {
         self.0
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
-        match held {
-            Some(admission) => Ok(Admitted {
+        let mut admitted = match held {
+            Some(admission) => Admitted {
                 admission,
                 first: false,
-            }),
+                misgivings: None,
+            },
             None => {
                 let ruling = arc_swap::Guard::into_inner(ruling);
                 // Boxed: the cold way's state is large, and the hot way need not carry it.
-                Box::pin(self.admit(&ruling, ask)).await
+                Box::pin(self.admit(&ruling, ask)).await?
             }
-        }
+        };
+        admitted.misgivings = misgivings.map(Box::new);
+        Ok(admitted)
     }
 
     pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
@@ -224,6 +244,7 @@ impl Gate {
         Ok(Admitted {
             admission,
             first: true,
+            misgivings: None,
         })
     }
 
@@ -677,7 +698,7 @@ fn no_policy(image: &ImageName) -> Shortfall {
     )
 }
 
-fn warning(image: &ImageName, policy: &str, shortfall: &Shortfall) -> String {
+pub(super) fn warning(image: &ImageName, policy: &str, shortfall: &Shortfall) -> String {
     let Shortfall {
         reason,
         found,

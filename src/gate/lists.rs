@@ -9,6 +9,7 @@ use crate::gate::Refusal;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::policy::Caller;
 use crate::upstream::TagPage;
 
 impl Gate {
@@ -21,7 +22,10 @@ impl Gate {
         &self,
         image: &ImageName,
         digest: Digest,
+        caller: &Caller,
     ) -> Result<Vec<Descriptor>, Refusal> {
+        let asked = || Asked::Lists(image.clone());
+        self.let_ask(&self.0.ruling.load(), image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
@@ -41,7 +45,10 @@ impl Gate {
         image: &ImageName,
         count: Option<u32>,
         last: Option<&str>,
+        caller: &Caller,
     ) -> Result<TagPage, Refusal> {
+        let asked = || Asked::Lists(image.clone());
+        self.let_ask(&self.0.ruling.load(), image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };

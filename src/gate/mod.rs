@@ -8,6 +8,7 @@
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
 mod admit;
+mod callers;
 mod disguise;
 mod facts;
 mod graph;
@@ -53,6 +54,7 @@ use crate::upstream::Upstream;
 use crate::verify::Material;
 
 use admit::Admission;
+use callers::Askers;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
 use proofs::Proofs;
@@ -102,6 +104,7 @@ const TAGS_MAX: u64 = 50_000;
 const HINTS_MAX: u64 = 200_000;
 const REACHES_MAX: u64 = 50_000;
 const DISGUISES_MAX: u64 = 50_000;
+const ASKERS_MAX: u64 = 20_000;
 /// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.
 const DISGUISE_PLACES: usize = 4;
 
@@ -137,6 +140,7 @@ struct Inner {
     content: Store,
     admissions: Cache<Ask, Arc<Admission>>,
     reaches: Cache<ContentKey, Arc<Reach>>,
+    askers: Cache<ImageName, Arc<Askers>>,
     facts: Cache<FactsKey, Arc<FactsEntry>>,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
@@ -209,6 +213,7 @@ impl Gate {
                 .weigher(|_, admission: &Arc<Admission>| admission.weight())
                 .build(),
             reaches: Cache::new(REACHES_MAX),
+            askers: Cache::new(ASKERS_MAX),
             facts: Cache::builder()
                 .max_capacity(FACTS_BYTES_MAX)
                 .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())

@@ -18,6 +18,7 @@ use crate::gate::ruling::Validity;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::policy::Caller;
 use crate::policy::Reason;
 use crate::upstream::Upstream;
 
@@ -35,16 +36,23 @@ pub(super) struct Reach {
 }
 
 impl Gate {
-    /// Asks for a blob.
+    /// Asks for a blob; of the caller as [`Gate::manifest`] says.
     ///
     /// # Errors
     /// A [`Refusal`]. A blob that nothing reaches is refused whether or not it exists.
-    pub async fn blob(&self, image: &ImageName, digest: Digest) -> Result<AdmittedBlob, Refusal> {
+    pub async fn blob(
+        &self,
+        image: &ImageName,
+        digest: Digest,
+        caller: &Caller,
+    ) -> Result<AdmittedBlob, Refusal> {
+        let ruling = self.0.ruling.load_full();
+        let asked = || Asked::Blob(image.clone(), digest);
+        self.let_ask(&ruling, image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
         let key = ContentKey::of(image, digest);
-        let ruling = self.0.ruling.load_full();
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
         if held.is_none() {

@@ -221,6 +221,19 @@ impl Cause {
 }
 
 impl Denied {
+    /// For a manifest that nobody looked at before it was refused: the digest, where it was
+    /// asked for by one. Whether it is there was not asked either.
+    #[must_use]
+    pub fn unseen(&self) -> Option<Option<Digest>> {
+        match (&self.asked, self.shortfall.reason) {
+            (Asked::Manifest(_, reference), Reason::WrongPuller) => match reference {
+                Reference::Digest(digest) => Some(Some(*digest)),
+                Reference::Tag(_) => Some(None),
+            },
+            _ => None,
+        }
+    }
+
     /// What people are told, but for the decision's id.
     #[must_use]
     pub fn message(&self) -> String {

@@ -14,6 +14,8 @@ use crate::verify::Material;
 #[derive(Debug)]
 pub(super) struct Ruling {
     pub(super) rules: Rules,
+    /// Whether a policy asks who pulls.
+    pub(super) asks_who_pulls: bool,
     pub(super) material: Arc<Material>,
     /// Counts every change. What was derived under another number is derived anew.
     pub(super) generation: u64,
@@ -24,6 +26,7 @@ pub(super) struct Ruling {
 impl Ruling {
     pub(super) fn first(rules: Rules, material: Material) -> Self {
         Self {
+            asks_who_pulls: rules.ask_who_pulls(),
             rules,
             material: Arc::new(material),
             generation: 1,
@@ -35,6 +38,7 @@ impl Ruling {
     pub(super) fn next(&self, rules: Rules, material: Material) -> Self {
         let same = self.material.same_as(&material);
         Self {
+            asks_who_pulls: rules.ask_who_pulls(),
             rules,
             material: Arc::new(material),
             generation: self.generation + 1,

@@ -35,15 +35,46 @@ pub struct CertificateIdentity {
     pub dns_names: Vec<String>,
 }
 
+/// How much of one name a text for people holds, in characters.
+const NAME_CHARACTERS_MAX: usize = 256;
+/// How many names of one certificate a text for people holds.
+const NAMES_MAX: usize = 5;
+
+/// On one line and of bounded length, since callers choose what their names are.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |text: &str| short(text, NAME_CHARACTERS_MAX);
         match self {
             Self::Anonymous => f.write_str("anonymous"),
-            Self::User(name) => write!(f, "user {name}"),
-            Self::Token(token) => write!(f, "{} (issuer {})", token.subject, token.issuer),
+            Self::User(user) => write!(f, "user {}", name(user)),
+            Self::Token(token) => {
+                let (subject, issuer) = (name(&token.subject), name(&token.issuer));
+                write!(f, "{subject} (issuer {issuer})")
+            }
             Self::Certificate(certificate) => {
-                write!(f, "certificate for {}", certificate.dns_names.join(", "))
+                let names = certificate.dns_names.iter().take(NAMES_MAX);
+                let names: Vec<String> = names.map(|text| name(text)).collect();
+                write!(f, "certificate for {}", names.join(", "))
             }
         }
     }
+}
+
+/// A text of a stranger's, without control characters and so long at most.
+pub(super) fn short(text: &str, characters_max: usize) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(characters_max)
+        .map(|character| {
+            if character.is_control() {
+                '?'
+            } else {
+                character
+            }
+        })
+        .collect();
+    if text.chars().nth(characters_max).is_some() {
+        shown.push('…');
+    }
+    shown
 }

@@ -74,6 +74,7 @@ fn policy(at_least: usize, of: &[Arc<SignerRule>], signs: Signs) -> Arc<Policy> 
             of: of.to_vec(),
         }),
         signs,
+        pulled_by: None,
     })
 }
 

@@ -6,6 +6,7 @@
 mod caller;
 mod glob;
 mod judge;
+mod puller;
 mod rule;
 mod signed_identity;
 mod signer;
@@ -13,6 +14,7 @@ mod signer;
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Reason, Shape, Shortfall, Subject, judge};
+pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use rule::{DefaultRule, Mode, Policy, Requirement, Rules, SignedBy, Signs};
 pub use signed_identity::SignedIdentity;
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::policy::Glob;
+use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::GpgKey;
@@ -47,6 +48,8 @@ pub struct Policy {
     pub requirement: Requirement,
     /// What a signature must cover.
     pub signs: Signs,
+    /// Who may pull; `None` where the policy does not ask.
+    pub pulled_by: Option<PulledBy>,
 }
 
 /// Whether a refusal refuses.
@@ -142,6 +145,14 @@ impl Rules {
             .filter(|policy| policy.applies_to(&name))
             .cloned()
             .collect()
+    }
+
+    /// Whether a policy asks who pulls.
+    #[must_use]
+    pub fn ask_who_pulls(&self) -> bool {
+        self.policies
+            .iter()
+            .any(|policy| policy.pulled_by.is_some())
     }
 
     /// Every signer that a policy names.

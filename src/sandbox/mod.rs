@@ -1,5 +1,5 @@
-//! The garden, a world to try the proxy in: an in-process registry and a private Sigstore, for
-//! `pullgate demo`, tests and benches.
+//! The garden, a world to try the proxy in: an in-process registry, a private Sigstore and an
+//! OpenID Connect issuer, for `pullgate demo`, tests and benches.
 //!
 //! Everything here imitates real components byte for byte where a verifier looks, because a
 //! private dialect would only prove that we agree with ourselves. Nothing but the demo, tests
@@ -11,5 +11,6 @@
 pub mod client;
 pub mod gpg;
 pub mod image;
+pub mod oidc;
 pub mod registry;
 pub mod sigstore;

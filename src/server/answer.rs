@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::audit::Decided;
 use crate::audit::DecisionId;
+use crate::authn::Puller;
 use crate::content::BlobBody;
 use crate::gate::Admitted;
 use crate::gate::Ask;
@@ -29,6 +30,7 @@ impl Service {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
+        let puller = Puller::anonymous();
         let (endpoint, mut answer) =
             match self.router.route(&parts.method, &parts.uri, &parts.headers) {
                 Err(no_route) => ("none", respond::no_route(no_route)),
@@ -39,6 +41,7 @@ impl Service {
                         path: parts.uri.path(),
                         is_head,
                         client,
+                        puller: &puller,
                     };
                     (endpoint, self.serve(route, asked).await)
                 }
@@ -71,7 +74,11 @@ impl Service {
         artifact_type: Option<String>,
         asked: Asked<'_>,
     ) -> Answer {
-        match self.gate.referrers(&image, digest).await {
+        match self
+            .gate
+            .referrers(&image, digest, asked.puller.caller())
+            .await
+        {
             Ok(descriptors) => referrers(descriptors, artifact_type.as_deref()),
             Err(refusal) => self.refuse(&refusal, asked),
         }
@@ -80,7 +87,12 @@ impl Service {
     async fn tags(&self, image: ImageName, page: Page, asked: Asked<'_>) -> Answer {
         match self
             .gate
-            .tags(&image, page.count, page.last.as_deref())
+            .tags(
+                &image,
+                page.count,
+                page.last.as_deref(),
+                asked.puller.caller(),
+            )
             .await
         {
             Ok(listed) => tags(&image, &page, &listed.tags, listed.more, asked.path),
@@ -90,11 +102,11 @@ impl Service {
 
     async fn manifest(&self, image: ImageName, reference: Reference, asked: Asked<'_>) -> Answer {
         let ask = Ask { image, reference };
-        match self.gate.manifest(&ask).await {
+        match self.gate.manifest(&ask, asked.puller.caller()).await {
             Ok(admitted) => {
-                let decision = self.record(admitted.decided(), asked.client);
+                let decision = self.record(admitted.decided(), asked);
                 admitted.count();
-                log_admitted(&ask, &admitted, decision, asked.client);
+                log_admitted(&ask, &admitted, decision, asked);
                 let matched = asked.has(admitted.document().etag());
                 respond::manifest(&admitted, matched, decision)
             }
@@ -105,7 +117,10 @@ impl Service {
     async fn blob(&self, image: ImageName, digest: Digest, asked: Asked<'_>) -> Answer {
         let text = digest.to_string();
         let opened = async {
-            let admitted = self.gate.blob(&image, digest).await?;
+            let admitted = self
+                .gate
+                .blob(&image, digest, asked.puller.caller())
+                .await?;
             if asked.is_head {
                 let size = self.gate.blob_size(&admitted).await?;
                 return Ok(respond::blob_head(size, &text));
@@ -119,15 +134,18 @@ impl Service {
             .unwrap_or_else(|refusal| self.refuse(&refusal, asked))
     }
 
-    fn record(&self, decided: Arc<dyn Decided>, client: IpAddr) -> DecisionId {
-        self.decisions.record(self.clock.now(), client, decided)
+    fn record(&self, decided: Arc<dyn Decided>, asked: Asked<'_>) -> DecisionId {
+        let puller = asked.puller.name().cloned();
+        self.decisions
+            .record(self.clock.now(), asked.client, puller, decided)
     }
 
     fn refuse(&self, refusal: &Refusal, asked: Asked<'_>) -> Answer {
         let client = asked.client;
+        let puller = asked.puller.name().map(AsRef::as_ref);
         let decision = match refusal {
             Refusal::Denied(denied, _) => {
-                let id = self.record(Arc::<crate::gate::Denied>::clone(denied), client);
+                let id = self.record(Arc::<crate::gate::Denied>::clone(denied), asked);
                 info!(
                     decision = %id,
                     verdict = "denied",
@@ -135,24 +153,26 @@ impl Service {
                     image = %denied.asked,
                     policy = denied.policy.as_deref(),
                     %client,
+                    puller,
                     "{}", denied.message()
                 );
                 Some(id)
             }
             Refusal::Unavailable(unavailable) => {
-                let id = self.record(Arc::<crate::gate::Unavailable>::clone(unavailable), client);
+                let id = self.record(Arc::<crate::gate::Unavailable>::clone(unavailable), asked);
                 warn!(
                     decision = %id,
                     verdict = "unavailable",
                     reason = unavailable.doubt.as_str(),
                     image = %unavailable.asked,
                     %client,
+                    puller,
                     "{}", unavailable.message()
                 );
                 Some(id)
             }
             Refusal::NotFound(_) => {
-                info!(path = asked.path, %client, "the upstream does not have it");
+                info!(path = asked.path, %client, puller, "the upstream does not have it");
                 None
             }
         };
@@ -167,6 +187,7 @@ struct Asked<'a> {
     path: &'a str,
     is_head: bool,
     client: IpAddr,
+    puller: &'a Puller,
 }
 
 impl Asked<'_> {
@@ -185,7 +206,8 @@ impl Asked<'_> {
 }
 
 /// A line for every decision; the repetitions of one are for who debugs.
-fn log_admitted(ask: &Ask, admitted: &Admitted, decision: DecisionId, client: IpAddr) {
+fn log_admitted(ask: &Ask, admitted: &Admitted, decision: DecisionId, asked: Asked<'_>) {
+    let (client, puller) = (asked.client, asked.puller.name().map(AsRef::as_ref));
     if admitted.is_first() {
         info!(
             %decision,
@@ -193,6 +215,7 @@ fn log_admitted(ask: &Ask, admitted: &Admitted, decision: DecisionId, client: Ip
             image = %ask.image.with(&ask.reference),
             digest = %admitted.document().digest(),
             %client,
+            puller,
             "admitted"
         );
         for warning in admitted.warnings() {
@@ -232,6 +255,9 @@ fn tags(image: &ImageName, page: &Page, tags: &[String], more: bool, path: &str)
         query.append_pair("last", last);
         if let Some(count) = page.count {
             query.append_pair("n", &count.to_string());
+        }
+        if let Some(namespace) = &page.namespace {
+            query.append_pair("ns", namespace);
         }
         let next = format!("<{path}?{}>; rel=\"next\"", query.finish());
         respond::set(&mut answer, header::LINK, next);

@@ -207,12 +207,19 @@ pub(super) fn no_route(no_route: NoRoute) -> Answer {
 
 /// The one place where a refusal becomes a status. A HEAD of a refused manifest is answered
 /// with its digest and no bytes, so that the client comes back with the GET whose body it can
-/// show.
+/// show; where nobody looked at the manifest, without what nobody knows.
 pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: bool) -> Answer {
     let id = decision.map(|decision| decision.to_string());
     let mut answer = match refusal {
-        Refusal::Denied(denied, _) => match &denied.refused {
-            Some(refused) if is_head => {
+        Refusal::Denied(denied, _) => match (&denied.refused, denied.unseen()) {
+            (None, Some(digest)) if is_head => {
+                let mut answer = Response::new(BlobBody::Held(None));
+                if let Some(digest) = digest {
+                    set(&mut answer, CONTENT_DIGEST, digest.to_string());
+                }
+                answer
+            }
+            (Some(refused), _) if is_head => {
                 let mut answer = Response::new(BlobBody::Held(None));
                 let content_type = HeaderValue::from_static(refused.media_type);
                 answer

@@ -39,6 +39,8 @@ pub(super) struct Page {
     pub(super) count: Option<u32>,
     /// The entry before the first.
     pub(super) last: Option<String>,
+    /// The `ns` by which the request named its upstream; the next page needs it as well.
+    pub(super) namespace: Option<String>,
 }
 
 impl Route {
@@ -184,7 +186,13 @@ impl Router {
                 digest_of(digest)?,
                 query.artifact_type,
             )),
-            Endpoint::Tags => Ok(Route::Tags(image, query.page)),
+            Endpoint::Tags => {
+                let page = Page {
+                    namespace: query.namespace,
+                    ..query.page
+                };
+                Ok(Route::Tags(image, page))
+            }
             Endpoint::Uploads => Err(NoRoute::Method),
         }
     }

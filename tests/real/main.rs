@@ -22,6 +22,7 @@
 )]
 
 mod clients;
+mod conformance;
 mod downstream;
 mod harness;
 mod pulls;

@@ -159,6 +159,7 @@ pub(crate) fn policy(name: &str, images: &str, requirement: Requirement) -> Poli
         mode: Mode::Enforce,
         requirement,
         signs: Signs::Either,
+        pulled_by: None,
     }
 }
 
@@ -491,6 +492,12 @@ impl Answer {
             .as_str()
             .unwrap_or_default()
             .to_owned()
+    }
+
+    /// The code of the distribution specification.
+    pub(crate) fn code(&self) -> String {
+        let error = self.error();
+        error["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// What people read.

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use http::Method;
 use http::header::HeaderName;
 use pullgate::oci::{Digest, media_type};
+use pullgate::policy::Caller;
 use pullgate::sandbox::image::{self, BUNDLE, Blob, Draft, Package};
 use pullgate::sandbox::registry::{self, Endpoint, Fault as RegistryFault, Misdeed};
 use pullgate::sandbox::sigstore::{Fault, KeyPair, Log, Recipe, Signer, signature_tag};
@@ -383,7 +384,11 @@ async fn b7_bundles_of_every_kind_are_read() {
         let answer = world.manifest("app", package.digest()).await;
         answer.admits(&package.manifest);
         let ask = world.named("app", &package.digest());
-        let admitted = world.gate.manifest(&ask).await.expect("admitted");
+        let admitted = world
+            .gate
+            .manifest(&ask, &Caller::Anonymous)
+            .await
+            .expect("admitted");
         assert_eq!(admitted.facts().rejected, [], "{log:?}");
         let attested = admitted.facts().proven.iter().any(|fact| {
             fact.kind

@@ -1,6 +1,7 @@
 //! Many at once: what is asked for by many is done once, and nobody's leaving harms the others.
 
 use pullgate::gate::Ask;
+use pullgate::policy::Caller;
 use pullgate::sandbox::image;
 use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed, Recorded};
 
@@ -14,7 +15,7 @@ async fn a_thousand_pulls(world: &World, ask: &Ask, held_at: Endpoint) {
     let pulls: Vec<_> = (0..PULLS)
         .map(|_| {
             let (gate, ask) = (world.gate.clone(), ask.clone());
-            tokio::spawn(async move { gate.manifest(&ask).await })
+            tokio::spawn(async move { gate.manifest(&ask, &Caller::Anonymous).await })
         })
         .collect();
     world

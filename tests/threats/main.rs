@@ -17,5 +17,6 @@ mod flights;
 mod graph;
 mod identity;
 mod limits;
+mod pullers;
 #[path = "../support/mod.rs"]
 mod support;

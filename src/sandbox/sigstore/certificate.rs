@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use x509_cert::der::asn1::{BitString, GeneralizedTime, OctetString, UtcTime};
-use x509_cert::der::oid::db::rfc5280::{ID_KP_CODE_SIGNING, ID_KP_TIME_STAMPING};
+use x509_cert::der::oid::db::rfc5280::{
+    ID_KP_CODE_SIGNING, ID_KP_SERVER_AUTH, ID_KP_TIME_STAMPING,
+};
 use x509_cert::der::oid::db::rfc5912::ECDSA_WITH_SHA_384;
 use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
 use x509_cert::der::{Decode as _, Encode};
@@ -47,6 +49,7 @@ pub(super) fn moved(time: Timestamp, seconds: i64) -> Timestamp {
 pub(super) enum Purpose {
     CodeSigning,
     TimeStamping,
+    ServerAuthentication,
 }
 
 impl Purpose {
@@ -54,6 +57,7 @@ impl Purpose {
         let usage = match self {
             Self::CodeSigning => ID_KP_CODE_SIGNING,
             Self::TimeStamping => ID_KP_TIME_STAMPING,
+            Self::ServerAuthentication => ID_KP_SERVER_AUTH,
         };
         extension(critical, &ExtendedKeyUsage(vec![usage]))
     }
@@ -86,10 +90,20 @@ impl Authority {
 
     /// An authority below this one, which issues for one purpose only.
     pub(super) fn intermediate(&self, common_name: &str, purpose: Purpose, window: Window) -> Self {
-        let key = AuthorityKey::generate();
-        let name = distinguished_name(common_name);
         let mut extensions = authority_extensions(Some(0));
         extensions.push(purpose.extension(false));
+        self.below(common_name, window, extensions)
+    }
+
+    /// An authority below this one, with any extensions beside the key identifiers.
+    pub(super) fn below(
+        &self,
+        common_name: &str,
+        window: Window,
+        extensions: Vec<Extension>,
+    ) -> Self {
+        let key = AuthorityKey::generate();
+        let name = distinguished_name(common_name);
         let spki = key.public_key_der();
         let tbs = self.to_be_issued(name.clone(), &spki, window, extensions);
         let certificate = self.seal(tbs);
@@ -162,9 +176,14 @@ pub(super) fn raw_extension(
     }
 }
 
+/// The extension that says what an authority's key may do.
+pub(super) fn authority_usage() -> Extension {
+    extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))
+}
+
 fn authority_extensions(path_length: Option<u8>) -> Vec<Extension> {
     vec![
-        extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign)),
+        authority_usage(),
         extension(
             true,
             &BasicConstraints {

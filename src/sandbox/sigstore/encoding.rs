@@ -16,7 +16,7 @@ use x509_cert::der::pem::{self, LineEnding};
     clippy::expect_used,
     reason = "a failure is a bug of the sandbox, which only the demo, tests and benches link"
 )]
-pub(super) fn built<T, E: Debug>(result: Result<T, E>) -> T {
+pub(in crate::sandbox) fn built<T, E: Debug>(result: Result<T, E>) -> T {
     result.expect("the sandbox builds only from parts that it made itself")
 }
 
@@ -48,12 +48,12 @@ pub(super) fn base64(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// A PEM document.
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
+pub(in crate::sandbox) fn pem(label: &str, der: &[u8]) -> String {
     built(pem::encode_string(label, LineEnding::LF, der))
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::sandbox) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -69,7 +69,7 @@ pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// Random bytes.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(in crate::sandbox) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     built(aws_lc_rs::rand::fill(&mut bytes));
     bytes

@@ -12,7 +12,40 @@ use crate::sandbox::image::{BUNDLE, Blob, Draft, Package, fallback_tag};
 
 use super::encoding::base64;
 use super::rekor::Entry;
-use super::signed::{Content, Signed, Verifier};
+use super::signed::{Content, Signed};
+
+/// The versions of the bundle, by the media types that stand in them and name their layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BundleVersion {
+    /// Certificates as a chain; a log's promise, and perhaps no proof.
+    V0_1,
+    /// Certificates as a chain; a log's proof.
+    V0_2,
+    /// The leaf certificate alone, under the media type that cosign writes.
+    V0_3,
+    /// The same under the media type that version 0.3 had at first.
+    V0_3Parameter,
+}
+
+impl BundleVersion {
+    /// Every version.
+    pub const ALL: [Self; 4] = [Self::V0_1, Self::V0_2, Self::V0_3, Self::V0_3Parameter];
+
+    /// The media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::V0_1 => "application/vnd.dev.sigstore.bundle+json;version=0.1",
+            Self::V0_2 => "application/vnd.dev.sigstore.bundle+json;version=0.2",
+            Self::V0_3 => BUNDLE,
+            Self::V0_3Parameter => "application/vnd.dev.sigstore.bundle+json;version=0.3",
+        }
+    }
+
+    fn has_one_certificate(self) -> bool {
+        matches!(self, Self::V0_3 | Self::V0_3Parameter)
+    }
+}
 
 /// A signature with everything that vouches for it. The members are public, so that a test
 /// can take any of them from other evidence.
@@ -32,19 +65,28 @@ impl Evidence {
     /// The bundle (protobuf-specs, sigstore_bundle.proto), version 0.3.
     #[must_use]
     pub fn bundle(&self) -> Vec<u8> {
-        let mut material = self.signed.verifier.material();
+        self.bundle_of(BundleVersion::V0_3)
+    }
+
+    /// The bundle in any version.
+    #[must_use]
+    pub fn bundle_of(&self, version: BundleVersion) -> Vec<u8> {
+        let mut material = self.signed.verifier.material(version.has_one_certificate());
         if !self.entries.is_empty() {
             material["tlogEntries"] = self.entries.iter().map(Entry::json).collect();
         }
         material["timestampVerificationData"] = self.timestamp_data();
-        let mut bundle = json!({"mediaType": BUNDLE, "verificationMaterial": material});
+        let mut bundle = json!({
+            "mediaType": version.media_type(),
+            "verificationMaterial": material,
+        });
         match (&self.signed.content, self.signed.envelope()) {
             (Content::Message(message), _) => {
-                let digest = Digest::sha256(message);
+                let hash = self.signed.key_type.hash();
                 bundle["messageSignature"] = json!({
                     "messageDigest": {
-                        "algorithm": "SHA2_256",
-                        "digest": base64(digest.as_bytes()),
+                        "algorithm": hash.protobuf_name(),
+                        "digest": base64(hash.of(message)),
                     },
                     "signature": base64(&self.signed.signature),
                 });
@@ -71,22 +113,29 @@ impl Evidence {
     /// The bundle as an artifact that refers to `image`, as cosign 3 pushes it.
     #[must_use]
     pub fn artifact(&self, image: &Descriptor) -> Package {
+        self.artifact_of(image, BundleVersion::V0_3)
+    }
+
+    /// The same with a bundle in any version.
+    #[must_use]
+    pub fn artifact_of(&self, image: &Descriptor, version: BundleVersion) -> Package {
+        let content = match self.signed.content {
+            Content::Envelope { .. } => "dsse-envelope",
+            Content::Message(_) => "message-signature",
+        };
         let created = self.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let annotations = BTreeMap::from([
             ("org.opencontainers.image.created".to_owned(), created),
-            (
-                "dev.sigstore.bundle.content".to_owned(),
-                "dsse-envelope".to_owned(),
-            ),
+            ("dev.sigstore.bundle.content".to_owned(), content.to_owned()),
             (
                 "dev.sigstore.bundle.predicateType".to_owned(),
                 self.predicate_type(),
             ),
         ]);
         Draft {
-            artifact_type: Some(BUNDLE.to_owned()),
+            artifact_type: Some(version.media_type().to_owned()),
             config: Blob::empty(),
-            layers: vec![Blob::new(BUNDLE, self.bundle())],
+            layers: vec![Blob::new(version.media_type(), self.bundle_of(version))],
             subject: Some(image.clone()),
             annotations,
         }
@@ -126,10 +175,10 @@ impl Evidence {
         if media_type == media_type::DSSE_ENVELOPE {
             layer.annotate("predicateType", self.predicate_type());
         }
-        if let Verifier::Certificate(_) = &self.signed.verifier {
-            let certificate = self.signed.verifier.pem();
-            layer.annotate("dev.sigstore.cosign/certificate", certificate);
-            layer.annotate("dev.sigstore.cosign/chain", String::new());
+        let verifier = &self.signed.verifier;
+        if !verifier.certificates().is_empty() {
+            layer.annotate("dev.sigstore.cosign/certificate", verifier.pem());
+            layer.annotate("dev.sigstore.cosign/chain", verifier.chain_pem());
         }
         if let Some(entry) = self.entries.first()
             && entry.promise.is_some()

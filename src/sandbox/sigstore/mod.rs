@@ -8,8 +8,9 @@
 //!
 //! What this room does not know: registries, and how any of it is verified.
 
+mod authority;
 mod certificate;
-mod encoding;
+pub(super) mod encoding;
 mod evidence;
 mod fault;
 mod fulcio;
@@ -38,10 +39,11 @@ use fulcio::{Fulcio, TransparencyLog};
 use rekor::{Form, Rekor};
 use timestamp::TimestampAuthority;
 
-pub use evidence::{Evidence, attestation_tag, signature_tag};
+pub use authority::{AuthorityFault, CertificateAuthority};
+pub use evidence::{BundleVersion, Evidence, attestation_tag, signature_tag};
 pub use fault::Fault;
 pub use identity::{Claim, Identity};
-pub use keys::KeyPair;
+pub use keys::{KeyPair, KeyType};
 pub use recipe::{Log, Recipe, Signer};
 pub use rekor::{Checkpoint, Entry, InclusionProof};
 pub use signed::{Content, IN_TOTO, Signed, Verifier};
@@ -64,6 +66,7 @@ struct Services {
     certificate_log: TransparencyLog,
     rekor_v1: Rekor,
     rekor_v2: Rekor,
+    rekor_v2_shard: Rekor,
     timestamp_authority: TimestampAuthority,
 }
 
@@ -90,7 +93,8 @@ impl Sigstore {
             fulcio: Fulcio::new(window, time),
             certificate_log: TransparencyLog::new(),
             rekor_v1: Rekor::v1(),
-            rekor_v2: Rekor::v2(),
+            rekor_v2: Rekor::v2("log2026-1.rekor.sandbox.test"),
+            rekor_v2_shard: Rekor::v2("log2026-2.rekor.sandbox.test"),
             timestamp_authority: TimestampAuthority::new(window),
         };
         Self {
@@ -114,7 +118,11 @@ impl Sigstore {
         let services = &*self.services;
         TrustedRoot::of(&trusted_root::Parts {
             start: services.window.start,
-            logs: [&services.rekor_v1, &services.rekor_v2],
+            logs: [
+                &services.rekor_v1,
+                &services.rekor_v2,
+                &services.rekor_v2_shard,
+            ],
             certificate_log: &services.certificate_log,
             certificate_authority: [
                 &services.fulcio.issuing.certificate,
@@ -201,6 +209,12 @@ impl Sigstore {
         self.evidence(content, recipe)
     }
 
+    /// A signature over the bytes of a manifest, without a statement about it.
+    #[must_use]
+    pub fn message_signature(&self, manifest: &[u8], recipe: &Recipe<'_>) -> Evidence {
+        self.evidence(Content::Message(manifest.to_vec()), recipe)
+    }
+
     /// Evidence over any content: signed, recorded, timestamped.
     #[must_use]
     pub fn evidence(&self, content: Content, recipe: &Recipe<'_>) -> Evidence {
@@ -223,23 +237,28 @@ impl Sigstore {
     #[must_use]
     pub fn sign(&self, content: Content, recipe: &Recipe<'_>) -> Signed {
         let message = content.signed_bytes();
-        let (mut signature, verifier) = match recipe.signer {
-            Signer::Key(key) => (
-                key.sign(&message),
-                Verifier::PublicKey(key.public_key_der()),
-            ),
+        let fresh;
+        let (key, verifier) = match recipe.signer {
+            Signer::Key(key) => (key, Verifier::PublicKey(key.public_key_der())),
             Signer::Keyless(identity) => {
-                let key = KeyPair::generate();
-                let certificate = self.certify(identity, &key, &recipe.faults);
-                (key.sign(&message), Verifier::Certificate(certificate))
+                fresh = KeyPair::of(recipe.key_type);
+                let certificate = self.certify(identity, &fresh, &recipe.faults);
+                (&fresh, Verifier::Certificate(certificate))
+            }
+            Signer::Certified { authority, subject } => {
+                fresh = KeyPair::of(recipe.key_type);
+                let chain = authority.certify(subject, &fresh, self.time, &recipe.faults);
+                (&fresh, Verifier::Chain(chain))
             }
         };
+        let mut signature = key.sign(&message);
         if recipe.has(Fault::BrokenSignature) {
             flip(&mut signature);
         }
         Signed {
             content,
             signature,
+            key_type: key.kind(),
             verifier,
         }
     }
@@ -271,6 +290,7 @@ impl Sigstore {
             Log::RekorV1 => (&self.services.rekor_v1, Form::V1),
             Log::RekorV1Intoto => (&self.services.rekor_v1, Form::V1Intoto),
             Log::RekorV2 => (&self.services.rekor_v2, Form::V2),
+            Log::RekorV2Shard => (&self.services.rekor_v2_shard, Form::V2),
             Log::None => return None,
         };
         Some(rekor.record(signed, form, self.time))
@@ -315,14 +335,20 @@ impl Sigstore {
                 },
             };
         }
-        let honest = Recipe::new(recipe.signer, recipe.log);
+        let honest = Recipe::new(recipe.signer, recipe.log).by(recipe.key_type);
         if recipe.has(Fault::EntryOfOtherSignature) {
-            // ECDSA never makes the same signature twice.
-            logged.to_mut().signature = self.sign(signed.content.clone(), &honest).signature;
+            // ECDSA never makes the same signature twice; Ed25519 and RSA make no other.
+            let mut other = self.sign(signed.content.clone(), &honest).signature;
+            if other == signed.signature {
+                flip(&mut other);
+            }
+            logged.to_mut().signature = other;
         }
         if recipe.has(Fault::EntryOfOtherVerifier) {
             logged.to_mut().verifier = match recipe.signer {
-                Signer::Keyless(_) => self.sign(signed.content.clone(), &honest).verifier,
+                Signer::Keyless(_) | Signer::Certified { .. } => {
+                    self.sign(signed.content.clone(), &honest).verifier
+                }
                 Signer::Key(_) => Verifier::PublicKey(KeyPair::generate().public_key_der()),
             };
         }
@@ -359,5 +385,7 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
+#[cfg(test)]
+mod kinds_tests;
 #[cfg(test)]
 mod tests;

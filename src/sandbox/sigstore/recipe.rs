@@ -1,8 +1,9 @@
 //! How to mint one signature: by whom, in which log, and what is wrong with it.
 
+use super::authority::CertificateAuthority;
 use super::fault::Fault;
 use super::identity::Identity;
-use super::keys::KeyPair;
+use super::keys::{KeyPair, KeyType};
 
 /// Who signs.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,14 @@ pub enum Signer<'a> {
     Keyless(&'a Identity),
     /// The holder of a key.
     Key(&'a KeyPair),
+    /// A name that an authority of one's own certifies, instead of Fulcio; with a key that lives
+    /// for one signature.
+    Certified {
+        /// The authority.
+        authority: &'a CertificateAuthority,
+        /// The e-mail address, URI or domain name.
+        subject: &'a str,
+    },
 }
 
 /// Which log records the signature.
@@ -22,6 +31,8 @@ pub enum Log {
     RekorV1Intoto,
     /// Rekor v2: `hashedrekord` 0.0.2, with proof and checkpoint.
     RekorV2,
+    /// Another shard of Rekor v2, with a key and a tree of its own, in the same trusted root.
+    RekorV2Shard,
     /// No log.
     None,
 }
@@ -32,6 +43,7 @@ pub struct Recipe<'a> {
     pub(super) signer: Signer<'a>,
     pub(super) log: Log,
     pub(super) timestamped: bool,
+    pub(super) key_type: KeyType,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -43,7 +55,8 @@ impl<'a> Recipe<'a> {
         Self {
             signer,
             log,
-            timestamped: log == Log::RekorV2,
+            timestamped: matches!(log, Log::RekorV2 | Log::RekorV2Shard),
+            key_type: KeyType::P256,
             faults: Vec::new(),
         }
     }
@@ -64,6 +77,13 @@ impl<'a> Recipe<'a> {
     #[must_use]
     pub fn timestamped(mut self) -> Self {
         self.timestamped = true;
+        self
+    }
+
+    /// With a key of this type where a key is made for the one signature.
+    #[must_use]
+    pub fn by(mut self, key_type: KeyType) -> Self {
+        self.key_type = key_type;
         self
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::encoding::{base64, hex, random, sha256};
 use super::fault::{Fault, flip};
-use super::keys::LogKey;
+use super::keys::{Hash, LogKey};
 use super::signed::{Content, Signed, Verifier};
 
 /// A log entry, as it stands in a bundle. Every member is public, so that a test can put the
@@ -162,8 +162,8 @@ impl Rekor {
         )
     }
 
-    pub(super) fn v2() -> Self {
-        let host = "log2026-1.rekor.sandbox.test";
+    /// The shard of that name, as `log2026-1`.
+    pub(super) fn v2(host: &'static str) -> Self {
         Self::new(host, host.to_owned(), LogKey::ed25519())
     }
 
@@ -257,7 +257,7 @@ fn body(signed: &Signed, form: Form) -> (&'static str, &'static str, Value) {
 
 fn hashed_rekord(signed: &Signed) -> Value {
     json!({
-        "data": {"hash": hash_of(&signed.content.signed_bytes())},
+        "data": {"hash": hash_by(signed.key_type.hash(), &signed.content.signed_bytes())},
         "signature": {
             "content": base64(&signed.signature),
             "publicKey": {"content": base64(signed.verifier.pem())},
@@ -295,16 +295,20 @@ fn in_toto(signed: &Signed) -> Value {
 
 fn hashed_rekord_v2(signed: &Signed) -> Value {
     let mut verifier = match &signed.verifier {
-        Verifier::Certificate(der) => json!({"x509Certificate": {"rawBytes": base64(der)}}),
+        Verifier::Certificate(_) | Verifier::Chain(_) => {
+            let leaf = signed.verifier.certificates().first();
+            json!({"x509Certificate": {"rawBytes": leaf.map(base64)}})
+        }
         Verifier::PublicKey(der) => json!({"publicKey": {"rawBytes": base64(der)}}),
         Verifier::Absent => json!({}),
     };
-    verifier["keyDetails"] = "PKIX_ECDSA_P256_SHA_256".into();
+    verifier["keyDetails"] = signed.key_type.details().into();
+    let hash = signed.key_type.hash();
     json!({
         "hashedRekordV002": {
             "data": {
-                "algorithm": "SHA2_256",
-                "digest": base64(sha256(&[&signed.content.signed_bytes()])),
+                "algorithm": hash.protobuf_name(),
+                "digest": base64(hash.of(&signed.content.signed_bytes())),
             },
             "signature": {"content": base64(&signed.signature), "verifier": verifier},
         },
@@ -316,7 +320,11 @@ fn envelope_text(signed: &Signed) -> String {
 }
 
 fn hash_of(bytes: &[u8]) -> Value {
-    json!({"algorithm": "sha256", "value": hex(&sha256(&[bytes]))})
+    hash_by(Hash::Sha256, bytes)
+}
+
+fn hash_by(hash: Hash, bytes: &[u8]) -> Value {
+    json!({"algorithm": hash.name(), "value": hex(&hash.of(bytes))})
 }
 
 /// The right edge of a Merkle tree (RFC 6962, 2.1): the root of the complete subtree at each

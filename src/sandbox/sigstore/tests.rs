@@ -24,16 +24,16 @@ const WORKFLOW: &str =
     "https://github.com/acme/widget/.github/workflows/release.yml@refs/heads/main";
 
 /// A Sigstore that signs a minute ago: the family refuses log entries from the future.
-fn sigstore() -> Sigstore {
+pub(super) fn sigstore() -> Sigstore {
     let minute = SignedDuration::from_secs(60);
     Sigstore::new(crate::clock::Clock::system().now() - minute)
 }
 
-fn workflow() -> Identity {
+pub(super) fn workflow() -> Identity {
     Identity::github_actions("acme/widget", "release.yml", "refs/heads/main")
 }
 
-fn image() -> Descriptor {
+pub(super) fn image() -> Descriptor {
     image::runnable("hello").descriptor()
 }
 
@@ -44,7 +44,7 @@ fn family(root: &TrustedRoot) -> Family {
 
 /// What is asked of a bundle's log entries beyond fitting to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Demand {
+pub(super) enum Demand {
     /// A proven entry: everything that the family can ask for.
     Proof,
     /// Nothing: there may be none, or only a promise, which is checked nonetheless.
@@ -52,7 +52,7 @@ enum Demand {
 }
 
 /// Verifies a bundle with the verifier that production uses.
-fn verify(
+pub(super) fn verify(
     root: &TrustedRoot,
     bundle: &[u8],
     artifact: types::Artifact<'_>,
@@ -71,6 +71,12 @@ fn verify(
                 Demand::Nothing => Box::new(policy.skip_tlog_unsafe()),
             }
         }
+        // Such authorities log no certificates, and name nobody who logged in.
+        Signer::Certified { subject, .. } => Box::new(
+            VerificationPolicy::any_identity()
+                .require_identity(subject)
+                .skip_sct(),
+        ),
         Signer::Key(key) => {
             let policy = PublicKeyVerificationPolicy::new(DerPublicKey::new(key.public_key_der()));
             match demand {
@@ -84,7 +90,7 @@ fn verify(
         .map_err(|error| error.to_string())
 }
 
-fn artifact(image: &Digest) -> types::Artifact<'static> {
+pub(super) fn artifact(image: &Digest) -> types::Artifact<'static> {
     Sha256Hash::try_from(image.as_bytes())
         .expect("a SHA-256")
         .into()
@@ -102,7 +108,7 @@ fn layer_bundle(layer: &Blob, key: Option<&KeyPair>) -> Vec<u8> {
             let der = types::DerCertificate::from_pem(pem).expect("a certificate");
             json!({"x509CertificateChain": {"certificates": [{"rawBytes": der.to_base64()}]}})
         }
-        (None, Some(key)) => Verifier::PublicKey(key.public_key_der()).material(),
+        (None, Some(key)) => Verifier::PublicKey(key.public_key_der()).material(false),
         (None, None) => json!({}),
     };
     if let Some(bundle) = annotation("bundle") {
@@ -151,7 +157,7 @@ fn from_hex(hex: &str) -> Digest {
 }
 
 /// Verifies evidence with everything that the family can ask for.
-fn prove(
+pub(super) fn prove(
     root: &TrustedRoot,
     evidence: &Evidence,
     image: &Digest,

@@ -19,7 +19,7 @@ pub struct TrustedRoot {
 /// The parts of a Sigstore that its trusted root lists.
 pub(super) struct Parts<'a> {
     pub(super) start: Timestamp,
-    pub(super) logs: [&'a Rekor; 2],
+    pub(super) logs: [&'a Rekor; 3],
     pub(super) certificate_log: &'a TransparencyLog,
     /// Issuing authority first, root last; DER.
     pub(super) certificate_authority: [&'a [u8]; 2],
@@ -90,6 +90,22 @@ impl TrustedRoot {
         self
     }
 
+    /// Lists an authority of one's own beside Fulcio: root last, DER.
+    #[cfg(test)]
+    pub(super) fn with_authority(mut self, certificates: &[Vec<u8>]) -> Self {
+        let certificates: Vec<_> = certificates.iter().map(base64).collect();
+        let authority = certificate_authority(
+            "sandbox-own",
+            "https://ca.sandbox.test",
+            &certificates,
+            self.start,
+        );
+        if let Some(authorities) = self.document["certificateAuthorities"].as_array_mut() {
+            authorities.push(authority);
+        }
+        self
+    }
+
     /// Ends the use of every log and authority at `end`. (T2)
     #[must_use]
     pub fn ending(mut self, end: Timestamp) -> Self {
@@ -138,12 +154,13 @@ fn log_entry(
 fn certificate_authority(
     common_name: &str,
     uri: &str,
-    certificates: &[String; 2],
+    certificates: &[String],
     start: Timestamp,
 ) -> Value {
-    let certificates = certificates
-        .each_ref()
-        .map(|certificate| json!({"rawBytes": certificate}));
+    let certificates: Vec<_> = certificates
+        .iter()
+        .map(|certificate| json!({"rawBytes": certificate}))
+        .collect();
     json!({
         "subject": {"organization": "sandbox.test", "commonName": common_name},
         "uri": uri,

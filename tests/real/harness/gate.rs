@@ -22,11 +22,22 @@ impl Gate {
     pub(crate) fn start(front: &Front, cosign: &Cosign, undertaker: &Undertaker) -> Self {
         let host = front.host();
         let name = format!("gate-{}", host.replace(':', "-"));
-        let folder = undertaker.folder(&name);
-        write(&folder, "pullgate.yaml", &settings(&host, cosign));
-        write(&folder, "policies.yaml", &policies(&host, cosign));
+        let settings = settings(&host, cosign);
+        Self::serve(&name, &settings, &policies(&host, cosign), undertaker)
+    }
+
+    /// Starts one with these settings, whose policies are in `policies.yaml`.
+    pub(crate) fn serve(
+        name: &str,
+        settings: &str,
+        policies: &str,
+        undertaker: &Undertaker,
+    ) -> Self {
+        let folder = undertaker.folder(name);
+        write(&folder, "pullgate.yaml", settings);
+        write(&folder, "policies.yaml", policies);
         let mut daemon = undertaker.start(
-            &name,
+            name,
             Command::new(env!("CARGO_BIN_EXE_pullgate"))
                 .args(["serve", "--config"])
                 .arg(folder.join("pullgate.yaml")),

@@ -9,7 +9,7 @@ pub(crate) mod image;
 mod issuer;
 mod pki;
 pub(crate) mod process;
-mod registry;
+pub(crate) mod registry;
 mod rekor_v1;
 mod sigstore;
 pub(crate) mod web;

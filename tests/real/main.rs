@@ -24,5 +24,6 @@
 mod clients;
 mod conformance;
 mod downstream;
+mod gpg;
 mod harness;
 mod pulls;

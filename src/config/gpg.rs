@@ -55,9 +55,7 @@ pub(super) fn keyring(
                     "add the key that it revokes, or remove the revocation"
                 }
                 KeyringError::TooMany => "give only the keys of this signer",
-                KeyringError::Malformed(_)
-                | KeyringError::Empty
-                | KeyringError::Unusable(..) => {
+                KeyringError::Malformed(_) | KeyringError::Empty | KeyringError::Unusable(..) => {
                     "give a keyring as `gpg --export --armor KEY` writes it"
                 }
             };

@@ -34,8 +34,8 @@ pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, LookasideSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource,
-    UpstreamCredentials, UpstreamSettings,
+    CacheSettings, LookasideSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
+    TrustRootSource, UpstreamCredentials, UpstreamSettings,
 };
 
 #[cfg(test)]

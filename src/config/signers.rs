@@ -77,7 +77,8 @@ pub(super) struct Context<'a> {
 
 /// Lowers the signer `name`.
 pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Option<SignerRule> {
-    const MEND: &str = "write `keyless:` with an issuer and an identity, or `key:` or `gpg:` with a file";
+    const MEND: &str =
+        "write `keyless:` with an issuer and an identity, or `key:` or `gpg:` with a file";
     let fields = value.fields(&schema::SIGNER)?;
     if name.trim().is_empty() {
         value.error("a signer has no name", "give it one");

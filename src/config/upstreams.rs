@@ -176,7 +176,10 @@ fn lookaside(value: &Value<'_>) -> Option<LookasideSettings> {
         return None;
     }
     if !text.starts_with("https://") && !text.starts_with("http://") {
-        value.error(&format!("{} is no lookaside store", quoted(text)), LOOKASIDE_MEND);
+        value.error(
+            &format!("{} is no lookaside store", quoted(text)),
+            LOOKASIDE_MEND,
+        );
         return None;
     }
     url(value).map(LookasideSettings::Web)

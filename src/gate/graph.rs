@@ -133,7 +133,10 @@ impl<'a> Scope<'a> {
             |known: Option<Instant>, new| known.map_or(new, |known: Instant| known.min(new));
         notes.oldest = Some(earlier(notes.oldest, entry.gathered_at));
         notes.expires_at = Some(earlier(notes.expires_at, expires_at));
-        notes.ends_at = [notes.ends_at, entry.facts.ends_at()].into_iter().flatten().min();
+        notes.ends_at = [notes.ends_at, entry.facts.ends_at()]
+            .into_iter()
+            .flatten()
+            .min();
         Ok(Subject {
             asked: Some(Arc::clone(&self.asked)),
             ..Subject::alone(key.digest, shape, tagged, Arc::clone(&entry.facts))

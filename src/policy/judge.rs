@@ -304,10 +304,7 @@ impl Policy {
 
     fn unsigned_shortfall(&self, signed_by: &SignedBy, subject: &Subject) -> Shortfall {
         let mut shortfall = signed_by.shortfall(subject);
-        if self.signs == Signs::Index
-            && subject.shape == Shape::Image
-            && signed_by.holds(subject)
-        {
+        if self.signs == Signs::Index && subject.shape == Shape::Image && signed_by.holds(subject) {
             shortfall.reason = Reason::Unsigned;
             shortfall.found =
                 "a platform's manifest with a signature of its own, reached through no \
@@ -547,7 +544,14 @@ fn same_signer(one: &Signer, two: &Signer) -> bool {
             one.issuer == two.issuer && one.subject == two.subject
         }
         // The same key, whatever of it is known.
-        (Signer::Gpg { fingerprint: one, .. }, Signer::Gpg { fingerprint: two, .. }) => one == two,
+        (
+            Signer::Gpg {
+                fingerprint: one, ..
+            },
+            Signer::Gpg {
+                fingerprint: two, ..
+            },
+        ) => one == two,
         _ => one == two,
     }
 }

@@ -97,9 +97,9 @@ impl fmt::Display for SignedIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MatchExact => f.write_str("made for the very reference that is pulled"),
-            Self::MatchRepoDigestOrExact => {
-                f.write_str("made for the tag that is pulled, or for this repository if a digest is")
-            }
+            Self::MatchRepoDigestOrExact => f.write_str(
+                "made for the tag that is pulled, or for this repository if a digest is",
+            ),
             Self::MatchRepository => f.write_str("made for this repository"),
             Self::ExactReference(reference) => write!(f, "made for {reference}"),
             Self::ExactRepository(name) => write!(f, "made for {name}"),
@@ -148,7 +148,11 @@ mod tests {
             ("a.test/b:v1", "a.test/b/c:v1", false, false, false),
         ] {
             let asked = parsed(asked);
-            assert_eq!(MatchExact.accepts(signed, &asked), exact, "{asked} {signed}");
+            assert_eq!(
+                MatchExact.accepts(signed, &asked),
+                exact,
+                "{asked} {signed}"
+            );
             let accepts = MatchRepoDigestOrExact.accepts(signed, &asked);
             assert_eq!(accepts, digest_or_exact, "{asked} {signed}");
             let accepts = MatchRepository.accepts(signed, &asked);
@@ -181,12 +185,27 @@ mod tests {
             ("m.test", "a.test", "m.test/b/c:v1", "m.test/b/c:v1", false),
             ("m.test", "a.test/x", "m.test/b:v1", "a.test/x/b:v1", true),
             ("m.test/b", "a.test/x", "m.test/b:v1", "a.test/x:v1", true),
-            ("m.test/b", "a.test/x", "m.test/bc:v1", "a.test/xc:v1", false),
+            (
+                "m.test/b",
+                "a.test/x",
+                "m.test/bc:v1",
+                "a.test/xc:v1",
+                false,
+            ),
             ("m.test/b", "a.test/x", "m.test/bc:v1", "m.test/bc:v1", true),
-            ("m.test", "a.test", "m.test:5000/b:v1", "a.test:5000/b:v1", false),
+            (
+                "m.test",
+                "a.test",
+                "m.test:5000/b:v1",
+                "a.test:5000/b:v1",
+                false,
+            ),
         ] {
             let accepts = remap(prefix, signed_prefix).accepts(signed, &parsed(asked));
-            assert_eq!(accepts, accepted, "{prefix} {signed_prefix} {asked} {signed}");
+            assert_eq!(
+                accepts, accepted,
+                "{prefix} {signed_prefix} {asked} {signed}"
+            );
         }
     }
 }

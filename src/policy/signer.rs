@@ -194,11 +194,7 @@ pub(super) enum Miss {
 impl SignerRule {
     /// Whether the fact is a signature by this signer for what was asked for, and how it misses
     /// otherwise.
-    pub(super) fn compare(
-        &self,
-        fact: &Fact,
-        asked: Option<&DockerReference>,
-    ) -> Result<(), Miss> {
+    pub(super) fn compare(&self, fact: &Fact, asked: Option<&DockerReference>) -> Result<(), Miss> {
         self.compare_signer(fact)?;
         let Some(rule) = &self.signed_identity else {
             return Ok(());

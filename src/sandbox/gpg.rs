@@ -151,7 +151,9 @@ impl Holder {
     pub fn revocation(&self) -> Vec<u8> {
         let mut config = self.config(SignatureType::KeyRevocation, &self.life);
         let reason = SubpacketData::RevocationReason(RevocationCode::KeyCompromised, Bytes::new());
-        config.hashed_subpackets.push(built(Subpacket::regular(reason)));
+        config
+            .hashed_subpackets
+            .push(built(Subpacket::regular(reason)));
         let revocation = built(config.sign_key(&self.primary, &none(), self.public()));
         let mut bytes = Vec::new();
         built(revocation.to_writer_with_header(&mut bytes));
@@ -168,7 +170,9 @@ impl Holder {
             let back = config_of(subkey, SignatureType::KeyBinding, life.created);
             let back = back.sign_primary_key_binding(subkey, &public, &none(), self.public());
             let back = SubpacketData::EmbeddedSignature(Box::new(built(back)));
-            config.hashed_subpackets.push(built(Subpacket::regular(back)));
+            config
+                .hashed_subpackets
+                .push(built(Subpacket::regular(back)));
         }
         let bind = |config: SignatureConfig| {
             built(config.sign_subkey_binding(&self.primary, self.public(), &none(), &public))
@@ -223,11 +227,15 @@ fn message(key: &impl SigningKey, payload: &[u8], manner: &Manner) -> Vec<u8> {
     let mut config = config_of(key, SignatureType::Binary, manner.signed_at);
     if let Some(lasts) = manner.lasts {
         let lasts = SubpacketData::SignatureExpirationTime(length(lasts));
-        config.hashed_subpackets.push(built(Subpacket::regular(lasts)));
+        config
+            .hashed_subpackets
+            .push(built(Subpacket::regular(lasts)));
     }
     if manner.demands {
         let demand = SubpacketData::Experimental(101, Bytes::from_static(b"demand"));
-        config.hashed_subpackets.push(built(Subpacket::critical(demand)));
+        config
+            .hashed_subpackets
+            .push(built(Subpacket::critical(demand)));
     }
     let announced = OnePassSignature::v3(
         SignatureType::Binary,
@@ -254,7 +262,10 @@ fn fresh(created: Timestamp) -> (PubKeyInner, SecretParams) {
             .first_chunk()
             .unwrap_or(&seed);
     }
-    let secret = built(ed25519::SecretKey::try_from_bytes(seed, ed25519::Mode::Ed25519));
+    let secret = built(ed25519::SecretKey::try_from_bytes(
+        seed,
+        ed25519::Mode::Ed25519,
+    ));
     let public = PublicParams::Ed25519((&secret).into());
     let inner = PubKeyInner::new(
         KeyVersion::V4,
@@ -287,7 +298,11 @@ fn said(config: &mut SignatureConfig, life: &Life) {
     let mut flags = KeyFlags::default();
     flags.set_certify(true);
     flags.set_sign(life.may_sign);
-    let mut say = |data| config.hashed_subpackets.push(built(Subpacket::regular(data)));
+    let mut say = |data| {
+        config
+            .hashed_subpackets
+            .push(built(Subpacket::regular(data)));
+    };
     say(SubpacketData::KeyFlags(flags));
     if let Some(lasts) = life.lasts {
         say(SubpacketData::KeyExpirationTime(length(lasts)));

@@ -55,10 +55,10 @@ impl Upstream {
         let whole = async {
             match &shared.settings.lookaside {
                 None => Ok(None),
-                Some(Lookaside::Folder(folder)) => from_folder(folder, &path, bytes_max).await,
+                Some(Lookaside::Folder(folder)) => read_detached(folder, &path, bytes_max).await,
                 Some(Lookaside::Web(base)) => {
                     let _place = shared.place(&shared.documents).await?;
-                    shared.from_web(base, &path, bytes_max).await
+                    shared.fetch_detached(base, &path, bytes_max).await
                 }
             }
         };
@@ -66,7 +66,7 @@ impl Upstream {
     }
 }
 
-async fn from_folder(
+async fn read_detached(
     folder: &PathBuf,
     path: &str,
     bytes_max: usize,
@@ -94,7 +94,7 @@ async fn from_folder(
 }
 
 impl Shared {
-    async fn from_web(
+    async fn fetch_detached(
         &self,
         base: &BaseUrl,
         path: &str,

@@ -153,9 +153,7 @@ impl Material {
                 .map(|root| (root.name.clone(), root.document))
                 .collect()
         };
-        roots(self) == roots(other)
-            && self.keys == other.keys
-            && self.gpg_keys == other.gpg_keys
+        roots(self) == roots(other) && self.keys == other.keys && self.gpg_keys == other.gpg_keys
     }
 }
 

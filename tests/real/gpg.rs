@@ -39,9 +39,8 @@ impl Site {
         std::fs::create_dir_all(&store).expect("a folder");
         let lookaside = format!("file://{}", store.display());
         // Debian's skopeo knows the older name, too.
-        let text = format!(
-            "default-docker:\n  sigstore: {lookaside}\n  sigstore-staging: {lookaside}\n"
-        );
+        let text =
+            format!("default-docker:\n  sigstore: {lookaside}\n  sigstore-staging: {lookaside}\n");
         std::fs::write(site.folder.join("registries.d/default.yaml"), text).expect("a file");
         std::fs::write(
             site.folder.join("policy.json"),
@@ -68,7 +67,10 @@ impl Site {
         let name = format!("{home}@acme.test");
         let unlocked = ["--batch", "--pinentry-mode", "loopback", "--passphrase", ""];
         let mut gpg = self.command("gpg", home);
-        must(gpg.args(unlocked).args(["--quick-gen-key", &name, kind, "sign", ends]));
+        must(
+            gpg.args(unlocked)
+                .args(["--quick-gen-key", &name, kind, "sign", ends]),
+        );
         let mut gpg = self.command("gpg", home);
         let listed = must(gpg.args(["--batch", "--with-colons", "--list-keys", &name]));
         let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:"));
@@ -78,7 +80,10 @@ impl Site {
     }
 
     fn export(&self, home: &str) {
-        let keyring = self.command("gpg", home).args(["--export", "--armor"]).output();
+        let keyring = self
+            .command("gpg", home)
+            .args(["--export", "--armor"])
+            .output();
         let path = self.folder.join(format!("{home}.asc"));
         std::fs::write(path, keyring.expect("gpg").stdout).expect("a file");
     }
@@ -186,7 +191,10 @@ fn what_skopeo_signs_with_gpg_passes_and_nothing_else_does() {
     assert!(passes, "{said}");
 
     // A key whose time is over, as its holder says later; a key that is revoked.
-    let stale = site.folder.join("ada/openpgp-revocs.d").join(format!("{ada}.rev"));
+    let stale = site
+        .folder
+        .join("ada/openpgp-revocs.d")
+        .join(format!("{ada}.rev"));
     let certificate = std::fs::read_to_string(stale).expect("gpg's revocation certificate");
     // gpg keeps it from being imported by accident with a colon.
     let certificate = certificate.replace(":-----BEGIN", "-----BEGIN");
@@ -197,7 +205,10 @@ fn what_skopeo_signs_with_gpg_passes_and_nothing_else_does() {
     let brief = site.key("brief", "ed25519", "seconds=20");
     site.push(&site.image("four"), "brief:v1", Some(("brief", &brief)));
     let expires = || !site.verdict("brief", EXACT, "brief:v1").0;
-    assert!(crate::harness::process::wait_until(expires), "the key expires");
+    assert!(
+        crate::harness::process::wait_until(expires),
+        "the key expires"
+    );
     refused("brief", EXACT, "brief:v1", "expired");
 
     // Another digest, and a tampered payload: somebody else's signature in the store.

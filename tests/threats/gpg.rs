@@ -84,7 +84,10 @@ async fn b1_a_signature_of_something_else_does_not_count() {
         let world = self::world(&holder.keyring(), EXACT).await;
         push(&world);
         world.detach("app", &package.digest(), &[signature]);
-        world.manifest("app", "v1").await.denies("invalid_signature");
+        world
+            .manifest("app", "v1")
+            .await
+            .denies("invalid_signature");
     }
 }
 
@@ -184,7 +187,11 @@ async fn i_a_strangers_key_admits_nothing() {
     assert!(message.contains(&mallory.fingerprint()), "{message}");
     // Known, but not for this image.
     let ada_only = signed_by("p", "**", &[gpg_rule("ada", &ada.keyring(), EXACT)]);
-    let elsewhere = signed_by("q", "x.test/**", &[gpg_rule("m", &mallory.keyring(), EXACT)]);
+    let elsewhere = signed_by(
+        "q",
+        "x.test/**",
+        &[gpg_rule("m", &mallory.keyring(), EXACT)],
+    );
     world.reload(rules(vec![ada_only, elsewhere]));
     world.manifest("app", "v1").await.denies("untrusted_signer");
 }
@@ -199,7 +206,11 @@ async fn c4_a_lookaside_store_that_is_away_is_never_remembered_as_unsigned() {
     fs::rename(world.lookaside(), &away).expect("moves");
     let answer = world.manifest("app", "v1").await;
     answer.cannot_tell("evidence_unavailable");
-    assert!(answer.message().contains("lookaside"), "{}", answer.message());
+    assert!(
+        answer.message().contains("lookaside"),
+        "{}",
+        answer.message()
+    );
     fs::rename(&away, world.lookaside()).expect("moves");
     world.manifest("app", "v1").await.admits(&package.manifest);
 }
@@ -222,7 +233,11 @@ async fn d1_floods_of_detached_signatures_are_read_to_a_limit() {
 async fn a_store_that_can_prove_nothing_is_not_asked() {
     let setup = Setup {
         lookaside: true,
-        ..Setup::ruled(rules(vec![signed_by("p", "**", &[identity_rule(&release())])]))
+        ..Setup::ruled(rules(vec![signed_by(
+            "p",
+            "**",
+            &[identity_rule(&release())],
+        )]))
     };
     let world = World::with(setup).await;
     push(&world);

@@ -165,7 +165,9 @@ impl GpgKey {
     /// # Errors
     /// Why it is worth nothing, for people.
     pub fn standing_of_primary(&self, now: Timestamp) -> Result<Standing, String> {
-        self.certificate.standing(now).map_err(|why| self.tell(&why))
+        self.certificate
+            .standing(now)
+            .map_err(|why| self.tell(&why))
     }
 
     /// What `part` was worth for a signature that says it was made at `signed`.
@@ -267,7 +269,11 @@ impl Certificate {
             }
         }
         for subkey in &other.subkeys {
-            match self.subkeys.iter_mut().find(|known| known.key == subkey.key) {
+            match self
+                .subkeys
+                .iter_mut()
+                .find(|known| known.key == subkey.key)
+            {
                 Some(known) => {
                     known.revoked |= subkey.revoked;
                     extend(&mut known.bindings, &subkey.bindings);
@@ -335,14 +341,18 @@ fn usable(algorithm: PublicKeyAlgorithm, params: &PublicParams) -> Result<(), St
         (RSA | RSASign, PublicParams::RSA(rsa)) => {
             // A number's length in bits stands before it (RFC 9580, 3.2).
             let modulus = rsa.to_bytes().unwrap_or_default();
-            let bits = modulus.first_chunk().map_or(0, |bits| u16::from_be_bytes(*bits));
+            let bits = modulus
+                .first_chunk()
+                .map_or(0, |bits| u16::from_be_bytes(*bits));
             match bits >= RSA_BITS_MIN {
                 true => Ok(()),
                 false => Err(format!("has {bits} bits, which is too few")),
             }
         }
         (ECDSA | Ed448 | Ed25519 | EdDSALegacy, _) => Ok(()),
-        _ => Err(format!("is of a kind that is not supported ({algorithm:?})")),
+        _ => Err(format!(
+            "is of a kind that is not supported ({algorithm:?})"
+        )),
     }
 }
 

@@ -133,7 +133,6 @@ enum Holder {
 
 /// What the next signature belongs to.
 enum Place {
-    Nowhere,
     Key,
     Name,
     Subkey,
@@ -141,7 +140,7 @@ enum Place {
 
 fn group(packets: Vec<Packet>) -> Result<(Vec<Draft>, Vec<Signature>), KeyringError> {
     let malformed = |what: &str| KeyringError::Malformed(what.to_owned());
-    let (mut drafts, mut strays, mut place) = (Vec::<Draft>::new(), Vec::new(), Place::Nowhere);
+    let (mut drafts, mut strays, mut place) = (Vec::<Draft>::new(), Vec::new(), Place::Key);
     for packet in packets {
         match (packet, drafts.last_mut()) {
             (Packet::PublicKey(primary), _) => {
@@ -171,12 +170,14 @@ fn group(packets: Vec<Packet>) -> Result<(Vec<Draft>, Vec<Signature>), KeyringEr
                     _ => strays.push(signature),
                 }
             }
-            (Packet::Signature(signature), Some(draft)) => match place {
-                Place::Name => draft.names.last_mut().map(|(_, all)| all.push(signature)),
-                Place::Subkey => draft.subkeys.last_mut().map(|(_, all)| all.push(signature)),
-                Place::Key | Place::Nowhere => Some(draft.signatures.push(signature)),
+            (Packet::Signature(signature), Some(draft)) => {
+                let signatures = match place {
+                    Place::Name => draft.names.last_mut().map(|(_, all)| all),
+                    Place::Subkey => draft.subkeys.last_mut().map(|(_, all)| all),
+                    Place::Key => None,
+                };
+                signatures.unwrap_or(&mut draft.signatures).push(signature);
             }
-            .unwrap_or_default(),
             (Packet::UserId(id), Some(draft)) => {
                 draft.names.push((Holder::Id(id), Vec::new()));
                 place = Place::Name;
@@ -273,8 +274,7 @@ impl Holder {
 
 /// A subkey with what binds it.
 fn bound(subkey: PublicSubkey, signatures: &[Signature], primary: &PublicKey) -> Subkey {
-    let proven =
-        |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey).is_ok();
+    let proven = |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey).is_ok();
     let revoked = of(signatures, SignatureType::SubkeyRevocation).any(|one| proven(&one));
     let bindings = of(signatures, SignatureType::SubkeyBinding)
         .filter(proven)

@@ -99,7 +99,10 @@ fn inflated(packets: &[Packet]) -> Result<Vec<u8>, String> {
 /// has to be understood and is not.
 fn check(signature: &Signature) -> Result<(), String> {
     use HashAlgorithm::{Sha3_256, Sha3_512, Sha256, Sha384, Sha512};
-    if !matches!(signature.version(), SignatureVersion::V4 | SignatureVersion::V6) {
+    if !matches!(
+        signature.version(),
+        SignatureVersion::V4 | SignatureVersion::V6
+    ) {
         return Err("the signature is of an old version".to_owned());
     }
     if signature.typ() != Some(SignatureType::Binary) {

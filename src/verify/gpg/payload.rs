@@ -130,7 +130,11 @@ mod tests {
 
     #[test]
     fn payloads_are_read_as_their_own_engine_reads_them() {
-        let good = read(&payload(r#"{"creator": "atomic 5", "timestamp": 1700000000}"#, "", ""));
+        let good = read(&payload(
+            r#"{"creator": "atomic 5", "timestamp": 1700000000}"#,
+            "",
+            "",
+        ));
         assert_eq!(good.as_deref(), Ok("a.test/b:v1"));
         assert!(read(&payload("{}", "", "")).is_ok());
         assert!(read(&payload(r#"{"anything": [1, {}]}"#, "", "")).is_ok());

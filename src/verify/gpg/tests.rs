@@ -76,14 +76,22 @@ fn a_signature_says_who_signed_for_which_image() {
 #[test]
 fn another_key_proves_nothing() {
     let keyring = holder().keyring();
-    refused(signed(&holder(), 1), &keyring, 2, "which no policy for this image names");
+    refused(
+        signed(&holder(), 1),
+        &keyring,
+        2,
+        "which no policy for this image names",
+    );
 }
 
 #[test]
 fn an_altered_message_proves_nothing() {
     let holder = holder();
     let message = signed(&holder, 1);
-    let at = message.windows(5).position(|part| part == b"acme/").expect("the name");
+    let at = message
+        .windows(5)
+        .position(|part| part == b"acme/")
+        .expect("the name");
     let mut altered = message.clone();
     altered[at] ^= 1;
     refused(altered, &holder.keyring(), 2, "it was altered");
@@ -112,7 +120,12 @@ fn an_expired_key_proves_nothing_even_for_what_it_signed_before() {
     let message = signed(&holder, 1);
     let fact = proven(message.clone(), &holder.keyring(), 9).expect("a proof");
     assert!(matches!(fact.signer, Signer::Gpg { ends_at, .. } if ends_at == Some(days(10))));
-    refused(message.clone(), &holder.keyring(), 10, "expired at 2026-01-11");
+    refused(
+        message.clone(),
+        &holder.keyring(),
+        10,
+        "expired at 2026-01-11",
+    );
     // The holder may put the end off: the latest word counts, wherever it stands.
     let first = holder.keyring();
     holder.life.lasts = Some(DAY * 100);
@@ -149,7 +162,10 @@ fn a_revoked_key_proves_nothing_whenever_it_signed() {
 fn a_strangers_revocation_revokes_nothing_and_is_told() {
     let holder = holder();
     let stray = [holder.keyring(), self::holder().revocation()].concat();
-    assert!(matches!(read_keyring(&stray), Err(KeyringError::StrayRevocation(_))));
+    assert!(matches!(
+        read_keyring(&stray),
+        Err(KeyringError::StrayRevocation(_))
+    ));
 }
 
 #[test]
@@ -168,17 +184,37 @@ fn subkeys_sign_as_their_primary_key_lets_them() {
 
     let mut revoked = subkey();
     revoked.subkey_life.revoked = true;
-    refused(message(&revoked), &revoked.keyring(), 3, "has revoked the subkey");
+    refused(
+        message(&revoked),
+        &revoked.keyring(),
+        3,
+        "has revoked the subkey",
+    );
     let mut expired = subkey();
     expired.subkey_life.lasts = Some(DAY * 3);
     assert!(proven(message(&expired), &expired.keyring(), 3).is_ok());
-    refused(message(&expired), &expired.keyring(), 4, "has a subkey that signed and expired");
+    refused(
+        message(&expired),
+        &expired.keyring(),
+        4,
+        "has a subkey that signed and expired",
+    );
     let mut silent = subkey();
     silent.subkey_life.may_sign = false;
-    refused(message(&silent), &silent.keyring(), 3, "does not let the subkey sign");
+    refused(
+        message(&silent),
+        &silent.keyring(),
+        3,
+        "does not let the subkey sign",
+    );
     let mut adopted = subkey();
     adopted.subkey_agrees = false;
-    refused(message(&adopted), &adopted.keyring(), 3, "does not let the subkey sign");
+    refused(
+        message(&adopted),
+        &adopted.keyring(),
+        3,
+        "does not let the subkey sign",
+    );
     let mut orphan = subkey();
     orphan.life.revoked = true;
     refused(message(&orphan), &orphan.keyring(), 3, "is revoked");
@@ -186,14 +222,29 @@ fn subkeys_sign_as_their_primary_key_lets_them() {
     let mut certifier = subkey();
     certifier.life.may_sign = false;
     assert!(proven(message(&certifier), &certifier.keyring(), 3).is_ok());
-    refused(signed(&certifier, 2), &certifier.keyring(), 3, "may not sign");
+    refused(
+        signed(&certifier, 2),
+        &certifier.keyring(),
+        3,
+        "may not sign",
+    );
 }
 
 #[test]
 fn times_that_cannot_be_prove_nothing() {
     let holder = holder();
-    refused(signed(&holder, 3), &holder.keyring(), 2, "made in the future");
-    refused(signed(&holder, -1), &holder.keyring(), 2, "is younger than the signature");
+    refused(
+        signed(&holder, 3),
+        &holder.keyring(),
+        2,
+        "made in the future",
+    );
+    refused(
+        signed(&holder, -1),
+        &holder.keyring(),
+        2,
+        "is younger than the signature",
+    );
     let brief = Manner {
         lasts: Some(DAY),
         ..Manner::at(days(1))
@@ -201,7 +252,12 @@ fn times_that_cannot_be_prove_nothing() {
     let message = holder.sign(&payload(&digest(), REFERENCE), &brief);
     refused(message, &holder.keyring(), 2, "the signature expired");
     let tomorrows = Holder::new(Life::from(days(5)));
-    refused(signed(&tomorrows, 1), &tomorrows.keyring(), 2, "in the future");
+    refused(
+        signed(&tomorrows, 1),
+        &tomorrows.keyring(),
+        2,
+        "in the future",
+    );
 }
 
 #[test]
@@ -213,7 +269,12 @@ fn weak_hashes_and_unknown_demands_prove_nothing() {
     let at = weak.windows(4).position(|part| part == [4, 0, 27, 8]);
     weak[at.expect("the signature") + 3] = 2;
     weak[4] = 2;
-    refused(weak, &holder.keyring(), 2, "rests on SHA1, which is too weak");
+    refused(
+        weak,
+        &holder.keyring(),
+        2,
+        "rests on SHA1, which is too weak",
+    );
     let demanding = sign(Manner {
         demands: true,
         ..Manner::at(days(1))
@@ -229,8 +290,7 @@ fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
 
 fn compressed(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
-    let mut encoder =
-        flate2::write::DeflateEncoder::new(vec![1], flate2::Compression::default());
+    let mut encoder = flate2::write::DeflateEncoder::new(vec![1], flate2::Compression::default());
     encoder.write_all(bytes).expect("compresses");
     packet(8, &encoder.finish().expect("compresses"))
 }
@@ -252,7 +312,9 @@ fn a_compressed_message_is_read_once_and_to_a_bound() {
 fn messages_of_another_shape_prove_nothing() {
     let holder = holder();
     let message = signed(&holder, 1);
-    let parts: Vec<Packet> = PacketParser::new(&message[..]).map(|one| one.expect("a packet")).collect();
+    let parts: Vec<Packet> = PacketParser::new(&message[..])
+        .map(|one| one.expect("a packet"))
+        .collect();
     let written = |order: &[usize]| -> Vec<u8> {
         let mut bytes = Vec::new();
         for at in order {
@@ -262,10 +324,26 @@ fn messages_of_another_shape_prove_nothing() {
     };
     // The old order, without an announcement, is one too.
     assert!(proven(written(&[2, 1]), &holder.keyring(), 2).is_ok());
-    for order in [&[0, 1, 2, 2][..], &[0, 0, 1, 2], &[1, 2], &[0, 1], &[1], &[2], &[0, 1, 1, 2]] {
-        assert!(proven(written(order), &holder.keyring(), 2).is_err(), "{order:?}");
+    for order in [
+        &[0, 1, 2, 2][..],
+        &[0, 0, 1, 2],
+        &[1, 2],
+        &[0, 1],
+        &[1],
+        &[2],
+        &[0, 1, 1, 2],
+    ] {
+        assert!(
+            proven(written(order), &holder.keyring(), 2).is_err(),
+            "{order:?}"
+        );
     }
-    for other in [&b""[..], b"\0sigstore-json\n{}", b"-----BEGIN PGP MESSAGE-----", b"{}"] {
+    for other in [
+        &b""[..],
+        b"\0sigstore-json\n{}",
+        b"-----BEGIN PGP MESSAGE-----",
+        b"{}",
+    ] {
         assert!(proven(other.to_vec(), &holder.keyring(), 2).is_err());
     }
 }
@@ -300,8 +378,14 @@ fn keyrings_are_read_armored_and_binary_and_whole() {
 
     assert_eq!(read_keyring(b""), Err(KeyringError::Empty));
     assert_eq!(read_keyring(b"no keys here"), Err(KeyringError::Empty));
-    assert!(read_keyring(&keyring[..keyring.len() - 7]).is_err(), "cut short");
-    assert!(read_keyring(&signed(&one, 1)).is_err(), "a message is no keyring");
+    assert!(
+        read_keyring(&keyring[..keyring.len() - 7]).is_err(),
+        "cut short"
+    );
+    assert!(
+        read_keyring(&signed(&one, 1)).is_err(),
+        "a message is no keyring"
+    );
 }
 
 #[test]

@@ -151,6 +151,21 @@ fn no_key_is_known_and_not_read() {
             "",
             "signers: { s: { key: { KEY: WRONG } } }",
         ),
+        (
+            "signers.NAME.gpg",
+            "",
+            "signers: { s: { gpg: { KEY: WRONG } } }",
+        ),
+        (
+            "signers.NAME.signed_identity",
+            "",
+            "signers: { s: { signed_identity: { KEY: WRONG }, keyless: {} } }",
+        ),
+        (
+            "signers.NAME.signed_identity.remap",
+            "",
+            "signers: { s: { signed_identity: { remap: { KEY: WRONG } }, keyless: {} } }",
+        ),
         ("policies[]: a policy", "", "policies: [{ KEY: WRONG }]"),
         (
             "policies[].signed_by",
@@ -173,6 +188,7 @@ fn no_key_is_known_and_not_read() {
                 _ if text.is_empty() => String::new(),
                 // Its neighbours would be the problem.
                 ("key", "signers.NAME") => format!("signers: {{ s: {{ key: {wrong} }} }}"),
+                ("gpg", "signers.NAME") => format!("signers: {{ s: {{ gpg: {wrong} }} }}"),
                 ("keyless", "signers.NAME") => format!("signers: {{ s: {{ keyless: {wrong} }} }}"),
                 ("trust_root" | "transparency_log", "signers.NAME") => {
                     format!("signers: {{ s: {{ key: {{}}, {key}: {wrong} }} }}")

@@ -1,6 +1,6 @@
 //! From settings to rooms.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -176,6 +176,8 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         roots,
         keys: settings.rules.keys(),
         gpg_keys: settings.rules.gpg_keys(),
+        // Policy has no conditions on attestations.
+        predicates: BTreeSet::new(),
     })
 }
 
@@ -199,6 +201,7 @@ fn gate_settings(settings: &config::Settings) -> gate::Settings {
             artifacts_max: limits.evidence_artifacts_max,
             bundle_bytes_max: limits.bundle_bytes_max,
             payload_bytes_max: limits.signature_payload_bytes_max,
+            attestation_bytes_max: limits.attestation_bytes_max,
             deadline: limits.evidence_deadline,
         },
         index_manifests_max: limits.index_manifests_max,

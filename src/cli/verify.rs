@@ -170,7 +170,7 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         for fact in &facts.proven {
             let kind = match &fact.kind {
                 Kind::Signature => "signature".to_owned(),
-                Kind::Attestation { predicate_type } => format!("attestation {predicate_type}"),
+                Kind::Attestation { predicate_type, .. } => format!("attestation {predicate_type}"),
             };
             let time = fact.signed_at.map_or_else(
                 || "at an unproven time".to_owned(),

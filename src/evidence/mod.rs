@@ -5,14 +5,15 @@
 //! nothing.
 //!
 //! The order (docs/VERIFICATION.md, "Finding"): the referrers API, or without one the index under the
-//! fallback tag `sha256-<hex>`; beside it the manifest under `sha256-<hex>.sig`. One good
-//! piece suffices and one bad piece beside it harms nothing, so whatever could not be read is
-//! reported and the rest goes on.
+//! fallback tag `sha256-<hex>`; beside it the manifests under `sha256-<hex>.sig` and `.att`. One
+//! good piece suffices and one bad piece beside it harms nothing, so whatever could not be read
+//! is reported and the rest goes on.
 
 mod lookaside;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::oci::Descriptor;
@@ -23,6 +24,7 @@ use crate::oci::Repository;
 use crate::oci::media_type;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
+use crate::verify::AttLayer;
 use crate::verify::Evidence;
 use crate::verify::SigLayer;
 
@@ -31,23 +33,24 @@ use crate::verify::SigLayer;
 pub struct Limits {
     /// Pieces of evidence that are read for one digest.
     pub artifacts_max: usize,
-    /// Bytes of one bundle.
+    /// Bytes of one bundle. Larger ones are read as attestations are.
     pub bundle_bytes_max: u64,
     /// Bytes of one `.sig` payload.
     pub payload_bytes_max: u64,
+    /// Bytes of all attestations under the `.att` tag together, and again of all bundles that
+    /// are larger than `bundle_bytes_max`.
+    pub attestation_bytes_max: u64,
     /// How long the whole search may take.
     pub deadline: Duration,
 }
 
 /// What was asked for, in failures.
+const REFERRER: &str = "a referrer";
 const SIG_TAG: &str = "the .sig tag";
+const ATT_TAG: &str = "the .att tag";
 
 /// How many pieces of one digest's evidence are fetched at a time.
 const CONCURRENT_FETCHES: usize = 8;
-
-/// How many bundles are read of one referrer: all that anybody writes. So the number of pieces
-/// is bounded by that of referrers, and none of them takes from the others (THREATS D2).
-const BUNDLES_OF_ONE_MAX: usize = 1;
 
 /// What a search has found.
 #[derive(Debug, Default)]
@@ -86,16 +89,16 @@ pub async fn find(
     limits: &Limits,
     detached: bool,
 ) -> Found {
+    let source = Source {
+        upstream,
+        repository,
+        limits,
+    };
     // Each has its own time, so that one that hangs does not take from what the other found.
-    let (bundles, layers, detached) = tokio::join!(
-        within(
-            limits.deadline,
-            bundles(upstream, repository, digest, limits)
-        ),
-        within(
-            limits.deadline,
-            sig_layers(upstream, repository, digest, limits)
-        ),
+    let (bundles, signatures, attestations, detached) = tokio::join!(
+        within(limits.deadline, source.bundles(digest)),
+        within(limits.deadline, source.sig_layers(digest)),
+        within(limits.deadline, source.att_layers(digest)),
         within(limits.deadline, async {
             match detached && upstream.has_lookaside() {
                 true => lookaside::signatures(upstream, repository, digest, limits).await,
@@ -103,7 +106,7 @@ pub async fn find(
             }
         }),
     );
-    bundles.and(layers).and(detached)
+    bundles.and(signatures).and(attestations).and(detached)
 }
 
 async fn within(deadline: Duration, search: impl Future<Output = Found>) -> Found {
@@ -130,37 +133,219 @@ impl Found {
     }
 }
 
-/// Bundles, through the referrers API or the fallback tag.
-async fn bundles(
-    upstream: &Upstream,
-    repository: &Repository,
-    digest: &Digest,
-    limits: &Limits,
-) -> Found {
-    let (mut descriptors, mut truncated) =
-        match referrers(upstream, repository, digest, limits).await {
-            Ok(listed) => listed,
-            Err(error) => return Found::failed("the list of referrers", error),
-        };
-    // What claims to be a bundle is read first, so that junk cannot crowd it out by coming
-    // first in the list.
-    descriptors.sort_by_key(|descriptor| {
-        !descriptor
-            .artifact_type
-            .as_deref()
-            .is_some_and(media_type::is_sigstore_bundle)
-    });
-    truncated |= descriptors.len() > limits.artifacts_max;
-    descriptors.truncate(limits.artifacts_max);
-    let found = stream::iter(descriptors)
-        .map(|descriptor| bundle(upstream, repository, descriptor, limits))
-        .buffered(CONCURRENT_FETCHES)
-        .fold(Found::default(), |all, one| async { all.and(one) })
-        .await;
-    Found {
-        truncated: truncated || found.truncated,
-        ..found
+/// Where evidence is looked for.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    upstream: &'a Upstream,
+    repository: &'a Repository,
+    limits: &'a Limits,
+}
+
+impl Source<'_> {
+    /// Bundles, through the referrers API or the fallback tag.
+    async fn bundles(self, digest: &Digest) -> Found {
+        let (mut descriptors, mut truncated) =
+            match referrers(self.upstream, self.repository, digest, self.limits).await {
+                Ok(listed) => listed,
+                Err(error) => return Found::failed("the list of referrers", error),
+            };
+        // What claims to be a bundle is read first, so that junk cannot crowd it out by coming
+        // first in the list.
+        descriptors.sort_by_key(|descriptor| {
+            !descriptor
+                .artifact_type
+                .as_deref()
+                .is_some_and(media_type::is_sigstore_bundle)
+        });
+        truncated |= descriptors.len() > self.limits.artifacts_max;
+        descriptors.truncate(self.limits.artifacts_max);
+        let (found, large) = stream::iter(descriptors)
+            .map(|descriptor| self.bundle(descriptor))
+            .buffered(CONCURRENT_FETCHES)
+            .fold((Found::default(), Vec::new()), |all, one| async {
+                let (found, mut large) = all;
+                large.extend(one.1);
+                (found.and(one.0), large)
+            })
+            .await;
+        let found = found.and(self.large_bundles(large).await);
+        Found {
+            truncated: truncated || found.truncated,
+            ..found
+        }
     }
+
+    /// One referrer: its manifest is read again, whatever the descriptor claims, and its layers
+    /// are taken where they are bundles. A large one is left for later.
+    async fn bundle(self, descriptor: Descriptor) -> (Found, Option<Descriptor>) {
+        let reference = Reference::Digest(descriptor.digest);
+        let fetched = match self.upstream.manifest(self.repository, &reference).await {
+            Ok(fetched) => fetched,
+            Err(error) => return (unless_bad(REFERRER, error), None),
+        };
+        let Ok(manifest) = Manifest::parse(&fetched.bytes, fetched.content_type.as_deref()) else {
+            return (Found::default(), None);
+        };
+        let mut bundles = layers(&manifest)
+            .iter()
+            .filter(|layer| media_type::is_sigstore_bundle(&layer.media_type));
+        let Some(layer) = bundles.next() else {
+            return (Found::default(), None);
+        };
+        let one = Found {
+            // Nobody writes more than one. So the number of pieces is bounded by that of
+            // referrers, and none of them takes from the others (THREATS D2).
+            truncated: bundles.next().is_some(),
+            ..Found::default()
+        };
+        if layer.size > self.limits.bundle_bytes_max {
+            return (one, Some(layer.clone()));
+        }
+        let found = self.bundle_of(layer, self.limits.bundle_bytes_max).await;
+        (one.and(found), None)
+    }
+
+    /// Bundles that are too large for signatures: attestations, say of what is in an image.
+    async fn large_bundles(self, layers: Vec<Descriptor>) -> Found {
+        let (layers, truncated) = self.within_bytes(layers);
+        let found = stream::iter(layers)
+            .map(|layer| async move { self.bundle_of(&layer, layer.size).await })
+            .buffered(CONCURRENT_FETCHES)
+            .fold(Found::default(), |all, one| async { all.and(one) })
+            .await;
+        found.and(Found {
+            truncated,
+            ..Found::default()
+        })
+    }
+
+    async fn bundle_of(self, layer: &Descriptor, bytes_max: u64) -> Found {
+        self.blob(layer, bytes_max, REFERRER, |json| {
+            Some(Evidence::Bundle {
+                source: layer.digest,
+                json,
+            })
+        })
+        .await
+    }
+
+    /// The layers of the manifest under `sha256-<hex>.sig`.
+    async fn sig_layers(self, digest: &Digest) -> Found {
+        let (layers, truncated) = match self
+            .layers_under(digest, "sig", SIG_TAG, media_type::SIMPLE_SIGNING)
+            .await
+        {
+            Ok(layers) => layers,
+            Err(found) => return found,
+        };
+        let bytes_max = self.limits.payload_bytes_max;
+        let found = stream::iter(layers)
+            .map(|layer| async move {
+                let read = |payload| SigLayer::from_descriptor(&layer, payload);
+                let read = |payload| read(payload).map(Evidence::SigLayer);
+                self.blob(&layer, bytes_max, SIG_TAG, read).await
+            })
+            .buffered(CONCURRENT_FETCHES)
+            .fold(Found::default(), |all, one| async { all.and(one) })
+            .await;
+        Found {
+            truncated: truncated || found.truncated,
+            ..found
+        }
+    }
+
+    /// The layers of the manifest under `sha256-<hex>.att`.
+    async fn att_layers(self, digest: &Digest) -> Found {
+        let (layers, truncated) = match self
+            .layers_under(digest, "att", ATT_TAG, media_type::DSSE_ENVELOPE)
+            .await
+        {
+            Ok(layers) => layers,
+            Err(found) => return found,
+        };
+        let (layers, too_many_bytes) = self.within_bytes(layers);
+        let found = stream::iter(layers)
+            .map(|layer| async move {
+                let read = |envelope| AttLayer::from_descriptor(&layer, envelope);
+                let read = |envelope| Some(Evidence::AttLayer(read(envelope)));
+                self.blob(&layer, layer.size, ATT_TAG, read).await
+            })
+            .buffered(CONCURRENT_FETCHES)
+            .fold(Found::default(), |all, one| async { all.and(one) })
+            .await;
+        Found {
+            truncated: truncated || too_many_bytes || found.truncated,
+            ..found
+        }
+    }
+
+    /// The layers of one type of the manifest under a tag that is made of the digest, and
+    /// whether there were more.
+    async fn layers_under(
+        self,
+        digest: &Digest,
+        suffix: &str,
+        what: &'static str,
+        media_type: &str,
+    ) -> Result<(Vec<Descriptor>, bool), Found> {
+        let tag = format!("{}-{}.{suffix}", digest.algorithm().as_str(), digest.hex());
+        let manifest = match manifest_by_tag(self.upstream, self.repository, &tag).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Err(Found::default()),
+            Err(error) => return Err(unless_bad(what, error)),
+        };
+        let fitting = layers(&manifest)
+            .iter()
+            .filter(|layer| layer.media_type == media_type);
+        let mut fitting: Vec<Descriptor> = fitting.cloned().collect();
+        let truncated = fitting.len() > self.limits.artifacts_max;
+        fitting.truncate(self.limits.artifacts_max);
+        Ok((fitting, truncated))
+    }
+
+    /// As many of the layers as are small enough together, and whether some are not. Their sizes
+    /// are claims, to which they are then read.
+    fn within_bytes(self, mut layers: Vec<Descriptor>) -> (Vec<Descriptor>, bool) {
+        let all = layers.len();
+        let mut left = self.limits.attestation_bytes_max;
+        layers.retain(|layer| match left.checked_sub(layer.size) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        });
+        let truncated = layers.len() < all;
+        (layers, truncated)
+    }
+
+    async fn blob(
+        self,
+        layer: &Descriptor,
+        bytes_max: u64,
+        what: &'static str,
+        read: impl FnOnce(Bytes) -> Option<Evidence>,
+    ) -> Found {
+        let bytes = self
+            .upstream
+            .blob_bytes(self.repository, &layer.digest, bytes_max)
+            .await;
+        match bytes {
+            Ok(bytes) => Found {
+                evidence: read(bytes).into_iter().collect(),
+                ..Found::default()
+            },
+            Err(error) => unless_bad(what, error),
+        }
+    }
+}
+
+/// The layers of a manifest; none where it is an index.
+fn layers(manifest: &Manifest) -> &[Descriptor] {
+    let image = manifest.as_image();
+    image
+        .map(|image| image.layers.as_slice())
+        .unwrap_or_default()
 }
 
 /// The descriptors of what refers to `digest`.
@@ -191,104 +376,6 @@ pub async fn referrers(
         index.map(|index| index.manifests).unwrap_or_default(),
         false,
     ))
-}
-
-/// One referrer: its manifest is read again, whatever the descriptor claims, and its layers
-/// are taken where they are bundles.
-async fn bundle(
-    upstream: &Upstream,
-    repository: &Repository,
-    descriptor: Descriptor,
-    limits: &Limits,
-) -> Found {
-    const WHAT: &str = "a referrer";
-    let reference = Reference::Digest(descriptor.digest);
-    let fetched = match upstream.manifest(repository, &reference).await {
-        Ok(fetched) => fetched,
-        Err(error) => return unless_bad(WHAT, error),
-    };
-    let Ok(manifest) = Manifest::parse(&fetched.bytes, fetched.content_type.as_deref()) else {
-        return Found::default();
-    };
-    let layers = manifest
-        .as_image()
-        .map(|image| image.layers.as_slice())
-        .unwrap_or_default();
-    let bundles = layers
-        .iter()
-        .filter(|layer| media_type::is_sigstore_bundle(&layer.media_type));
-    let mut found = Found {
-        truncated: bundles.clone().nth(BUNDLES_OF_ONE_MAX).is_some(),
-        ..Found::default()
-    };
-    for layer in bundles.take(BUNDLES_OF_ONE_MAX) {
-        match upstream
-            .blob_bytes(repository, &layer.digest, limits.bundle_bytes_max)
-            .await
-        {
-            Ok(json) => found.evidence.push(Evidence::Bundle {
-                source: layer.digest,
-                json,
-            }),
-            Err(error) => found = found.and(unless_bad(WHAT, error)),
-        }
-    }
-    found
-}
-
-/// The layers of the manifest under `sha256-<hex>.sig`.
-async fn sig_layers(
-    upstream: &Upstream,
-    repository: &Repository,
-    digest: &Digest,
-    limits: &Limits,
-) -> Found {
-    let tag = format!("{}-{}.sig", digest.algorithm().as_str(), digest.hex());
-    let manifest = match manifest_by_tag(upstream, repository, &tag).await {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Found::default(),
-        Err(error) => return unless_bad(SIG_TAG, error),
-    };
-    let layers = manifest
-        .as_image()
-        .map(|image| image.layers.as_slice())
-        .unwrap_or_default();
-    let signed: Vec<&Descriptor> = layers
-        .iter()
-        .filter(|layer| layer.media_type == media_type::SIMPLE_SIGNING)
-        .collect();
-    let truncated = signed.len() > limits.artifacts_max;
-    let found = stream::iter(signed.into_iter().take(limits.artifacts_max).cloned())
-        .map(|layer| sig_layer(upstream, repository, layer, limits))
-        .buffered(CONCURRENT_FETCHES)
-        .fold(Found::default(), |all, one| async { all.and(one) })
-        .await;
-    Found {
-        truncated: truncated || found.truncated,
-        ..found
-    }
-}
-
-async fn sig_layer(
-    upstream: &Upstream,
-    repository: &Repository,
-    layer: Descriptor,
-    limits: &Limits,
-) -> Found {
-    let bytes_max = limits.payload_bytes_max;
-    match upstream
-        .blob_bytes(repository, &layer.digest, bytes_max)
-        .await
-    {
-        Ok(payload) => Found {
-            evidence: SigLayer::from_descriptor(&layer, payload)
-                .map(Evidence::SigLayer)
-                .into_iter()
-                .collect(),
-            ..Found::default()
-        },
-        Err(error) => unless_bad(SIG_TAG, error),
-    }
 }
 
 /// A manifest under a tag; `None` when what lies there is not one.

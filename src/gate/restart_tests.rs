@@ -118,6 +118,7 @@ fn settings() -> Settings {
             artifacts_max: 64,
             bundle_bytes_max: 1 << 20,
             payload_bytes_max: 64 << 10,
+            attestation_bytes_max: 32 << 20,
             deadline: Duration::from_secs(10),
         },
         index_manifests_max: 64,

@@ -448,7 +448,7 @@ impl SignedBy {
             );
         }
         let attestation = facts.proven.iter().find_map(|fact| match &fact.kind {
-            Kind::Attestation { predicate_type } => Some((predicate_type, &fact.signer)),
+            Kind::Attestation { predicate_type, .. } => Some((predicate_type, &fact.signer)),
             Kind::Signature => None,
         });
         match attestation {

@@ -5,8 +5,10 @@ use crate::policy::Glob;
 use crate::policy::IdentityRule;
 use crate::policy::Keyless;
 use crate::policy::SignerKind;
+use crate::verify::Assurance;
 use crate::verify::Format;
 use crate::verify::Identity;
+use crate::verify::Logged;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -47,6 +49,10 @@ fn signed(subject: &str) -> Fact {
         })),
         root: Some(RootName::from("acme")),
         signed_at: None,
+        assurance: Assurance {
+            log: Some(Logged::Included),
+            ..Assurance::default()
+        },
         format: Format::Bundle,
         source: Digest::sha256(subject.as_bytes()),
         docker_reference: None,
@@ -125,6 +131,7 @@ fn an_attestation_is_no_signature() {
     let attested = Fact {
         kind: Kind::Attestation {
             predicate_type: "https://slsa.dev/provenance/v1".to_owned(),
+            statement: None,
         },
         ..signed("a@x")
     };

@@ -2,22 +2,27 @@
 
 use bytes::Bytes;
 use sigstore_verify::types::{
-    Artifact, ArtifactDigest, Bundle, DsseEnvelope, HashAlgorithm, Sha256Hash, SignatureContent,
+    Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash, SignatureContent,
     bundle::VerificationMaterialContent,
 };
 
 use crate::oci::Digest;
 use crate::verify::Fact;
 use crate::verify::Format;
-use crate::verify::Kind;
 use crate::verify::Material;
 use crate::verify::PARTS_MAX;
-use crate::verify::Signer;
-use crate::verify::certificate;
-use crate::verify::key;
+use crate::verify::proof;
+use crate::verify::proof::Signed;
 use crate::verify::statement;
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+/// What carried a signature, for the facts.
+#[derive(Clone, Copy)]
+pub(super) struct Carrier {
+    pub(super) format: Format,
+    pub(super) source: Digest,
+}
 
 /// Proves a bundle about the image `digest`.
 pub(super) fn prove(
@@ -31,6 +36,20 @@ pub(super) fn prove(
         Bundle::from_json(json).map_err(|error| format!("the bundle does not parse: {error}"))?;
     // 1. Bounds.
     within_bounds(&bundle)?;
+    let carrier = Carrier {
+        format: Format::Bundle,
+        source,
+    };
+    prove_envelope(&bundle, carrier, digest, material)
+}
+
+/// Proves a bundle that holds a statement in an envelope.
+pub(super) fn prove_envelope(
+    bundle: &Bundle,
+    carrier: Carrier,
+    digest: &Digest,
+    material: &Material,
+) -> Result<Vec<Fact>, String> {
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
         return Err(
             "the bundle signs bytes instead of a statement: not what cosign writes for \
@@ -44,56 +63,29 @@ pub(super) fn prove(
             envelope.payload_type
         ));
     }
-    let artifact = artifact(digest)?;
-    let fact = |kind: &Kind, signer, root, signed_at| Fact {
-        kind: kind.clone(),
-        signer,
-        root,
-        signed_at,
-        format: Format::Bundle,
-        source,
-        docker_reference: None,
-    };
-    match &bundle.verification_material.content {
-        VerificationMaterialContent::PublicKey(_) => {
-            prove_keyed(&bundle, envelope, &artifact, digest, material, fact)
-        }
-        _ => {
-            // 2. and 4.
-            let certified = certificate::certified(&bundle, &artifact, material)?;
-            // 3. Claims.
-            let kind = statement::claims(envelope.payload.as_bytes(), digest)?;
-            let facts = certified
-                .into_iter()
-                .map(|proof| fact(&kind, proof.signer, Some(proof.root), proof.signed_at));
-            Ok(facts.collect())
-        }
-    }
-}
-
-fn prove_keyed(
-    bundle: &Bundle,
-    envelope: &DsseEnvelope,
-    artifact: &Artifact<'_>,
-    digest: &Digest,
-    material: &Material,
-    fact: impl Fn(&Kind, Signer, Option<crate::verify::RootName>, Option<jiff::Timestamp>) -> Fact,
-) -> Result<Vec<Fact>, String> {
     // 2. Cryptography.
-    let key = key::signer_of(&material.keys, &envelope.pae(), &envelope.signature.sig)?;
+    let proofs = proof::proofs(
+        &Signed {
+            bundle,
+            artifact: artifact(digest)?,
+            message: &envelope.pae(),
+            signature: &envelope.signature.sig,
+        },
+        material,
+    )?;
     // 3. Claims.
-    let kind = statement::claims(envelope.payload.as_bytes(), digest)?;
-    // 4. Identity: the key is the signer, and a log may have seen it.
-    let signer = Signer::Key {
-        fingerprint: key.fingerprint,
-    };
-    let logged = key::logged(bundle, artifact, key, material);
-    if logged.is_empty() {
-        return Ok(vec![fact(&kind, signer, None, None)]);
-    }
-    let facts = logged
-        .into_iter()
-        .map(|proof| fact(&kind, signer.clone(), Some(proof.root), proof.signed_at));
+    let kind = statement::claims(envelope.payload.as_bytes(), digest, &material.predicates)?;
+    // 4. Identity.
+    let facts = proofs.into_iter().map(|proof| Fact {
+        kind: kind.clone(),
+        signer: proof.signer,
+        root: proof.root,
+        signed_at: proof.signed_at,
+        assurance: proof.assurance,
+        format: carrier.format,
+        source: carrier.source,
+        docker_reference: None,
+    });
     Ok(facts.collect())
 }
 

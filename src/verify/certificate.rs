@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
 use sigstore_verify::{
     VerificationPolicy,
     crypto::CertificateInfo,
@@ -16,55 +15,50 @@ use x509_cert::{
 
 use crate::verify::Identity;
 use crate::verify::Material;
-use crate::verify::RootName;
 use crate::verify::Signer;
+use crate::verify::proof::Proof;
+use crate::verify::proof::assurance;
 
 /// Fulcio's first issuer extension: the raw text.
 const ISSUER_V1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
 /// Its successor: a DER UTF8String.
 const ISSUER_V2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
 
-/// A certified signer, under one trust root.
-pub(super) struct Certified {
-    pub(super) root: RootName,
-    pub(super) signer: Signer,
-    pub(super) signed_at: Option<Timestamp>,
-}
-
 /// Proves certificate, log and time under each trust root (step 2), and reads who signed from
 /// the proven certificate (step 4).
-pub(super) fn certified(
+pub(super) fn proofs(
     bundle: &Bundle,
     artifact: &Artifact<'_>,
     material: &Material,
-) -> Result<Vec<Certified>, String> {
+) -> Result<Vec<Proof>, String> {
     let certificate = bundle
         .signing_certificate()
         .ok_or("there is no signing certificate")?;
     refuse_ambiguous(certificate)?;
     let policy = VerificationPolicy::any_identity();
-    let mut certified = Vec::new();
+    let mut proofs = Vec::new();
     let mut errors = Vec::new();
     for root in &material.roots {
         match root.verifier.verify(artifact.clone(), bundle, &policy) {
             Ok(result) => {
                 let info = result.certificate().ok_or("no certificate was verified")?;
-                certified.push(Certified {
-                    root: root.name.clone(),
+                proofs.push(Proof {
+                    root: Some(root.name.clone()),
                     signer: Signer::Identity(Arc::new(identity(info)?)),
                     signed_at: result.verified_timestamps().iter().min().copied(),
+                    assurance: assurance(bundle, result.sct_verified()),
                 });
             }
             Err(error) => errors.push(format!("under the trust root {}: {error}", root.name)),
         }
     }
-    if certified.is_empty() {
+    if proofs.is_empty() {
         if errors.is_empty() {
             return Err("signed keyless, and no policy for this image names a login".to_owned());
         }
         return Err(errors.join("; "));
     }
-    Ok(certified)
+    Ok(proofs)
 }
 
 /// A certificate that names several people, or two issuers, could be read in two ways: the

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::oci::Digest;
+use crate::verify::Statement;
 
 /// The name under which configuration knows a trust root. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -85,15 +86,7 @@ impl Facts {
     /// About how many bytes it holds, for caches that are bounded in bytes.
     #[must_use]
     pub fn size_hint(&self) -> usize {
-        let proven = self.proven.iter().map(|fact| match &fact.signer {
-            Signer::Key { .. } => 400,
-            // With the image's name.
-            Signer::Gpg { .. } => 600,
-            Signer::Identity(identity) => {
-                let claims = identity.claims.values().map(|claim| claim.len() + 100);
-                600 + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
-            }
-        });
+        let proven = self.proven.iter().map(Fact::size_hint);
         let rejected = self
             .rejected
             .iter()
@@ -119,6 +112,31 @@ impl Facts {
     }
 }
 
+impl Fact {
+    fn size_hint(&self) -> usize {
+        let signer = match &self.signer {
+            Signer::Key { .. } => 400,
+            // With the image's name.
+            Signer::Gpg { .. } => 600,
+            Signer::Identity(identity) => {
+                let claims = identity.claims.values().map(|claim| claim.len() + 100);
+                600 + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
+            }
+        };
+        let kind = match &self.kind {
+            Kind::Signature => 0,
+            Kind::Attestation {
+                predicate_type,
+                statement,
+            } => {
+                let statement = statement.as_deref().map_or(0, Statement::size_hint);
+                predicate_type.len() + statement
+            }
+        };
+        signer + kind
+    }
+}
+
 /// "This digest carries a valid signature by that signer, logged there, at that time."
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fact {
@@ -127,10 +145,12 @@ pub struct Fact {
     /// Who signed.
     pub signer: Signer,
     /// The trust root under which certificate, log and time were proven. `None` for a key's
-    /// signature without a proven log entry.
+    /// signature for which no log entry and no time was proven.
     pub root: Option<RootName>,
     /// The earliest proven time of signing, where one was proven.
     pub signed_at: Option<Timestamp>,
+    /// What vouches for it beside the signature.
+    pub assurance: Assurance,
     /// The format that carried it.
     pub format: Format,
     /// The digest of the evidence: of the bundle, or of the signed payload.
@@ -151,7 +171,32 @@ pub enum Kind {
     Attestation {
         /// The predicate type's URI.
         predicate_type: String,
+        /// What it says, where [`Material::predicates`](crate::verify::Material::predicates)
+        /// has its type; others are not held.
+        #[serde(flatten)]
+        statement: Option<Arc<Statement>>,
     },
+}
+
+/// What vouches for a signature beside itself: each of these was proven, or is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Assurance {
+    /// That a transparency log holds the signature.
+    pub log: Option<Logged>,
+    /// That a timestamp authority saw the signature (RFC 3161).
+    pub timestamp: bool,
+    /// That a certificate transparency log holds the certificate (SCT).
+    pub certificate_timestamp: bool,
+}
+
+/// How a transparency log vouches for a signature. The greater is the stronger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Logged {
+    /// It has promised to hold it (SET).
+    Promised,
+    /// It was shown to hold it: by an inclusion proof up to a signed checkpoint.
+    Included,
 }
 
 /// Who signed. Signers are the same when these are equal, whatever names policy has for them.
@@ -209,6 +254,8 @@ pub enum Format {
     SigLayer,
     /// A signed OpenPGP message (containers/image's "simple signing").
     SimpleSigning,
+    /// A layer of an `.att` manifest (its counterpart for attestations).
+    AttLayer,
 }
 
 impl Format {
@@ -219,6 +266,7 @@ impl Format {
             Self::Bundle => "bundle",
             Self::SigLayer => "sig_layer",
             Self::SimpleSigning => "simple_signing",
+            Self::AttLayer => "att_layer",
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Signatures by plain public keys, with and without a transparency log.
 
-use jiff::Timestamp;
 use sigstore_verify::{
     PublicKeyVerificationPolicy,
     crypto::{self, KeyAlgorithm, SigningScheme},
@@ -9,7 +8,9 @@ use sigstore_verify::{
 
 use crate::verify::Material;
 use crate::verify::PublicKey;
-use crate::verify::RootName;
+use crate::verify::Signer;
+use crate::verify::proof::Proof;
+use crate::verify::proof::assurance;
 
 /// Whether a key (SubjectPublicKeyInfo in DER) is one that signatures can be verified with.
 ///
@@ -57,12 +58,6 @@ pub(super) fn signer_of<'a>(
     })
 }
 
-/// A trust root whose log holds the signature, with the proven time.
-pub(super) struct Logged {
-    pub(super) root: RootName,
-    pub(super) signed_at: Option<Timestamp>,
-}
-
 /// The trust roots under which the bundle's log entries are proven. None of them is no error:
 /// the signature holds without, and policy says whether it needs a log.
 pub(super) fn logged(
@@ -70,23 +65,24 @@ pub(super) fn logged(
     artifact: &Artifact<'_>,
     key: &PublicKey,
     material: &Material,
-) -> Vec<Logged> {
+) -> Vec<Proof> {
     if bundle.verification_material.tlog_entries.is_empty() {
         return Vec::new();
     }
     let policy = PublicKeyVerificationPolicy::new(DerPublicKey::new(key.spki.to_vec()));
-    material
-        .roots
-        .iter()
-        .filter_map(|root| {
-            let result = root
-                .verifier
-                .verify(artifact.clone(), bundle, &policy)
-                .ok()?;
-            Some(Logged {
-                root: root.name.clone(),
-                signed_at: result.verified_timestamps().iter().min().copied(),
-            })
+    let proven = material.roots.iter().filter_map(|root| {
+        let result = root
+            .verifier
+            .verify(artifact.clone(), bundle, &policy)
+            .ok()?;
+        Some(Proof {
+            signer: Signer::Key {
+                fingerprint: key.fingerprint,
+            },
+            root: Some(root.name.clone()),
+            signed_at: result.verified_timestamps().iter().min().copied(),
+            assurance: assurance(bundle, false),
         })
-        .collect()
+    });
+    proven.collect()
 }

@@ -13,19 +13,27 @@
 //! 3. Claims: what was signed is about this very digest and of a type we know.
 //! 4. Identity: who signed, read from what step 2 proved and from nothing else.
 
+mod annotations;
+mod att_layer;
 mod bundle;
 mod certificate;
 mod facts;
 mod gpg;
 mod key;
+mod proof;
 mod sig_layer;
 mod statement;
 mod trust;
 
-pub use facts::{Fact, Facts, Format, Identity, Kind, PublicKey, Rejected, RootName, Signer};
+pub use annotations::Annotations;
+pub use att_layer::AttLayer;
+pub use facts::{
+    Assurance, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName, Signer,
+};
 pub use gpg::{GpgKey, GpgSignature, KeyringError, Standing, read_keyring};
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
+pub use statement::Statement;
 pub use trust::{Material, TrustRoot, TrustRootError};
 
 use bytes::Bytes;
@@ -54,6 +62,8 @@ pub enum Evidence {
     SigLayer(SigLayer),
     /// A signed OpenPGP message from a lookaside store.
     Gpg(GpgSignature),
+    /// A layer of an `.att` manifest with its annotations.
+    AttLayer(AttLayer),
 }
 
 impl Evidence {
@@ -64,6 +74,7 @@ impl Evidence {
             Self::Bundle { .. } => Format::Bundle,
             Self::SigLayer(_) => Format::SigLayer,
             Self::Gpg(_) => Format::SimpleSigning,
+            Self::AttLayer(_) => Format::AttLayer,
         }
     }
 
@@ -72,6 +83,7 @@ impl Evidence {
             Self::Bundle { source, .. } => *source,
             Self::SigLayer(layer) => layer.source,
             Self::Gpg(signature) => signature.source,
+            Self::AttLayer(layer) => layer.source,
         }
     }
 }
@@ -91,6 +103,7 @@ pub fn prove(
         Evidence::Bundle { source, json } => bundle::prove(*source, json, digest, material),
         Evidence::SigLayer(layer) => sig_layer::prove(layer, digest, material),
         Evidence::Gpg(signature) => gpg::prove(signature, digest, material, now),
+        Evidence::AttLayer(layer) => att_layer::prove(layer, digest, material),
     };
     let rejected = |why: String| Rejected {
         source: evidence.source(),

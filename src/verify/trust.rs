@@ -1,6 +1,6 @@
 //! What proofs rest on: trust roots and public keys.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use sigstore_verify::{Verifier, trust_root::TrustedRoot, types::TimeRange};
@@ -140,10 +140,14 @@ pub struct Material {
     pub keys: Vec<PublicKey>,
     /// The OpenPGP keys that policy names, each once.
     pub gpg_keys: Vec<GpgKey>,
+    /// The predicate types that policy has conditions on. What attestations of these types say
+    /// is held in facts; of others there is no use for it, and it may be megabytes.
+    pub predicates: BTreeSet<String>,
 }
 
 impl Material {
-    /// True when proofs rest on the same roots and keys, so that facts stay true.
+    /// True when proofs rest on the same roots and keys and hold the same, so that facts stay
+    /// what they are.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         let roots = |material: &Self| -> Vec<(RootName, Digest)> {
@@ -153,7 +157,10 @@ impl Material {
                 .map(|root| (root.name.clone(), root.document))
                 .collect()
         };
-        roots(self) == roots(other) && self.keys == other.keys && self.gpg_keys == other.gpg_keys
+        roots(self) == roots(other)
+            && self.keys == other.keys
+            && self.gpg_keys == other.gpg_keys
+            && self.predicates == other.predicates
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -133,6 +134,7 @@ pub(crate) fn settings() -> gate::Settings {
             artifacts_max: 64,
             bundle_bytes_max: 1 << 20,
             payload_bytes_max: 64 << 10,
+            attestation_bytes_max: 32 << 20,
             deadline: Duration::from_secs(10),
         },
         index_manifests_max: 64,
@@ -570,6 +572,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
         gpg_keys: rules.gpg_keys(),
+        predicates: BTreeSet::new(),
     }
 }
 

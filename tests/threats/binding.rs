@@ -391,10 +391,7 @@ async fn b7_bundles_of_every_kind_are_read() {
             .expect("admitted");
         assert_eq!(admitted.facts().rejected, [], "{log:?}");
         let attested = admitted.facts().proven.iter().any(|fact| {
-            fact.kind
-                == Kind::Attestation {
-                    predicate_type: provenance.to_owned(),
-                }
+            matches!(&fact.kind, Kind::Attestation { predicate_type, .. } if predicate_type == provenance)
         });
         assert!(attested, "{log:?}");
     }

@@ -14,6 +14,7 @@ mod auth;
 mod binding;
 mod cache;
 mod flights;
+mod formats;
 mod gpg;
 mod graph;
 mod identity;

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use pgp::{packet::Signature, types::Timestamp as Seconds};
 
 use crate::oci::Digest;
+use crate::verify::Assurance;
 use crate::verify::Fact;
 use crate::verify::Format;
 use crate::verify::Kind;
@@ -68,6 +69,7 @@ pub(super) fn prove(
         },
         root: None,
         signed_at: None,
+        assurance: Assurance::default(),
         format: Format::SimpleSigning,
         source: signature.source,
         docker_reference: Some(docker_reference),

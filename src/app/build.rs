@@ -1,21 +1,18 @@
 //! From settings to rooms.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Readiness;
+use crate::app::upstreams;
 use crate::audit::Decisions;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Checks;
-use crate::config::LookasideSettings;
 use crate::config::RootSource;
 use crate::config::SigstoreInstance;
-use crate::config::UpstreamCredentials;
-use crate::config::UpstreamSettings;
 use crate::content;
 use crate::content::Store;
 use crate::evidence;
@@ -26,8 +23,6 @@ use crate::server;
 use crate::server::Router;
 use crate::trust;
 use crate::trust::BuiltIn;
-use crate::upstream;
-use crate::upstream::Upstream;
 use crate::verify;
 use crate::verify::Material;
 use crate::verify::RootName;
@@ -91,10 +86,11 @@ pub fn build(
     let metrics = Arc::new(Metrics::new().context("metrics")?);
     let material = material(settings)?;
     count_roots(&metrics, &material);
+    let proxy = upstreams::proxy()?;
     let upstreams = settings
         .upstreams
         .iter()
-        .map(|upstream| build_upstream(upstream, settings, &clock, &metrics))
+        .map(|upstream| upstreams::build(upstream, settings, proxy.as_ref(), &clock, &metrics))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let router = Router::new(
         settings
@@ -195,6 +191,7 @@ fn gate_settings(settings: &config::Settings) -> gate::Settings {
     gate::Settings {
         facts_ttl: cache.facts_ttl,
         unsigned_ttl: cache.unsigned_ttl,
+        permit_ttl: cache.permit_ttl,
         tag_ttl: cache.tag_ttl,
         stale_ttl: cache.stale_ttl,
         evidence: evidence::Limits {
@@ -210,68 +207,4 @@ fn gate_settings(settings: &config::Settings) -> gate::Settings {
         verification_queue_max: limits.verification_queue_max,
         evidence_bytes_max: limits.attestation_bytes_max,
     }
-}
-
-fn build_upstream(
-    from: &UpstreamSettings,
-    settings: &config::Settings,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Upstream> {
-    let context = || format!("upstreams.{}", from.host);
-    let extra_roots = CertificateDer::pem_slice_iter(&from.ca)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .with_context(context)?;
-    let redirects = match &from.redirects {
-        None => upstream::Redirects::PublicAddresses,
-        Some(hosts) => upstream::Redirects::Listed(
-            hosts
-                .iter()
-                .map(|host| host.parse())
-                .collect::<Result<Vec<_>, _>>()
-                .with_context(context)?,
-        ),
-    };
-    let limits = &settings.limits;
-    let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    let counted = Arc::clone(metrics);
-    let lowered = upstream::Settings {
-        url: from.url.parse().with_context(context)?,
-        library_prefix: from.library_prefix,
-        extra_roots,
-        redirects,
-        lookaside: match &from.lookaside {
-            None => None,
-            Some(LookasideSettings::Folder(folder)) => {
-                Some(upstream::Lookaside::Folder(folder.clone()))
-            }
-            Some(LookasideSettings::Web(url)) => {
-                Some(upstream::Lookaside::Web(url.parse().with_context(context)?))
-            }
-        },
-        credentials: match &from.credentials {
-            UpstreamCredentials::Anonymous => upstream::Credentials::Anonymous,
-            UpstreamCredentials::Basic { username, password } => upstream::Credentials::Basic {
-                username: username.clone(),
-                password: upstream::Secret::new(password.expose()),
-            },
-        },
-        limits: upstream::Limits {
-            manifest_bytes_max: bytes(limits.manifest_bytes_max),
-            connections_max: limits.upstream_connections_max,
-            blob_streams_max: limits.upstream_connections_max,
-            connect_timeout: limits.connect_timeout,
-            answer_timeout: limits.answer_timeout,
-            body_idle_timeout: limits.idle_timeout,
-            manifest_deadline: limits.manifest_deadline.max(Duration::from_secs(1)),
-            ..upstream::Limits::default()
-        },
-        clock: clock.clone(),
-        on_request: Some(Arc::new(move |host, status| {
-            counted.upstream_requested(host.as_str(), status);
-        })),
-        ..upstream::Settings::known(from.host.clone())
-    };
-    Upstream::new(lowered).with_context(context)
 }

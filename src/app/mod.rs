@@ -1,7 +1,9 @@
 //! Puts the rooms together, owns every task, reloads, drains.
 
 mod build;
+mod helper;
 mod logging;
+mod upstreams;
 
 pub use build::{Built, build, checks};
 pub use logging::{LogFormat, start_logging};

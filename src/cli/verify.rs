@@ -153,6 +153,19 @@ fn explain(ask: &Ask, answer: &Result<Admitted, Refusal>) -> (u8, Value, Option<
             });
             (COULD_NOT_TELL, record, None)
         }
+        Err(Refusal::LoginNeeded(registry)) => {
+            let image = ask.image.with(&ask.reference);
+            let message = format!(
+                "{image} cannot be read: {registry} is asked with the credentials of whoever \
+                 pulls (`credentials: caller`), and here there are none."
+            );
+            let record = json!({
+                "image": image, "digest": null, "verdict": "unavailable",
+                "reason": "upstream_unauthorized", "mode": "enforce", "policies": [],
+                "message": message,
+            });
+            (COULD_NOT_TELL, record, None)
+        }
     }
 }
 

@@ -255,6 +255,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
     let memory_bytes_max = size("memory_bytes_max", defaults.memory_bytes_max);
     let facts_ttl = time("facts_ttl", defaults.facts_ttl);
     let unsigned_ttl = time("unsigned_ttl", defaults.unsigned_ttl);
+    let permit_ttl = time("permit_ttl", defaults.permit_ttl);
     let tag_ttl = time("tag_ttl", defaults.tag_ttl);
     let stale_ttl = time("stale_ttl", defaults.stale_ttl);
     Some(CacheSettings {
@@ -266,6 +267,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
         memory_bytes_max: memory_bytes_max?,
         facts_ttl: facts_ttl?,
         unsigned_ttl: unsigned_ttl?,
+        permit_ttl: permit_ttl?,
         tag_ttl: tag_ttl?,
         stale_ttl: stale_ttl?,
     })

@@ -85,6 +85,8 @@ limits! {
     verification_queue_max: usize = 256;
     /// How many connections are open at once to one upstream.
     upstream_connections_max: usize = 64;
+    /// How many requests one upstream is sent in a second; more of them wait.
+    upstream_requests_per_second_max: usize = 1000;
     /// How long a connection to an upstream may take to open.
     connect_timeout: Duration = Duration::from_secs(5);
     /// How long an upstream may take until its answer begins.

@@ -9,6 +9,7 @@
 //! It reads files and nothing else: no environment, no network, no clock. Whether a key or a
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
+mod docker_config;
 mod file;
 mod files;
 mod gpg;
@@ -34,8 +35,8 @@ pub use file::{Checks, Loaded, load};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, LookasideSettings, RootSource, Secret, Settings, SigstoreInstance, TlsFiles,
-    TrustRootSource, UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, LookasideSettings, RootSource, Secret, Settings,
+    SigstoreInstance, TlsFiles, TrustRootSource, UpstreamCredentials, UpstreamSettings,
 };
 
 #[cfg(test)]

@@ -70,19 +70,35 @@ pub(super) const TLS: Section = Section {
 /// A registry.
 pub(super) const UPSTREAM: Section = Section {
     name: "upstreams.HOST",
-    keys: &["url", "ca", "redirects", "lookaside", "credentials"],
+    keys: &[
+        "url",
+        "ca",
+        "client_certificate",
+        "redirects",
+        "requests_per_second_max",
+        "lookaside",
+        "credentials",
+    ],
+    later: &[],
+};
+
+/// The certificate that the proxy shows to a registry.
+pub(super) const CLIENT_CERTIFICATE: Section = Section {
+    name: "upstreams.HOST.client_certificate",
+    keys: &["certificate", "key"],
     later: &[],
 };
 
 /// How the proxy logs in at a registry.
 pub(super) const CREDENTIALS: Section = Section {
     name: "upstreams.HOST.credentials",
-    keys: &["username", "password_file"],
-    later: &[Later {
-        key: "docker_config",
-        why: "it does not read docker's configuration",
-        mend: "write { username: USER, password_file: FILE }",
-    }],
+    keys: &[
+        "username",
+        "password_file",
+        "docker_config",
+        "credential_helpers",
+    ],
+    later: &[],
 };
 
 /// An item of the configuration's `policies` that is no path.
@@ -112,6 +128,7 @@ pub(super) const CACHE: Section = Section {
         "memory_bytes_max",
         "facts_ttl",
         "unsigned_ttl",
+        "permit_ttl",
         "tag_ttl",
         "stale_ttl",
     ],
@@ -247,6 +264,7 @@ pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
     &TLS,
     &UPSTREAM,
+    &CLIENT_CERTIFICATE,
     &CREDENTIALS,
     &POLICY_SOURCE,
     &TRUST_ROOT,

@@ -51,9 +51,15 @@ pub struct UpstreamSettings {
     pub host: RegistryHost,
     /// Where it listens: an http or https URL without user, query and trailing slash.
     pub url: String,
+    /// Where else it listens; tried in order when it does not answer.
+    pub more_urls: Vec<String>,
     /// Certificate authorities beside those of the web: the bytes of a PEM file with at least
     /// one certificate. Empty when there is none.
     pub ca: Vec<u8>,
+    /// The certificate that is shown to it, where it wants one.
+    pub client_certificate: Option<ClientCertificate>,
+    /// How many requests it is sent in a second; the limit of all upstreams, where absent.
+    pub requests_per_second_max: Option<u32>,
     /// The hosts (`name`, `*.domain`, each perhaps with a port) that blobs may be redirected
     /// to. `None`: to the same host and to public addresses.
     pub redirects: Option<Vec<String>>,
@@ -74,6 +80,15 @@ pub enum LookasideSettings {
     Web(String),
 }
 
+/// The proxy's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The bytes of a PEM file with the certificate and its chain.
+    pub certificate: Vec<u8>,
+    /// Its private key, in PEM.
+    pub key: Secret,
+}
+
 /// Who the proxy is to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamCredentials {
@@ -86,6 +101,15 @@ pub enum UpstreamCredentials {
         /// The password.
         password: Secret,
     },
+    /// Whoever a credential helper of docker says.
+    Helper {
+        /// The helper's name, without `docker-credential-`.
+        name: String,
+        /// What the helper calls the registry.
+        server: String,
+    },
+    /// Whoever pulls, by the credentials of the request.
+    Caller,
 }
 
 /// A text that shows in no log and no message.
@@ -159,6 +183,8 @@ pub struct CacheSettings {
     pub facts_ttl: Duration,
     /// How long "no evidence found" is used.
     pub unsigned_ttl: Duration,
+    /// How long a registry's yes to a caller's credentials is taken for one repository.
+    pub permit_ttl: Duration,
     /// How long a tag is taken to stay where it is; zero: every pull by tag asks upstream.
     pub tag_ttl: Duration,
     /// How long a resolved tag may outlive an unreachable upstream.
@@ -173,6 +199,7 @@ impl Default for CacheSettings {
             memory_bytes_max: 256 << 20,
             facts_ttl: Duration::from_secs(60 * 60),
             unsigned_ttl: Duration::from_secs(5),
+            permit_ttl: Duration::from_secs(60),
             tag_ttl: Duration::from_secs(30),
             stale_ttl: Duration::from_secs(24 * 60 * 60),
         }

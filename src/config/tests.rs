@@ -123,6 +123,11 @@ fn no_key_is_known_and_not_read() {
         ("tls", "tls: { KEY: WRONG }", ""),
         ("upstreams.HOST", "upstreams: { h: { KEY: WRONG } }", ""),
         (
+            "upstreams.HOST.client_certificate",
+            "upstreams: { h: { client_certificate: { KEY: WRONG } } }",
+            "",
+        ),
+        (
             "upstreams.HOST.credentials",
             "upstreams: { h: { credentials: { KEY: WRONG } } }",
             "",
@@ -275,7 +280,7 @@ trust_roots:
   try: { sigstore: staging }
 default_trust_root: acme
 cache: { directory: state, disk_bytes_max: 1TiB, memory_bytes_max: 1000, facts_ttl: 1h30m,
-  unsigned_ttl: 0s, tag_ttl: 250ms, stale_ttl: 90d }
+  unsigned_ttl: 0s, permit_ttl: 5s, tag_ttl: 250ms, stale_ttl: 90d }
 limits: { manifest_bytes_max: 1MiB, index_depth_max: 2, answer_timeout: 3s }
 "#;
     let (folder, result) = loaded(&[
@@ -336,6 +341,7 @@ limits: { manifest_bytes_max: 1MiB, index_depth_max: 2, answer_timeout: 3s }
             memory_bytes_max: 1000,
             facts_ttl: Duration::from_secs(5400),
             unsigned_ttl: Duration::ZERO,
+            permit_ttl: Duration::from_secs(5),
             tag_ttl: Duration::from_millis(250),
             stale_ttl: Duration::from_secs(90 * 86_400),
         }

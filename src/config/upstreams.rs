@@ -4,12 +4,16 @@ use std::net::IpAddr;
 
 use http::Uri;
 
+use crate::config::ClientCertificate;
 use crate::config::LookasideSettings;
 use crate::config::Secret;
 use crate::config::UpstreamCredentials;
 use crate::config::UpstreamSettings;
+use crate::config::docker_config;
+use crate::config::docker_config::Trouble;
 use crate::config::pem;
 use crate::config::problem::quoted;
+use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::schema;
 use crate::oci::RegistryHost;
@@ -86,40 +90,125 @@ fn host(name: &str, value: &Value<'_>) -> Option<RegistryHost> {
 /// Reads everything even where the host is wrong, so that all problems are told.
 fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSettings> {
     let fields = value.fields(&schema::UPSTREAM)?;
-    let given = fields.at("url").map(|value| (url(&value), value));
+    let given = fields.at("url").map(|value| (urls(&value), value));
     let ca = fields.at("ca").map(|value| certificates(&value));
+    let client_certificate = fields
+        .at("client_certificate")
+        .map(|value| client_certificate(&value));
     let redirects = fields.at("redirects").map(|value| redirects(&value));
     let lookaside = fields.at("lookaside").map(|value| lookaside(&value));
+    let pace = fields
+        .at("requests_per_second_max")
+        .map(|value| pace(&value));
     let credentials = fields
         .at("credentials")
         .map_or(Some(UpstreamCredentials::Anonymous), |value| {
-            credentials(&value)
+            credentials(host, &value)
         });
     let host = host?.clone();
     let library_prefix = host.as_str() == DOCKER_HUB;
-    let url = match given {
-        Some((url, value)) => {
-            let url = url?;
-            warn_of_plain_credentials(&url, credentials.as_ref(), &value);
-            url
+    let (url, more_urls) = match given {
+        Some((urls, value)) => {
+            let mut urls = urls?.into_iter();
+            for url in urls.clone() {
+                warn_of_plain_credentials(&url, credentials.as_ref(), &value);
+            }
+            (urls.next()?, urls.collect())
         }
-        None if library_prefix => DOCKER_HUB_URL.to_owned(),
-        None => format!("https://{host}"),
+        None if library_prefix => (DOCKER_HUB_URL.to_owned(), Vec::new()),
+        None => (format!("https://{host}"), Vec::new()),
     };
     Some(UpstreamSettings {
         host,
         url,
+        more_urls,
         ca: ca.map_or(Some(Vec::new()), |ca| ca)?,
-        redirects: match redirects {
-            Some(redirects) => Some(redirects?),
-            None => None,
-        },
-        lookaside: match lookaside {
-            Some(lookaside) => Some(lookaside?),
-            None => None,
-        },
+        client_certificate: whole(client_certificate)?,
+        requests_per_second_max: whole(pace)?,
+        redirects: whole(redirects)?,
+        lookaside: whole(lookaside)?,
         credentials: credentials?,
         library_prefix,
+    })
+}
+
+/// What may be absent, and where it is there has to be right.
+#[expect(
+    clippy::option_option,
+    reason = "absent, wrong and right are three things, and become two here"
+)]
+fn whole<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    match value {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
+/// How many addresses one registry can have.
+const URLS_MAX: usize = 8;
+
+/// One address, or several of the same registry.
+fn urls(value: &Value<'_>) -> Option<Vec<String>> {
+    if !value.is_list() {
+        return Some(vec![url(value)?]);
+    }
+    let items = value.filled_list("give one address, or remove the line")?;
+    if items.len() > URLS_MAX {
+        value.error(
+            "these are more addresses than are tried",
+            &format!("leave {URLS_MAX} of them"),
+        );
+        return None;
+    }
+    let urls: Vec<String> = items.iter().filter_map(url).collect();
+    let secure = urls
+        .iter()
+        .filter(|url| url.starts_with("https://"))
+        .count();
+    if secure != 0 && secure != urls.len() {
+        value.error(
+            "some of these addresses are https and some http",
+            "write https for all of them: credentials and redirects are the same for each",
+        );
+        return None;
+    }
+    (urls.len() == items.len()).then_some(urls)
+}
+
+fn pace(value: &Value<'_>) -> Option<u32> {
+    value.parsed(
+        |text| match text.parse::<u32>() {
+            Ok(0) | Err(_) => Err("not a whole number of 1 or more"),
+            Ok(pace) => Ok(pace),
+        },
+        "write how many requests a second this registry is sent, like 20",
+    )
+}
+
+fn client_certificate(value: &Value<'_>) -> Option<ClientCertificate> {
+    const MEND: &str = "write { certificate: client.crt, key: client.key }";
+    let fields = value.fields(&schema::CLIENT_CERTIFICATE)?;
+    let certificate = fields.required("certificate", MEND);
+    let certificate = certificate.and_then(|value| certificates(&value));
+    let key = fields.required("key", MEND).and_then(|value| {
+        let (path, bytes) = value.file()?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) if pem::has_private_key(&bytes) => Some(Secret::new(text)),
+            _ => {
+                value.error(
+                    &format!(
+                        "{} holds no private key in PEM that is not encrypted",
+                        path.display()
+                    ),
+                    "give the certificate's private key: a `-----BEGIN PRIVATE KEY-----` block",
+                );
+                None
+            }
+        }
+    });
+    Some(ClientCertificate {
+        certificate: certificate?,
+        key: key?,
     })
 }
 
@@ -190,7 +279,14 @@ fn warn_of_plain_credentials(
     credentials: Option<&UpstreamCredentials>,
     value: &Value<'_>,
 ) {
-    let named = matches!(credentials, Some(UpstreamCredentials::Basic { .. }));
+    let named = matches!(
+        credentials,
+        Some(
+            UpstreamCredentials::Basic { .. }
+                | UpstreamCredentials::Helper { .. }
+                | UpstreamCredentials::Caller
+        )
+    );
     if named && url.starts_with("http://") && !is_loopback(url) {
         value.warn(
             "the password goes to this upstream in the clear",
@@ -246,17 +342,12 @@ fn redirect(value: &Value<'_>) -> Option<String> {
     )
 }
 
-fn credentials(value: &Value<'_>) -> Option<UpstreamCredentials> {
-    const MEND: &str = "write `anonymous`, or { username: USER, password_file: FILE }";
+fn credentials(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamCredentials> {
+    const MEND: &str = "write `anonymous`, `caller`, { username: USER, password_file: FILE }, or \
+                        { docker_config: FILE }";
     match value.as_text() {
         Some("anonymous" | "default") => return Some(UpstreamCredentials::Anonymous),
-        Some("caller") => {
-            value.error(
-                "not supported by this version: it does not pass on the caller's credentials",
-                MEND,
-            );
-            return None;
-        }
+        Some("caller") => return Some(UpstreamCredentials::Caller),
         Some(text) => {
             value.error(&format!("{} is no kind of credentials", quoted(text)), MEND);
             return None;
@@ -264,7 +355,14 @@ fn credentials(value: &Value<'_>) -> Option<UpstreamCredentials> {
         None => {}
     }
     let fields = value.fields(&schema::CREDENTIALS)?;
-    if fields.has_later() {
+    if let Some(file) = fields.at("docker_config") {
+        return docker_config(host, value, &fields, &file);
+    }
+    if let Some(helpers) = fields.at("credential_helpers") {
+        helpers.error(
+            "credential helpers are named by a docker configuration, and there is none",
+            "add `docker_config: FILE`, or remove the line",
+        );
         return None;
     }
     let username = fields.required("username", MEND);
@@ -283,6 +381,65 @@ fn credentials(value: &Value<'_>) -> Option<UpstreamCredentials> {
         username: username?,
         password: password?,
     })
+}
+
+/// Who we are by docker's own configuration.
+fn docker_config(
+    host: Option<&RegistryHost>,
+    credentials: &Value<'_>,
+    fields: &Fields<'_>,
+    file: &Value<'_>,
+) -> Option<UpstreamCredentials> {
+    if fields.at("username").is_some() || fields.at("password_file").is_some() {
+        credentials.error(
+            "there are two logins here",
+            "write either `docker_config`, or `username` and `password_file`",
+        );
+        return None;
+    }
+    let helpers = match fields.at("credential_helpers") {
+        Some(value) => credential_helpers(&value)?,
+        None => Vec::new(),
+    };
+    let (path, bytes) = file.file()?;
+    match docker_config::credentials(&bytes, host?, &helpers) {
+        Ok(credentials) => Some(credentials),
+        Err(trouble) => {
+            let mend = match &trouble {
+                Trouble::NotOne => "name the config.json that `docker login` writes".to_owned(),
+                Trouble::NoLogin(host) => {
+                    format!("run `docker login {host}`, or name another file")
+                }
+                Trouble::NoPassword(_) => {
+                    "log in with a user and a password or access token".to_owned()
+                }
+                Trouble::HelperNotListed { helper, .. } => format!(
+                    "add `credential_helpers: [{helper}]`, and docker-credential-{helper} is run"
+                ),
+            };
+            file.error(&format!("{}: {trouble}", path.display()), &mend);
+            None
+        }
+    }
+}
+
+/// The helpers that may be run, by what follows `docker-credential-` in their names.
+fn credential_helpers(value: &Value<'_>) -> Option<Vec<String>> {
+    let items = value.list()?;
+    let names = items.iter().filter_map(|item| {
+        item.parsed(
+            |text| {
+                let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                match text.bytes().all(is_plain) {
+                    true => Ok(text.to_owned()),
+                    false => Err("not the name of a helper"),
+                }
+            },
+            "write what follows `docker-credential-` in the program's name: [ecr-login]",
+        )
+    });
+    let names: Vec<String> = names.collect();
+    (names.len() == items.len()).then_some(names)
 }
 
 fn password_file(value: &Value<'_>) -> Option<Secret> {

@@ -197,6 +197,7 @@ impl Gate {
         let ruling = self.0.ruling.load();
         let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let misgivings = self.let_ask(&ruling, &ask.image, caller, asked)?;
+        self.permit_manifest(&ask.image, &ask.reference).await?;
         let held = self
             .0
             .admissions
@@ -647,6 +648,11 @@ impl Gate {
     ) -> Refusal {
         match error {
             UpstreamError::NotFound => Refusal::NotFound(missing),
+            UpstreamError::Unauthorized { host, .. }
+                if self.upstream(host).is_some_and(Upstream::asks_as_caller) =>
+            {
+                Refusal::LoginNeeded(host.clone())
+            }
             UpstreamError::TooLarge { limit } => self.denied(
                 Denied {
                     asked,

@@ -14,6 +14,7 @@ mod facts;
 mod graph;
 mod hints;
 mod lists;
+mod permits;
 mod proofs;
 mod reach;
 mod refusal;
@@ -22,6 +23,8 @@ mod refusal;
 mod restart_tests;
 mod ruling;
 
+/// What a caller shows to a registry; passed through, and looked at by nobody here.
+pub use crate::upstream::{Login, UnusableLogin};
 pub use admit::{Admitted, Grounds};
 pub use reach::AdmittedBlob;
 pub use refusal::{Asked, Denied, Doubt, Missing, Refusal, Refused, Unavailable};
@@ -57,6 +60,7 @@ use admit::Admission;
 use callers::Askers;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
+use permits::Permits;
 use proofs::Proofs;
 use reach::Reach;
 use refusal::Cause;
@@ -73,6 +77,8 @@ pub struct Settings {
     pub tag_ttl: Duration,
     /// How long a tag may go on naming it while its upstream cannot be reached.
     pub stale_ttl: Duration,
+    /// How long a registry's yes to a caller's credentials is taken for one repository.
+    pub permit_ttl: Duration,
     /// Bounds on the search for evidence.
     pub evidence: evidence::Limits,
     /// How many manifests of an index, and around a manifest, are looked at for one decision.
@@ -127,9 +133,10 @@ struct Resolved {
 
 type TagAnswer = Result<Arc<Document>, Arc<crate::upstream::UpstreamError>>;
 
-/// The gate. Cheap to clone.
+/// The gate. Cheap to clone. Beside its parts, the upstream as it is asked with the credentials of
+/// somebody, in a gate that is [asked by](Gate::asked_by) somebody.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate(Arc<Inner>, Option<Arc<Upstream>>);
 
 struct Inner {
     settings: Settings,
@@ -149,6 +156,7 @@ struct Inner {
     /// Which manifests that look like evidence are: a question of bytes, and of no policy.
     disguises: Cache<ContentKey, bool>,
     disguise_places: Semaphore,
+    permits: Permits,
     proofs: Proofs,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -199,43 +207,48 @@ impl Gate {
             settings.verification_queue_max,
             tasks.clone(),
         );
+        let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
         metrics.policy_in_force(1);
         let tags_ttl = settings.tag_ttl.max(settings.stale_ttl);
-        Self(Arc::new(Inner {
-            ruling: ArcSwap::from_pointee(Ruling::first(rules, material)),
-            reloading: Mutex::new(()),
-            upstreams: upstreams
-                .into_iter()
-                .map(|upstream| (upstream.host().clone(), upstream))
-                .collect(),
-            admissions: Cache::builder()
-                .max_capacity(ADMISSIONS_BYTES_MAX)
-                .weigher(|_, admission: &Arc<Admission>| admission.weight())
-                .build(),
-            reaches: Cache::new(REACHES_MAX),
-            askers: Cache::new(ASKERS_MAX),
-            facts: Cache::builder()
-                .max_capacity(FACTS_BYTES_MAX)
-                .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())
-                .expire_after(settings.lifetimes())
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
-            facts_flights: Flights::new(tasks.clone()),
-            tags: Cache::builder()
-                .max_capacity(TAGS_MAX)
-                .time_to_live(tags_ttl)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
-            tag_flights: Flights::new(tasks),
-            hints: Hints::new(HINTS_MAX, content.parents().cloned()),
-            content,
-            disguises: Cache::new(DISGUISES_MAX),
-            disguise_places: Semaphore::new(DISGUISE_PLACES),
-            proofs,
-            metrics,
-            clock,
-            settings,
-        }))
+        Self(
+            Arc::new(Inner {
+                ruling: ArcSwap::from_pointee(Ruling::first(rules, material)),
+                reloading: Mutex::new(()),
+                upstreams: upstreams
+                    .into_iter()
+                    .map(|upstream| (upstream.host().clone(), upstream))
+                    .collect(),
+                admissions: Cache::builder()
+                    .max_capacity(ADMISSIONS_BYTES_MAX)
+                    .weigher(|_, admission: &Arc<Admission>| admission.weight())
+                    .build(),
+                reaches: Cache::new(REACHES_MAX),
+                askers: Cache::new(ASKERS_MAX),
+                facts: Cache::builder()
+                    .max_capacity(FACTS_BYTES_MAX)
+                    .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())
+                    .expire_after(settings.lifetimes())
+                    .eviction_policy(EvictionPolicy::lru())
+                    .build(),
+                facts_flights: Flights::new(tasks.clone()),
+                tags: Cache::builder()
+                    .max_capacity(TAGS_MAX)
+                    .time_to_live(tags_ttl)
+                    .eviction_policy(EvictionPolicy::lru())
+                    .build(),
+                tag_flights: Flights::new(tasks),
+                hints: Hints::new(HINTS_MAX, content.parents().cloned()),
+                content,
+                disguises: Cache::new(DISGUISES_MAX),
+                disguise_places: Semaphore::new(DISGUISE_PLACES),
+                permits,
+                proofs,
+                metrics,
+                clock,
+                settings,
+            }),
+            None,
+        )
     }
 
     /// Puts new policies and trust material in force, all at once. Whatever was derived from
@@ -252,6 +265,9 @@ impl Gate {
     }
 
     fn upstream(&self, host: &RegistryHost) -> Option<&Upstream> {
-        self.0.upstreams.get(host)
+        let asked_by_somebody = self.1.as_deref();
+        asked_by_somebody
+            .filter(|upstream| upstream.host() == host)
+            .or_else(|| self.0.upstreams.get(host))
     }
 }

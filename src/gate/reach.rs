@@ -49,6 +49,7 @@ impl Gate {
         let ruling = self.0.ruling.load_full();
         let asked = || Asked::Blob(image.clone(), digest);
         self.let_ask(&ruling, image, caller, asked)?;
+        self.permit_blob(image, digest).await?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
@@ -93,6 +94,8 @@ impl Gate {
                 Ok(Some(reach)) => return Ok(reach),
                 Ok(None) => {}
                 Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
+                // The permit ended on the way; whoever asks is asked anew.
+                Err(Refusal::LoginNeeded(registry)) => return Err(Refusal::LoginNeeded(registry)),
                 Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
             }
         }

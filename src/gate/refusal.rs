@@ -9,10 +9,12 @@ use crate::evidence::Failure;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::oci::RegistryHost;
 use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Reason;
 use crate::policy::Shortfall;
+use crate::upstream::Stage;
 use crate::upstream::UpstreamError;
 use crate::verify::Facts;
 
@@ -26,6 +28,8 @@ pub enum Refusal {
     Unavailable(Arc<Unavailable>),
     /// The upstream does not have it.
     NotFound(Missing),
+    /// The registry, which is asked with the credentials of whoever pulls, wants others.
+    LoginNeeded(RegistryHost),
 }
 
 /// What the upstream does not have.
@@ -75,6 +79,8 @@ pub enum Asked {
     Blob(ImageName, Digest),
     /// A list of tags or referrers.
     Lists(ImageName),
+    /// Whether the registry knows whoever asks.
+    Registry(RegistryHost),
 }
 
 impl fmt::Display for Asked {
@@ -83,6 +89,7 @@ impl fmt::Display for Asked {
             Self::Manifest(image, reference) => f.write_str(&image.with(reference)),
             Self::Blob(image, digest) => write!(f, "blob {digest} of {image}"),
             Self::Lists(image) => image.fmt(f),
+            Self::Registry(host) => host.fmt(f),
         }
     }
 }
@@ -178,9 +185,13 @@ impl Cause {
     pub(super) fn of_upstream(error: &UpstreamError) -> Self {
         let doubt = match error {
             UpstreamError::RateLimited { .. } => Doubt::UpstreamRateLimited,
-            UpstreamError::Unauthorized { .. } | UpstreamError::ForeignRealm { .. } => {
-                Doubt::UpstreamUnauthorized
-            }
+            UpstreamError::Unauthorized { .. }
+            | UpstreamError::NoCredentials { .. }
+            | UpstreamError::ForeignRealm { .. } => Doubt::UpstreamUnauthorized,
+            UpstreamError::TimedOut {
+                stage: Stage::Queue,
+                ..
+            } => Doubt::Overloaded,
             UpstreamError::WrongBytes { .. } => Doubt::ContentMismatch,
             _ => Doubt::UpstreamUnreachable,
         };

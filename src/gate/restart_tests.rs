@@ -112,6 +112,7 @@ fn settings() -> Settings {
     Settings {
         facts_ttl: hour,
         unsigned_ttl: hour,
+        permit_ttl: hour,
         tag_ttl: Duration::ZERO,
         stale_ttl: Duration::ZERO,
         evidence: evidence::Limits {

@@ -12,11 +12,15 @@ use crate::authn::Puller;
 use crate::content::BlobBody;
 use crate::gate::Admitted;
 use crate::gate::Ask;
+use crate::gate::Gate;
+use crate::gate::Login;
 use crate::gate::Refusal;
+use crate::gate::UnusableLogin;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::oci::RegistryHost;
 use crate::oci::media_type;
 use crate::server::Service;
 use crate::server::range;
@@ -36,7 +40,12 @@ impl Service {
                 Err(no_route) => ("none", respond::no_route(no_route)),
                 Ok(route) => {
                     let endpoint = route.endpoint();
+                    let gate = match self.gate_for(&route, &parts.headers) {
+                        Ok(gate) => gate,
+                        Err(refusal) => return respond::refuse(&refusal, None, is_head),
+                    };
                     let asked = Asked {
+                        gate: gate.as_ref().unwrap_or(&self.gate),
                         headers: &parts.headers,
                         path: parts.uri.path(),
                         is_head,
@@ -56,7 +65,8 @@ impl Service {
 
     async fn serve(&self, route: Route, asked: Asked<'_>) -> Answer {
         match route {
-            Route::Base => respond::base(),
+            Route::Base(None) => respond::base(),
+            Route::Base(Some(registry)) => Box::pin(self.base(&registry, asked)).await,
             Route::Manifest(image, reference) => self.manifest(image, reference, asked).await,
             // Boxed: their state is large, and the way of a manifest need not carry it.
             Route::Blob(image, digest) => Box::pin(self.blob(image, digest, asked)).await,
@@ -67,6 +77,26 @@ impl Service {
         }
     }
 
+    /// The gate as it is asked by the credentials of a request, where these go to a registry.
+    fn gate_for(&self, route: &Route, headers: &HeaderMap) -> Result<Option<Gate>, Refusal> {
+        let Some(registry) = route.registry().filter(|_| self.gate.passes_logins_on()) else {
+            return Ok(None);
+        };
+        match Login::of(headers) {
+            Ok(login) => Ok(Some(self.gate.asked_by(registry, login))),
+            Err(UnusableLogin) => Err(Refusal::LoginNeeded(registry.clone())),
+        }
+    }
+
+    /// Whether this is a registry. Some clients learn here, and here only, that they have to log
+    /// in, so a registry that is asked with their credentials is asked now.
+    async fn base(&self, registry: &RegistryHost, asked: Asked<'_>) -> Answer {
+        match asked.gate.greet(registry).await {
+            Ok(()) => respond::base(),
+            Err(refusal) => self.refuse(&refusal, asked),
+        }
+    }
+
     async fn referrers(
         &self,
         image: ImageName,
@@ -74,7 +104,7 @@ impl Service {
         artifact_type: Option<String>,
         asked: Asked<'_>,
     ) -> Answer {
-        match self
+        match asked
             .gate
             .referrers(&image, digest, asked.puller.caller())
             .await
@@ -85,7 +115,7 @@ impl Service {
     }
 
     async fn tags(&self, image: ImageName, page: Page, asked: Asked<'_>) -> Answer {
-        match self
+        match asked
             .gate
             .tags(
                 &image,
@@ -102,7 +132,7 @@ impl Service {
 
     async fn manifest(&self, image: ImageName, reference: Reference, asked: Asked<'_>) -> Answer {
         let ask = Ask { image, reference };
-        match self.gate.manifest(&ask, asked.puller.caller()).await {
+        match asked.gate.manifest(&ask, asked.puller.caller()).await {
             Ok(admitted) => {
                 let decision = self.record(admitted.decided(), asked);
                 admitted.count();
@@ -117,16 +147,16 @@ impl Service {
     async fn blob(&self, image: ImageName, digest: Digest, asked: Asked<'_>) -> Answer {
         let text = digest.to_string();
         let opened = async {
-            let admitted = self
+            let admitted = asked
                 .gate
                 .blob(&image, digest, asked.puller.caller())
                 .await?;
             if asked.is_head {
-                let size = self.gate.blob_size(&admitted).await?;
+                let size = asked.gate.blob_size(&admitted).await?;
                 return Ok(respond::blob_head(size, &text));
             }
             let range = range::requested(asked.headers, &format!("\"{text}\""));
-            let answer = self.gate.open(&admitted, range).await?;
+            let answer = asked.gate.open(&admitted, range).await?;
             Ok(respond::blob(answer, &text))
         };
         opened
@@ -175,6 +205,10 @@ impl Service {
                 info!(path = asked.path, %client, puller, "the upstream does not have it");
                 None
             }
+            Refusal::LoginNeeded(registry) => {
+                info!(path = asked.path, %client, %registry, "the upstream wants a login");
+                None
+            }
         };
         respond::refuse(refusal, decision, asked.is_head)
     }
@@ -183,6 +217,7 @@ impl Service {
 /// The parts of a request that an answer depends on beside its route.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
+    gate: &'a Gate,
     headers: &'a HeaderMap,
     path: &'a str,
     is_head: bool,

@@ -14,6 +14,7 @@ use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::oci::ErrorBody;
 use crate::oci::ErrorCode;
+use crate::oci::RegistryHost;
 use crate::server::route::NoRoute;
 
 pub(super) type Answer = Response<BlobBody>;
@@ -271,6 +272,7 @@ pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: b
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             answer
         }
+        Refusal::LoginNeeded(registry) => login_needed(registry),
         Refusal::NotFound(missing) => {
             let (code, what) = match missing {
                 Missing::Manifest => (ErrorCode::ManifestUnknown, "manifest"),
@@ -289,6 +291,25 @@ pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: b
     if let Some(decision) = decision {
         decided(&mut answer, decision);
     }
+    answer
+}
+
+/// The registry's own question, in the form that every client can answer: with the user and
+/// password (or access token) that the registry knows. How the registry wants to have them is
+/// seen to by the upstream's client.
+fn login_needed(registry: &RegistryHost) -> Answer {
+    let body = ErrorBody {
+        code: ErrorCode::Unauthorized,
+        message: format!(
+            "{registry} is asked with the credentials of whoever pulls, and wants others. Log in \
+             with the user and password or access token that you have there; they are passed on \
+             to {registry} and to nobody else."
+        ),
+        detail: Value::Null,
+    };
+    let mut answer = error(StatusCode::UNAUTHORIZED, &body);
+    let challenge = format!("Basic realm=\"{registry}\"");
+    set(&mut answer, header::WWW_AUTHENTICATE, challenge);
     answer
 }
 

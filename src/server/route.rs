@@ -20,8 +20,8 @@ const TARGET_BYTES_MAX: usize = 4096;
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
-    /// `/v2/`: is this a registry?
-    Base,
+    /// `/v2/`: is this a registry? With the one that is meant, where one is.
+    Base(Option<RegistryHost>),
     /// A manifest.
     Manifest(ImageName, Reference),
     /// A blob.
@@ -44,10 +44,21 @@ pub(super) struct Page {
 }
 
 impl Route {
+    /// The registry that it is about.
+    pub(super) fn registry(&self) -> Option<&RegistryHost> {
+        match self {
+            Self::Base(registry) => registry.as_ref(),
+            Self::Manifest(image, _)
+            | Self::Blob(image, _)
+            | Self::Referrers(image, ..)
+            | Self::Tags(image, _) => Some(&image.registry),
+        }
+    }
+
     /// The endpoint's name in metrics.
     pub(super) fn endpoint(&self) -> &'static str {
         match self {
-            Self::Base => "base",
+            Self::Base(_) => "base",
             Self::Manifest(..) => "manifests",
             Self::Blob(..) => "blobs",
             Self::Referrers(..) => "referrers",
@@ -157,7 +168,10 @@ impl Router {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         if matches!(path, "/v2" | "/v2/") {
             return if is_read {
-                Ok(Route::Base)
+                let query = Query::read(uri.query().unwrap_or_default());
+                let meant = self.meant(&query, uri, headers)?;
+                let meant = meant.or(self.upstream_by_default());
+                Ok(Route::Base(meant.map(|(host, _)| host.clone())))
             } else {
                 Err(NoRoute::Method)
             };
@@ -206,20 +220,7 @@ impl Router {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<ImageName, NoRoute> {
-        if let Some(namespace) = &query.namespace {
-            let upstream = self
-                .upstreams
-                .get(namespace)
-                .ok_or(NoRoute::UnknownRegistry)?;
-            return named(upstream, name);
-        }
-        let host = match uri.authority() {
-            Some(authority) => Some(authority.as_str()),
-            None => headers
-                .get(header::HOST)
-                .and_then(|host| host.to_str().ok()),
-        };
-        if let Some(upstream) = host.and_then(|host| self.upstreams.get(host)) {
+        if let Some(upstream) = self.meant(query, uri, headers)? {
             return named(upstream, name);
         }
         if let Some((first, rest)) = name.split_once('/')
@@ -227,12 +228,32 @@ impl Router {
         {
             return named(upstream, rest);
         }
-        let default = self.default.as_ref().ok_or(NoRoute::UnknownRegistry)?;
-        let upstream = self
-            .upstreams
-            .get(default.as_str())
-            .ok_or(NoRoute::UnknownRegistry)?;
-        named(upstream, name)
+        let upstream = self.upstream_by_default();
+        named(upstream.ok_or(NoRoute::UnknownRegistry)?, name)
+    }
+
+    /// The upstream that is named beside the path: by `ns`, else by the Host header.
+    fn meant(
+        &self,
+        query: &Query,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<&(RegistryHost, bool)>, NoRoute> {
+        if let Some(namespace) = &query.namespace {
+            let upstream = self.upstreams.get(namespace);
+            return upstream.ok_or(NoRoute::UnknownRegistry).map(Some);
+        }
+        let host = match uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => headers
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok()),
+        };
+        Ok(host.and_then(|host| self.upstreams.get(host)))
+    }
+
+    fn upstream_by_default(&self) -> Option<&(RegistryHost, bool)> {
+        self.upstreams.get(self.default.as_ref()?.as_str())
     }
 }
 

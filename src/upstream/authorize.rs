@@ -8,15 +8,15 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
-    MalformedAnswer, RedirectRefusal, UpstreamError,
+    Credentials, Login, MalformedAnswer, RedirectRefusal, UpstreamError,
     body::Patient,
     challenge::Challenge,
-    client::Shared,
     connect::Client,
+    order::Session,
     query::Query,
     realm::realm_of,
     redirect::{Hop, judge, refuse},
-    token::{self, Grant, Slot},
+    token::{self, Grant, Slot, TokenKey},
 };
 use crate::oci::Repository;
 
@@ -29,7 +29,25 @@ pub(super) enum Kind {
     Blob,
 }
 
-impl Shared {
+/// What a request has to be let into.
+#[derive(Debug, Clone, Copy)]
+enum Scope<'a> {
+    /// A repository, to pull something of this kind from it.
+    Pull(Kind, &'a Repository),
+    /// The registry, whatever is in it.
+    Login,
+}
+
+impl Scope<'_> {
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Pull(kind, _) => Some(kind),
+            Self::Login => Some(Kind::Document),
+        }
+    }
+}
+
+impl Session {
     /// Sends `request` and follows redirects. Credentials go to the registry's own origin
     /// only, and no more once a redirect has left it.
     pub(super) async fn follow(
@@ -47,9 +65,10 @@ impl Shared {
         for _ in 0..=self.settings.limits.redirects_max {
             let client = self.client(kind, hop);
             let answer = if at_home {
-                self.send_authorized(client, repository, &request).await?
+                let scope = Scope::Pull(kind, repository);
+                self.send_authorized(client, scope, &request).await?
             } else {
-                self.exchange(client, &request).await?
+                self.exchange(client, None, &request).await?
             };
             if !is_redirect(answer.status()) {
                 return self.accept(answer, at_home);
@@ -76,22 +95,40 @@ impl Shared {
     async fn send_authorized(
         &self,
         client: &Client,
-        repository: &Repository,
+        scope: Scope<'_>,
         request: &Request<Empty<Bytes>>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let slot = self.tokens.slot(repository);
+        // A caller's own token is all that this caller has; there is nothing to fall back on.
+        if let Some(bearer) = self.login.as_ref().and_then(Login::bearer) {
+            let grant = Grant::of(bearer.clone());
+            let request = with_grant(request, &grant);
+            return self.exchange(client, scope.kind(), &request).await;
+        }
+        let slot = self.tokens.slot(&self.token_key(scope));
         let held = token::current(&slot).await;
         let answer = match &held {
-            Some(grant) => self.exchange(client, &with_grant(request, grant)).await?,
-            None => self.exchange(client, request).await?,
+            Some(grant) => {
+                let request = with_grant(request, grant);
+                self.exchange(client, scope.kind(), &request).await?
+            }
+            None => self.exchange(client, scope.kind(), request).await?,
         };
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         let challenge = Challenge::of(answer.headers());
         drop(answer);
-        let grant = self.meet(challenge, repository, &slot, held).await?;
-        self.exchange(client, &with_grant(request, &grant)).await
+        let grant = self.meet(challenge, scope, &slot, held).await?;
+        let request = with_grant(request, &grant);
+        self.exchange(client, scope.kind(), &request).await
+    }
+
+    fn token_key(&self, scope: Scope<'_>) -> TokenKey {
+        let login = self.login.as_ref().map(Login::key);
+        match scope {
+            Scope::Pull(_, repository) => TokenKey::Pull(login, repository.clone()),
+            Scope::Login => TokenKey::Login(login),
+        }
     }
 
     /// Meets a challenge, unless somebody else has done so in the meantime. `refused` is the
@@ -99,7 +136,7 @@ impl Shared {
     async fn meet(
         &self,
         challenge: Option<Challenge>,
-        repository: &Repository,
+        scope: Scope<'_>,
         slot: &Slot,
         refused: Option<Grant>,
     ) -> Result<Grant, UpstreamError> {
@@ -110,23 +147,51 @@ impl Shared {
         }
         let outcome = match challenge {
             Some(Challenge::Bearer { realm, service }) => {
-                self.token(&realm, service.as_deref(), repository).await
+                self.token(&realm, service.as_deref(), scope).await
             }
-            Some(Challenge::Basic) => Grant::basic(&self.settings.credentials)
-                .ok_or_else(|| self.unauthorized(StatusCode::UNAUTHORIZED)),
+            Some(Challenge::Basic) => self
+                .basic()
+                .await
+                .and_then(|grant| grant.ok_or_else(|| self.unauthorized(StatusCode::UNAUTHORIZED))),
             None => Err(self.unauthorized(StatusCode::UNAUTHORIZED)),
         };
         flight.land(outcome.clone());
         outcome
     }
 
-    /// Fetches a token to pull `repository` from a token service that belongs to this
-    /// registry; all others are not even asked.
+    /// The user and password by which we are known, where we are.
+    async fn basic(&self) -> Result<Option<Grant>, UpstreamError> {
+        match &self.settings.credentials {
+            Credentials::Anonymous => Ok(None),
+            Credentials::Basic { username, password } => Ok(Grant::basic(username, password)),
+            Credentials::Kept(keeper) => match keeper().await {
+                Ok((username, password)) => Ok(Grant::basic(&username, &password)),
+                Err(why) => Err(UpstreamError::NoCredentials {
+                    host: self.settings.host.clone(),
+                    why,
+                }),
+            },
+            Credentials::Caller => {
+                let basic = self.login.as_ref().and_then(Login::basic);
+                Ok(basic.cloned().map(Grant::of))
+            }
+        }
+    }
+
+    /// Whether the registry knows whoever asks: its base, asked for with their credentials.
+    pub(super) async fn is_known(&self) -> Result<(), UpstreamError> {
+        let request = self.request(Method::GET, &self.settings.url.path("/v2/"))?;
+        let client = &self.clients.documents;
+        let answer = self.send_authorized(client, Scope::Login, &request).await?;
+        self.accept(answer, true).map(drop)
+    }
+
+    /// Fetches a token for `scope` from a token service that belongs to this registry; all others are not even asked.
     async fn token(
         &self,
         realm: &str,
         service: Option<&str>,
-        repository: &Repository,
+        scope: Scope<'_>,
     ) -> Result<Grant, UpstreamError> {
         let realm = realm_of(realm, self.origin()).map_err(|reason| {
             let parsed = realm.parse::<http::Uri>().ok();
@@ -141,15 +206,19 @@ impl Shared {
         if let Some(service) = service {
             query.push("service", service);
         }
-        query.push("scope", &format!("repository:{repository}:pull"));
+        if let Scope::Pull(_, repository) = scope {
+            query.push("scope", &format!("repository:{repository}:pull"));
+        }
         let mut request = self.request(Method::GET, "/")?;
         *request.uri_mut() = query
             .on(realm)
             .map_err(|_| UpstreamError::Malformed(MalformedAnswer::Address))?;
-        if let Some(credentials) = Grant::basic(&self.settings.credentials) {
+        if let Some(credentials) = self.basic().await? {
             request = with_grant(&request, &credentials);
         }
-        let answer = self.exchange(&self.clients.documents, &request).await?;
+        let answer = self
+            .exchange(&self.clients.documents, None, &request)
+            .await?;
         let status = answer.status();
         if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
             return Err(self.unauthorized(status));

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     BlobBody, BlobStream, MalformedAnswer, Stage, Upstream, UpstreamError, authorize::Kind,
-    body::Patient, client::Shared,
+    body::Patient, client::Shared, order::Session,
 };
 use crate::oci::Digest;
 use crate::oci::Repository;
@@ -25,28 +25,11 @@ impl Upstream {
         digest: &Digest,
         from: u64,
     ) -> Result<BlobBody, UpstreamError> {
-        let place = self.shared().place(&self.shared().blobs).await?;
-        self.blob_with(place, repository, digest, from).await
-    }
-
-    async fn blob_with(
-        &self,
-        place: OwnedSemaphorePermit,
-        repository: &Repository,
-        digest: &Digest,
-        from: u64,
-    ) -> Result<BlobBody, UpstreamError> {
-        let shared = self.shared();
-        let path = blob_path(shared, repository, digest);
-        let mut request = shared.request(Method::GET, &path)?;
-        if from > 0 {
-            let range = HeaderValue::try_from(format!("bytes={from}-"))
-                .map_err(|_| UpstreamError::Malformed(MalformedAnswer::Range))?;
-            request.headers_mut().insert(header::RANGE, range);
-        }
-        let answer = shared.follow(Kind::Blob, repository, request);
-        let answer = shared.within_deadline(Stage::Answer, answer).await?;
-        shared.blob_body(answer, from, place)
+        self.in_order(|session| async move {
+            let place = session.place(&session.blobs).await?;
+            session.blob(place, repository, digest, from).await
+        })
+        .await
     }
 
     /// The size of a blob as the registry claims it, where it does.
@@ -58,16 +41,17 @@ impl Upstream {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>, UpstreamError> {
-        let shared = self.shared();
-        let _place = shared.place(&shared.documents).await?;
-        let request = shared.request(Method::HEAD, &blob_path(shared, repository, digest))?;
-        let answer = shared.follow(Kind::Blob, repository, request);
-        let answer = shared.within_deadline(Stage::Answer, answer).await?;
-        Ok(content_length(answer.headers()))
+        self.in_order(|session| async move {
+            let _place = session.place(&session.documents).await?;
+            let path = blob_path(&session, repository, digest);
+            let request = session.request(Method::HEAD, &path)?;
+            let answer = session.follow(Kind::Blob, repository, request);
+            let answer = session.within_deadline(Stage::Answer, answer).await?;
+            Ok(content_length(answer.headers()))
+        })
+        .await
     }
-}
 
-impl Upstream {
     /// A small blob as a whole, hashed here.
     ///
     /// # Errors
@@ -79,17 +63,38 @@ impl Upstream {
         digest: &Digest,
         bytes_max: u64,
     ) -> Result<Bytes, UpstreamError> {
-        let shared = self.shared();
-        let whole = async {
-            // Among the documents: who pulls slowly keeps a blob's place for as long, and must
-            // not keep evidence from being read.
-            let place = shared.place(&shared.documents).await?;
-            self.blob_with(place, repository, digest, 0)
-                .await?
-                .whole(digest, bytes_max)
-                .await
-        };
-        shared.within_deadline(Stage::Document, whole).await
+        self.in_order(|session| async move {
+            let whole = async {
+                // Among the documents: who pulls slowly keeps a blob's place for as long, and
+                // must not keep evidence from being read.
+                let place = session.place(&session.documents).await?;
+                let body = session.blob(place, repository, digest, 0).await?;
+                body.whole(digest, bytes_max).await
+            };
+            session.within_deadline(Stage::Document, whole).await
+        })
+        .await
+    }
+}
+
+impl Session {
+    async fn blob(
+        &self,
+        place: OwnedSemaphorePermit,
+        repository: &Repository,
+        digest: &Digest,
+        from: u64,
+    ) -> Result<BlobBody, UpstreamError> {
+        let path = blob_path(self, repository, digest);
+        let mut request = self.request(Method::GET, &path)?;
+        if from > 0 {
+            let range = HeaderValue::try_from(format!("bytes={from}-"))
+                .map_err(|_| UpstreamError::Malformed(MalformedAnswer::Range))?;
+            request.headers_mut().insert(header::RANGE, range);
+        }
+        let answer = self.follow(Kind::Blob, repository, request);
+        let answer = self.within_deadline(Stage::Answer, answer).await?;
+        self.blob_body(answer, from, place)
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    MalformedAnswer, Settings, Stage, UpstreamError, connect::Clients, origin::Origin,
-    token::Tokens,
+    Credentials, Login, MalformedAnswer, Settings, Stage, UpstreamError, budget::Budget,
+    connect::Clients, order::Health, origin::Origin, token::Tokens,
 };
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
@@ -29,64 +29,123 @@ pub enum BuildError {
     /// One of the extra certificate authorities is no usable certificate.
     #[error("a certificate authority of this upstream cannot be used: {0}")]
     Certificate(#[source] rustls::Error),
+    /// The client's own certificate and its key do not belong together.
+    #[error("the client certificate of this upstream cannot be used: {0}")]
+    ClientCertificate(#[source] rustls::Error),
     /// The TLS library refuses its own defaults; a broken build.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[source] rustls::Error),
 }
 
-/// A client of one registry. Cheap to clone; all clones share connections and tokens.
+/// A client of one registry. Cheap to clone; all clones share connections, tokens and budget.
 #[derive(Clone)]
 pub struct Upstream {
-    shared: Arc<Shared>,
+    /// Its addresses, in the order in which they are tried; at least one.
+    places: Arc<[Arc<Shared>]>,
+    /// Whoever asks; in an `Arc`, since the client is part of much that is kept.
+    login: Option<Arc<Login>>,
 }
 
+/// One address of a registry.
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) clients: Clients,
     pub(super) tokens: Tokens,
     pub(super) documents: Arc<Semaphore>,
     pub(super) blobs: Arc<Semaphore>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) health: Health,
 }
 
 impl Upstream {
     /// A client for the upstream that `settings` describe. Connects to nothing yet.
     ///
     /// # Errors
-    /// [`BuildError`] when a certificate authority cannot be used.
+    /// [`BuildError`] when a certificate cannot be used.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a client owns its settings; each address has a copy of them"
+    )]
     pub fn new(settings: Settings) -> Result<Self, BuildError> {
-        let shared = Shared {
-            clients: Clients::new(&settings)?,
-            tokens: Tokens::new(settings.limits.tokens_max),
-            documents: Arc::new(Semaphore::new(settings.limits.connections_max)),
-            blobs: Arc::new(Semaphore::new(settings.limits.blob_streams_max)),
-            settings,
-        };
+        let limits = &settings.limits;
+        // All addresses are one registry, and have its places and its budget together.
+        let documents = Arc::new(Semaphore::new(limits.connections_max));
+        let blobs = Arc::new(Semaphore::new(limits.blob_streams_max));
+        let budget = Arc::new(Budget::new(limits.requests_per_second_max));
+        let urls = std::iter::once(&settings.url).chain(&settings.more_urls);
+        let places = urls.map(|url| {
+            let settings = Settings {
+                url: url.clone(),
+                ..settings.clone()
+            };
+            Ok(Arc::new(Shared {
+                clients: Clients::new(&settings)?,
+                tokens: Tokens::new(settings.limits.tokens_max),
+                documents: Arc::clone(&documents),
+                blobs: Arc::clone(&blobs),
+                budget: Arc::clone(&budget),
+                health: Health::default(),
+                settings,
+            }))
+        });
         Ok(Self {
-            shared: Arc::new(shared),
+            places: places.collect::<Result<_, BuildError>>()?,
+            login: None,
         })
     }
 
     /// The host that image names carry.
     #[must_use]
     pub fn host(&self) -> &RegistryHost {
-        &self.shared.settings.host
+        &self.settings().host
+    }
+
+    /// True where the registry is asked with the credentials of whoever pulls.
+    #[must_use]
+    pub fn asks_as_caller(&self) -> bool {
+        matches!(self.settings().credentials, Credentials::Caller)
+    }
+
+    /// The same registry, asked by somebody with these credentials. They are used only where it
+    /// [is asked so](Self::asks_as_caller).
+    #[must_use]
+    pub fn asked_by(&self, login: Login) -> Self {
+        Self {
+            places: Arc::clone(&self.places),
+            login: self.asks_as_caller().then(|| Arc::new(login)),
+        }
     }
 
     /// The name by which the registry itself knows `repository`; see [`Settings::canonical`].
     #[must_use]
     pub fn canonical(&self, repository: Repository) -> Repository {
-        self.shared.settings.canonical(repository)
+        self.settings().canonical(repository)
     }
 
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(super) fn places(&self) -> &[Arc<Shared>] {
+        &self.places
+    }
+
+    /// Whoever asks, by their credentials; nobody in particular where none were given.
+    #[must_use]
+    pub fn asker(&self) -> Login {
+        self.login().cloned().unwrap_or_else(Login::anonymous)
+    }
+
+    pub(super) fn login(&self) -> Option<&Login> {
+        self.login.as_deref()
+    }
+
+    fn settings(&self) -> &Settings {
+        // `new` makes a place of `Settings::url` at least.
+        &self.places[0].settings
     }
 }
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Upstream")
-            .field(&self.shared.settings.url)
+            .field(&self.settings().url)
             .finish()
     }
 }

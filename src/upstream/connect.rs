@@ -20,12 +20,12 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tower_service::Service;
 
-use super::{BuildError, Lookaside, Settings, address};
+use super::{BuildError, ClientCertificate, Lookaside, Settings, address, road::Road};
 
-pub(super) type Client = LegacyClient<HttpsConnector<HttpConnector<Resolver>>, Empty<Bytes>>;
+pub(super) type Client = LegacyClient<HttpsConnector<Road>, Empty<Bytes>>;
 
 /// How many unused connections are kept per host, and for how long.
 const IDLE_CONNECTIONS_MAX: usize = 16;
@@ -53,11 +53,12 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let tls = tls(&settings.extra_roots)?;
         let secure = settings.url.origin().is_secure();
-        let client = |public_only, streams, secure| {
-            client(settings, tls.clone(), public_only, streams, secure)
-        };
+        let own = tls(settings, settings.client_certificate.as_ref())?;
+        // Our certificate is for the registry.
+        let bare = tls(settings, None)?;
+        let client =
+            |public_only, streams| client(settings, own.clone(), public_only, streams, secure);
         let streams = settings.limits.blob_streams_max;
         let documents = settings.limits.connections_max;
         let lookaside = match &settings.lookaside {
@@ -65,18 +66,21 @@ impl Clients {
             Some(Lookaside::Folder(_)) | None => true,
         };
         Ok(Self {
-            documents: client(false, documents, secure),
-            blobs: client(false, streams, secure),
-            public: client(true, streams, secure),
-            lookaside: client(false, documents, lookaside),
+            documents: client(false, documents),
+            blobs: client(false, streams),
+            public: client(true, streams),
+            lookaside: self::client(settings, bare, false, documents, lookaside),
         })
     }
 }
 
-fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, BuildError> {
+fn tls(
+    settings: &Settings,
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, BuildError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    for certificate in extra_roots {
+    for certificate in &settings.extra_roots {
         roots
             .add(certificate.clone())
             .map_err(BuildError::Certificate)?;
@@ -85,9 +89,13 @@ fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, BuildErr
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(BuildError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+        .with_root_certificates(roots);
+    match certificate {
+        None => Ok(config.with_no_client_auth()),
+        Some(ClientCertificate { chain, key }) => config
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(BuildError::ClientCertificate),
+    }
 }
 
 fn client(
@@ -107,7 +115,11 @@ fn client(
     } else {
         builder.https_or_http()
     };
-    let connector = builder.enable_all_versions().wrap_connector(tcp);
+    let connector = builder.enable_all_versions().wrap_connector(Road {
+        tcp,
+        proxy: settings.proxy.clone(),
+        public_only,
+    });
     // The connection's window holds a full window of every stream that may be open, so that
     // no reader can use up another's.
     let window = u64::from(STREAM_WINDOW_BYTES).saturating_mul(streams as u64);

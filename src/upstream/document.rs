@@ -14,8 +14,8 @@ use super::{
     MalformedAnswer, RedirectRefusal, Stage, Upstream, UpstreamError,
     authorize::Kind,
     body::Patient,
-    client::Shared,
     link::{Next, next},
+    order::Session,
     query::Query,
 };
 use crate::oci::Descriptor;
@@ -69,13 +69,18 @@ impl Upstream {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<FetchedManifest, UpstreamError> {
-        let shared = self.shared();
         let path = format!("/v2/{repository}/manifests/{reference}");
-        let path = shared.settings.url.path(&path);
-        let limit = shared.settings.limits.manifest_bytes_max;
-        let accept = Some(media_type::ACCEPT_MANIFESTS);
-        let answer = shared.document(repository, &path, accept, limit);
-        let answer = shared.within_deadline(Stage::Document, answer).await?;
+        let answer = self
+            .in_order(|session| {
+                let path = session.settings.url.path(&path);
+                async move {
+                    let limit = session.settings.limits.manifest_bytes_max;
+                    let accept = Some(media_type::ACCEPT_MANIFESTS);
+                    let answer = session.document(repository, &path, accept, limit);
+                    session.within_deadline(Stage::Document, answer).await
+                }
+            })
+            .await?;
         if let Reference::Digest(expected) = reference {
             let found = Digest::of(expected.algorithm(), &answer.bytes);
             if found != *expected {
@@ -104,9 +109,52 @@ impl Upstream {
         digest: &Digest,
         max: usize,
     ) -> Result<Referrers, UpstreamError> {
-        let shared = self.shared();
-        let pages = shared.referrers(repository, digest, max);
-        shared.within_deadline(Stage::Document, pages).await
+        self.in_order(|session| async move {
+            let pages = session.referrers(repository, digest, max);
+            session.within_deadline(Stage::Document, pages).await
+        })
+        .await
+    }
+
+    /// Whether a manifest is there, and may be read by whoever asks.
+    ///
+    /// # Errors
+    /// [`UpstreamError`], most of all [`UpstreamError::NotFound`] and
+    /// [`UpstreamError::Unauthorized`].
+    pub async fn has_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<(), UpstreamError> {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        self.in_order(|session| {
+            let path = session.settings.url.path(&path);
+            async move {
+                let _place = session.place(&session.documents).await?;
+                let mut request = session.request(Method::HEAD, &path)?;
+                let accept = HeaderValue::from_static(media_type::ACCEPT_MANIFESTS);
+                request.headers_mut().insert(header::ACCEPT, accept);
+                let answer = session.follow(Kind::Document, repository, request);
+                session
+                    .within_deadline(Stage::Answer, answer)
+                    .await
+                    .map(drop)
+            }
+        })
+        .await
+    }
+
+    /// Whether the registry knows whoever asks: an answer that is no error says yes. A registry
+    /// that is open to all says so to anybody.
+    ///
+    /// # Errors
+    /// [`UpstreamError`], most of all [`UpstreamError::Unauthorized`].
+    pub async fn knows_asker(&self) -> Result<(), UpstreamError> {
+        self.in_order(|session| async move {
+            let known = session.is_known();
+            session.within_deadline(Stage::Document, known).await
+        })
+        .await
     }
 
     /// A page of the repository's tags: `n` at most where given, those after `last`.
@@ -119,11 +167,25 @@ impl Upstream {
         n: Option<u32>,
         last: Option<&str>,
     ) -> Result<TagPage, UpstreamError> {
+        self.in_order(|session| async move {
+            let page = session.tags(repository, n, last);
+            session.within_deadline(Stage::Document, page).await
+        })
+        .await
+    }
+}
+
+impl Session {
+    async fn tags(
+        &self,
+        repository: &Repository,
+        n: Option<u32>,
+        last: Option<&str>,
+    ) -> Result<TagPage, UpstreamError> {
         #[derive(Deserialize)]
         struct List {
             tags: Option<Vec<String>>,
         }
-        let shared = self.shared();
         let mut query = Query::default();
         if let Some(n) = n {
             query.push("n", &n.to_string());
@@ -131,26 +193,21 @@ impl Upstream {
         if let Some(last) = last {
             query.push("last", last);
         }
-        let path = shared
-            .settings
-            .url
-            .path(&format!("/v2/{repository}/tags/list"));
+        let path = format!("/v2/{repository}/tags/list");
+        let path = self.settings.url.path(&path);
         let page = query.behind(&path);
-        let limit = shared.settings.limits.list_bytes_max;
-        let answer = shared.document(repository, &page, None, limit);
-        let answer = shared.within_deadline(Stage::Document, answer).await?;
+        let limit = self.settings.limits.list_bytes_max;
+        let answer = self.document(repository, &page, None, limit).await?;
         let list: List = serde_json::from_slice(&answer.bytes).map_err(|_| not_json())?;
         let mut tags = list.tags.unwrap_or_default();
         tags.retain(|tag| Tag::is_valid(tag));
         let asked_for = n.map_or(usize::MAX, |n| n as usize);
         let more =
-            tags.len() > asked_for || next(&answer.headers, shared.origin(), &path) != Next::None;
+            tags.len() > asked_for || next(&answer.headers, self.origin(), &path) != Next::None;
         tags.truncate(asked_for);
         Ok(TagPage { tags, more })
     }
-}
 
-impl Shared {
     async fn document(
         &self,
         repository: &Repository,

@@ -23,6 +23,14 @@ pub enum UpstreamError {
         /// 401 or 403; the token endpoint's status where the token was refused.
         status: u16,
     },
+    /// Whoever keeps our password for this registry did not tell it.
+    #[error("there are no credentials for {host}: {why}")]
+    NoCredentials {
+        /// The upstream.
+        host: RegistryHost,
+        /// What the keeper said, or why it said nothing.
+        why: String,
+    },
     /// The registry sent its clients to a token service that does not belong to it. It got no
     /// request and no credentials. Either the registry is set up oddly, or it is not the
     /// registry (CVE-2026-33540).
@@ -103,6 +111,7 @@ impl UpstreamError {
             Self::Status(status) => *status >= 500,
             Self::NotFound
             | Self::Unauthorized { .. }
+            | Self::NoCredentials { .. }
             | Self::ForeignRealm { .. }
             | Self::TooLarge { .. }
             | Self::WrongBytes { .. }

@@ -11,10 +11,11 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     MalformedAnswer, RedirectRefusal, Stage, UpstreamError,
+    authorize::Kind,
     client::Shared,
     connect::{Client, ResolveError},
     redirect::refuse,
@@ -32,25 +33,63 @@ struct Failure {
 }
 
 impl Shared {
-    /// Sends `request`, and sends it once more where the network failed before any answer.
-    /// What the registry did answer, be it 429 or 503, is never asked for again.
+    /// Sends `request`, and sends it once more where the network failed before any answer and
+    /// there is no other address to try. What the registry did answer, be it 429 or 503, is never
+    /// asked for again. What goes to the registry itself has a `kind` and is paid for from its
+    /// budget; what goes to token services and storage has none.
     pub(super) async fn exchange(
         &self,
         client: &Client,
+        kind: Option<Kind>,
         request: &Request<Empty<Bytes>>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        match self.attempt(client, request.clone()).await {
+        match self.paced(client, kind, request).await {
             Ok(answer) => Ok(answer),
-            Err(Failure {
-                error,
-                retry: false,
-            }) => Err(error),
-            Err(Failure { .. }) => {
+            Err(Failure { retry: true, .. }) if self.settings.more_urls.is_empty() => {
                 sleep(RETRY_WAIT + jitter(RETRY_WAIT)).await;
-                let second = self.attempt(client, request.clone()).await;
+                let second = self.paced(client, kind, request).await;
                 second.map_err(|failure| failure.error)
             }
+            Err(Failure { error, .. }) => Err(error),
         }
+    }
+
+    /// One attempt, when it is its turn.
+    async fn paced(
+        &self,
+        client: &Client,
+        kind: Option<Kind>,
+        request: &Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let Some(kind) = kind else {
+            return self.attempt(client, request.clone()).await;
+        };
+        if let Some(rest) = self.budget.rest(kind, Instant::now()) {
+            let error = UpstreamError::RateLimited {
+                retry_after: Some(rest),
+            };
+            return Err(Failure {
+                error,
+                retry: false,
+            });
+        }
+        let patience = self.settings.limits.answer_timeout;
+        let Some(wait) = self.budget.take(Instant::now(), patience) else {
+            return Err(Failure {
+                error: self.timed_out(Stage::Queue, patience),
+                retry: false,
+            });
+        };
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        let answer = self.attempt(client, request.clone()).await?;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS
+            && let Some(rest) = retry_after(answer.headers(), self.settings.clock.now())
+        {
+            self.budget.rest_for(kind, Instant::now(), rest);
+        }
+        Ok(answer)
     }
 
     async fn attempt(

@@ -33,7 +33,8 @@ impl Upstream {
     /// True when the upstream has a lookaside store.
     #[must_use]
     pub fn has_lookaside(&self) -> bool {
-        self.shared().settings.lookaside.is_some()
+        let mut places = self.places().iter();
+        places.any(|shared| shared.settings.lookaside.is_some())
     }
 
     /// The signature of `digest` with this number, which counts from 1; `None` where there is
@@ -48,7 +49,10 @@ impl Upstream {
         number: usize,
         bytes_max: usize,
     ) -> Result<Option<Bytes>, UpstreamError> {
-        let shared = self.shared();
+        // The store is one, whichever address of the registry is asked.
+        let Some(shared) = self.places().first() else {
+            return Ok(None);
+        };
         let algorithm = digest.algorithm().as_str();
         let hex = digest.hex();
         let path = format!("{repository}@{algorithm}={hex}/signature-{number}");
@@ -106,7 +110,7 @@ impl Shared {
             .map_err(|_| UpstreamError::Malformed(super::MalformedAnswer::Address))?;
         for _ in 0..=self.settings.limits.redirects_max {
             let client = &self.clients.lookaside;
-            let answer = self.exchange(client, &request).await?;
+            let answer = self.exchange(client, None, &request).await?;
             if answer.status().is_redirection() {
                 let (target, _) = judge(answer.headers(), request.uri(), base.origin(), None)?;
                 *request.uri_mut() = target;

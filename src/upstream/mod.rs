@@ -13,6 +13,7 @@ mod address;
 mod authorize;
 mod blob;
 mod body;
+mod budget;
 mod challenge;
 mod client;
 mod connect;
@@ -20,12 +21,16 @@ mod document;
 mod error;
 mod exchange;
 mod link;
+mod login;
 mod lookaside;
+mod order;
 mod origin;
+mod proxy;
 mod query;
 mod realm;
 mod redirect;
 mod retry_after;
+mod road;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -35,7 +40,11 @@ pub use body::{BlobBody, BlobStream};
 pub use client::{BuildError, Upstream};
 pub use document::{FetchedManifest, Referrers, TagPage};
 pub use error::{MalformedAnswer, RealmRefusal, RedirectRefusal, Stage, UpstreamError};
+pub use login::{Login, LoginKey, UnusableLogin};
 pub use lookaside::Lookaside;
 pub use origin::{BaseUrl, ParseUrlError};
+pub use proxy::{ParseProxyError, Proxy};
 pub use redirect::{HostPattern, ParseHostPatternError, Redirects};
-pub use settings::{Credentials, Limits, OnRequest, Secret, Settings};
+pub use settings::{
+    ClientCertificate, Credentials, Keeper, Limits, OnRequest, Secret, Settings, Told,
+};

@@ -1,10 +1,10 @@
 //! What one upstream is: meaningful values only, lowered from configuration elsewhere.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{BaseUrl, Lookaside, Redirects};
+use super::{BaseUrl, Lookaside, Proxy, Redirects};
 use crate::clock::Clock;
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
@@ -19,10 +19,16 @@ pub struct Settings {
     pub host: RegistryHost,
     /// Where the registry listens.
     pub url: BaseUrl,
+    /// Where else the same registry listens: tried in order when it does not answer.
+    pub more_urls: Vec<BaseUrl>,
     /// True where short names live under `library/`, as on Docker Hub.
     pub library_prefix: bool,
     /// Certificate authorities trusted for this upstream beside those of the web.
     pub extra_roots: Vec<CertificateDer<'static>>,
+    /// The certificate that we show to this upstream, where it wants one.
+    pub client_certificate: Option<ClientCertificate>,
+    /// The proxy through which TLS connections go.
+    pub proxy: Option<Arc<Proxy>>,
     /// Where blobs may be redirected to.
     pub redirects: Redirects,
     /// Where detached signatures of its images lie.
@@ -51,8 +57,11 @@ impl Settings {
         Self {
             host,
             url,
+            more_urls: Vec::new(),
             library_prefix: docker_hub,
             extra_roots: Vec::new(),
+            client_certificate: None,
+            proxy: None,
             redirects: Redirects::default(),
             lookaside: None,
             credentials: Credentials::Anonymous,
@@ -88,8 +97,32 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// A certificate chain, ours first, and its private key.
+pub struct ClientCertificate {
+    /// The chain.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Clone for ClientCertificate {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+        }
+    }
+}
+
+/// A user and a password, or why there are none.
+pub type Told = Result<(String, Secret), String>;
+
+/// Asks whoever keeps a password for it. What it says may change, so it is asked anew whenever
+/// the registry wants to know who we are.
+pub type Keeper = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Told> + Send>> + Send + Sync>;
+
 /// Who we are to an upstream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Credentials {
     /// Nobody in particular.
     Anonymous,
@@ -100,6 +133,25 @@ pub enum Credentials {
         /// The password.
         password: Secret,
     },
+    /// Whoever the keeper of our passwords says.
+    Kept(Keeper),
+    /// Whoever pulls: each request is made with the credentials of the one it is made for.
+    Caller,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::Basic { username, password } => f
+                .debug_struct("Basic")
+                .field("username", username)
+                .field("password", password)
+                .finish(),
+            Self::Kept(_) => f.write_str("Kept"),
+            Self::Caller => f.write_str("Caller"),
+        }
+    }
 }
 
 /// A text that shows in no log and no message.
@@ -144,7 +196,9 @@ pub struct Limits {
     /// How many blobs may be under way. Counted apart, so that slow downloads cannot keep
     /// manifests out.
     pub blob_streams_max: usize,
-    /// For how many repositories a token is kept.
+    /// How many requests are sent in a second, on average over some seconds; more wait.
+    pub requests_per_second_max: u32,
+    /// For how many repositories, and callers, a token is kept.
     pub tokens_max: usize,
     /// How long a TCP connection may take.
     pub connect_timeout: Duration,
@@ -169,6 +223,7 @@ impl Default for Limits {
             redirects_max: 3,
             connections_max: 64,
             blob_streams_max: 64,
+            requests_per_second_max: 1000,
             tokens_max: 4096,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),

@@ -17,6 +17,8 @@ use crate::oci::Digest;
 use crate::oci::Repository;
 use crate::oci::media_type;
 
+mod roads;
+
 /// A request as the registry saw it; header names in lower case.
 #[derive(Debug, Clone)]
 struct Asked {
@@ -254,8 +256,7 @@ async fn statuses_have_their_errors() {
             },
         )
         .await;
-    let upstream = registry.upstream();
-    let host = upstream.host().clone();
+    let host = registry.upstream().host().clone();
     let unauthorized = |status| UpstreamError::Unauthorized {
         host: host.clone(),
         status,
@@ -274,7 +275,8 @@ async fn statuses_have_their_errors() {
         ("zipped", UpstreamError::Malformed(MalformedAnswer::Encoded)),
         ("part", UpstreamError::Malformed(MalformedAnswer::Range)),
     ] {
-        let fetched = manifest(&upstream, tag).await;
+        // A client of its own for each: one that was told to wait does.
+        let fetched = manifest(&registry.upstream(), tag).await;
         assert_eq!(fetched.err(), Some(expected), "{tag}");
     }
     assert_eq!(registry.asked().len(), 7, "answers are not asked for again");

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Credentials, MalformedAnswer, UpstreamError};
+use super::{LoginKey, MalformedAnswer, Secret, UpstreamError};
 use crate::oci::Repository;
 
 /// What a token lives when its service does not say (distribution's token specification).
@@ -38,16 +38,18 @@ impl Grant {
         Instant::now() < self.until
     }
 
-    /// The configured credentials themselves; there are none for the anonymous.
-    pub(super) fn basic(credentials: &Credentials) -> Option<Self> {
-        let Credentials::Basic { username, password } = credentials else {
-            return None;
-        };
+    /// A user and a password themselves; `None` where no header can carry them.
+    pub(super) fn basic(username: &str, password: &Secret) -> Option<Self> {
         let text = BASE64_STANDARD.encode(format!("{username}:{}", password.expose()));
         let mut header = HeaderValue::try_from(format!("Basic {text}")).ok()?;
         header.set_sensitive(true);
+        Some(Self::of(header))
+    }
+
+    /// What a caller sent.
+    pub(super) fn of(header: HeaderValue) -> Self {
         let until = Instant::now() + LIFETIME_MAX;
-        Some(Self { header, until })
+        Self { header, until }
     }
 
     /// What a token service answered.
@@ -127,10 +129,19 @@ pub(super) async fn current(slot: &Slot) -> Option<Grant> {
     slot.lock().await.grant.clone().filter(Grant::is_good)
 }
 
-/// The grants of one identity at one upstream, a bounded number of them.
+/// Whose grant it is, where callers have their own, and what it opens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum TokenKey {
+    /// A repository.
+    Pull(Option<LoginKey>, Repository),
+    /// The registry itself.
+    Login(Option<LoginKey>),
+}
+
+/// The grants at one upstream, a bounded number of them.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    slots: Mutex<HashMap<Repository, Slot>>,
+    slots: Mutex<HashMap<TokenKey, Slot>>,
     max: usize,
 }
 
@@ -142,9 +153,9 @@ impl Tokens {
         }
     }
 
-    pub(super) fn slot(&self, repository: &Repository) -> Slot {
+    pub(super) fn slot(&self, key: &TokenKey) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(repository) {
+        if let Some(slot) = slots.get(key) {
             return Arc::clone(slot);
         }
         if slots.len() >= self.max {
@@ -152,7 +163,7 @@ impl Tokens {
             // trip, and that many repositories within a token's life are rare.
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);
         }
-        Arc::clone(slots.entry(repository.clone()).or_default())
+        Arc::clone(slots.entry(key.clone()).or_default())
     }
 }
 
@@ -186,15 +197,13 @@ mod tests {
     // THREATS D6: a day of unique repositories.
     #[test]
     fn the_table_is_bounded() {
+        let key = |name: &str| TokenKey::Pull(None, name.parse().expect("a name"));
         let tokens = Tokens::new(8);
-        let held = tokens.slot(&"held".parse().expect("a name"));
+        let held = tokens.slot(&key("held"));
         for number in 0..100 {
-            tokens.slot(&format!("r{number}").parse().expect("a name"));
+            tokens.slot(&key(&format!("r{number}")));
             assert!(tokens.slots.lock().expect("lock").len() <= 8);
         }
-        assert!(Arc::ptr_eq(
-            &held,
-            &tokens.slot(&"held".parse().expect("a name"))
-        ));
+        assert!(Arc::ptr_eq(&held, &tokens.slot(&key("held"))));
     }
 }

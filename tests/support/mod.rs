@@ -128,6 +128,7 @@ pub(crate) fn settings() -> gate::Settings {
     gate::Settings {
         facts_ttl: Duration::from_secs(3600),
         unsigned_ttl: Duration::from_secs(3600),
+        permit_ttl: Duration::from_secs(3600),
         tag_ttl: Duration::ZERO,
         stale_ttl: Duration::ZERO,
         evidence: evidence::Limits {

@@ -282,7 +282,8 @@ async fn is_never_remembered_as_unsigned(world: &World, name: &str, misdeed: &Mi
 async fn c4_trouble_is_never_remembered_as_unsigned() {
     let world = World::new().await;
     for (name, misdeed) in [
-        ("429", Misdeed::TooManyRequests(Duration::from_secs(7))),
+        // Without a wait: a registry that asks for one has it, whatever is forgiven meanwhile.
+        ("429", Misdeed::TooManyRequests(Duration::ZERO)),
         ("500", Misdeed::Status(StatusCode::INTERNAL_SERVER_ERROR)),
         ("503", Misdeed::Status(StatusCode::SERVICE_UNAVAILABLE)),
         ("401", Misdeed::Status(StatusCode::UNAUTHORIZED)),

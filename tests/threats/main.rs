@@ -22,3 +22,4 @@ mod limits;
 mod pullers;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenants;

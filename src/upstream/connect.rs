@@ -23,7 +23,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tower_service::Service;
 
-use super::{BuildError, ClientCertificate, Settings, address, road::Road};
+use super::{BuildError, ClientCertificate, Lookaside, Settings, address, road::Road};
 
 pub(super) type Client = LegacyClient<HttpsConnector<Road>, Empty<Bytes>>;
 
@@ -47,22 +47,37 @@ pub(super) struct Clients {
     pub(super) blobs: Client,
     /// For blobs from hosts that nobody listed: connects to public addresses only.
     pub(super) public: Client,
+    /// For detached signatures, which have an address of their own.
+    pub(super) lookaside: Client,
 }
 
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
-        let tls = tls(settings)?;
-        let client = |public_only, streams| client(settings, tls.clone(), public_only, streams);
+        let secure = settings.url.origin().is_secure();
+        let own = tls(settings, settings.client_certificate.as_ref())?;
+        // Our certificate is for the registry.
+        let bare = tls(settings, None)?;
+        let client =
+            |public_only, streams| client(settings, own.clone(), public_only, streams, secure);
         let streams = settings.limits.blob_streams_max;
+        let documents = settings.limits.connections_max;
+        let lookaside = match &settings.lookaside {
+            Some(Lookaside::Web(base)) => base.origin().is_secure(),
+            Some(Lookaside::Folder(_)) | None => true,
+        };
         Ok(Self {
-            documents: client(false, settings.limits.connections_max),
+            documents: client(false, documents),
             blobs: client(false, streams),
             public: client(true, streams),
+            lookaside: self::client(settings, bare, false, documents, lookaside),
         })
     }
 }
 
-fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
+fn tls(
+    settings: &Settings,
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, BuildError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in &settings.extra_roots {
@@ -75,7 +90,7 @@ fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
         .with_safe_default_protocol_versions()
         .map_err(BuildError::Tls)?
         .with_root_certificates(roots);
-    match &settings.client_certificate {
+    match certificate {
         None => Ok(config.with_no_client_auth()),
         Some(ClientCertificate { chain, key }) => config
             .with_client_auth_cert(chain.clone(), key.clone_key())
@@ -83,13 +98,19 @@ fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
     }
 }
 
-fn client(settings: &Settings, tls: ClientConfig, public_only: bool, streams: usize) -> Client {
+fn client(
+    settings: &Settings,
+    tls: ClientConfig,
+    public_only: bool,
+    streams: usize,
+    secure: bool,
+) -> Client {
     let mut tcp = HttpConnector::new_with_resolver(Resolver { public_only });
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(settings.limits.connect_timeout));
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-    let builder = if settings.url.origin().is_secure() {
+    let builder = if secure {
         builder.https_only()
     } else {
         builder.https_or_http()

@@ -285,6 +285,7 @@ fn key(
     let rule = SignerRule {
         name: name.into(),
         kind,
+        signed_identity: None,
     };
     let of = vec![Arc::new(rule)];
     Some((SignedBy { at_least: 1, of }, false))
@@ -341,7 +342,11 @@ fn keyless(
                 },
             });
             let name = name.into();
-            Some(Arc::new(SignerRule { name, kind }))
+            Some(Arc::new(SignerRule {
+                name,
+                kind,
+                signed_identity: None,
+            }))
         })
         .collect();
     if of.len() < items.len() {

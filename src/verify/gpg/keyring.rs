@@ -79,32 +79,48 @@ pub fn read(bytes: &[u8]) -> Result<Vec<GpgKey>, KeyringError> {
     Ok(GpgKey::merged(keys.iter()))
 }
 
-/// The blocks of an armored file.
+/// The blocks of an armored file. Words may stand around them, as in the revocation certificates
+/// that gpg writes for every key; what looks like a part of a block may not.
 fn armored(bytes: &[u8]) -> Result<Vec<Vec<u8>>, KeyringError> {
     const BEGIN: &str = "-----BEGIN PGP ";
-    let malformed = |error: String| KeyringError::Malformed(error);
-    let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
-    let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
+    const END: &str = "-----END PGP ";
+    const DASHES: &str = "-----";
+    let cut = || KeyringError::Malformed("an armored block that is cut short".to_owned());
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| KeyringError::Malformed(error.to_string()))?;
     let mut blocks = Vec::new();
-    for (position, start) in starts.iter().enumerate() {
-        let end = starts.get(position + 1).copied().unwrap_or(text.len());
-        let block = text[*start..end].trim_end();
-        let mut reader = Dearmor::new(Cursor::new(block.as_bytes()));
-        reader
-            .read_header()
-            .map_err(|error| malformed(error.to_string()))?;
-        match reader.typ {
-            Some(BlockType::PublicKey) => {}
-            Some(BlockType::PrivateKey) => return Err(KeyringError::Private),
-            _ => return Err(malformed("an armored block of another kind".to_owned())),
+    let mut rest = text;
+    while let Some(start) = rest.find(BEGIN) {
+        let (words, block) = rest.split_at(start);
+        if words.contains(DASHES) {
+            return Err(cut());
         }
-        let mut binary = Vec::new();
-        reader
-            .read_to_end(&mut binary)
-            .map_err(|error| malformed(error.to_string()))?;
-        blocks.push(binary);
+        let end = block.find(END).ok_or_else(cut)? + END.len();
+        let end = end + block[end..].find(DASHES).ok_or_else(cut)? + DASHES.len();
+        let (block, behind) = block.split_at(end);
+        blocks.push(dearmored(block)?);
+        rest = behind;
     }
-    Ok(blocks)
+    match rest.contains(DASHES) {
+        true => Err(cut()),
+        false => Ok(blocks),
+    }
+}
+
+fn dearmored(block: &str) -> Result<Vec<u8>, KeyringError> {
+    let malformed = |what: &str| KeyringError::Malformed(format!("an armored block {what}"));
+    let mut reader = Dearmor::new(Cursor::new(block.as_bytes()));
+    // The reader's own words are bytes.
+    let damaged = || malformed("that is damaged");
+    reader.read_header().map_err(|_| damaged())?;
+    match reader.typ {
+        Some(BlockType::PublicKey) => {}
+        Some(BlockType::PrivateKey) => return Err(KeyringError::Private),
+        _ => return Err(malformed("of another kind")),
+    }
+    let mut binary = Vec::new();
+    reader.read_to_end(&mut binary).map_err(|_| damaged())?;
+    Ok(binary)
 }
 
 fn parse(bytes: &[u8], packets: &mut Vec<Packet>) -> Result<(), KeyringError> {

@@ -375,6 +375,19 @@ fn keyrings_are_read_armored_and_binary_and_whole() {
     // `cat key.asc revocation.asc`
     let revoked = [block(&one.keyring()), block(&one.revocation())].concat();
     refused(signed(&one, 1), &revoked, 2, "is revoked");
+    // gpg writes words before the certificate, and a colon that the holder is to take away.
+    let words = b"This is a revocation certificate:\n\npub  ed25519\n\n".to_vec();
+    let told = [block(&one.keyring()), words, block(&one.revocation())].concat();
+    refused(signed(&one, 1), &told, 2, "is revoked");
+    // Half a block is not taken for words: it could be a revocation.
+    for cut in [10, 40, 200] {
+        let revocation = block(&one.revocation());
+        let headless = [block(&one.keyring()), revocation[cut..].to_vec()].concat();
+        assert!(read_keyring(&headless).is_err(), "without its first {cut}");
+        let revocation = &revocation[..revocation.len() - cut.min(revocation.len())];
+        let tailless = [block(&one.keyring()), revocation.to_vec()].concat();
+        assert!(read_keyring(&tailless).is_err(), "without its last {cut}");
+    }
 
     assert_eq!(read_keyring(b""), Err(KeyringError::Empty));
     assert_eq!(read_keyring(b"no keys here"), Err(KeyringError::Empty));

@@ -75,7 +75,7 @@ proptest! {
     // THREATS A1, A2: whatever it is called, it is asked with https only, and under the
     // registry's own domain.
     #[test]
-    fn a_realm_is_the_registrys_own(
+    fn a_realm_is_one_of_the_registry(
         text in like(&["https://", "http://", "r.test", "evil", ".", "@", ":", "443", "/", "\\",
             "%", "127.0.0.1", "[::1]", "#", "?"]),
     ) {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sigstore_verify::types::{
     Artifact, ArtifactDigest, Bundle, DsseEnvelope, HashAlgorithm, MessageSignature, Sha256Hash,
-    SignatureContent, bundle::VerificationMaterialContent,
+    SignatureContent,
+    bundle::{MediaType, VerificationMaterialContent},
 };
 
 use crate::oci::Digest;
@@ -43,6 +44,7 @@ pub(super) fn prove(
         Bundle::from_json(json).map_err(|error| format!("the bundle does not parse: {error}"))?;
     // 1. Bounds.
     within_bounds(&bundle)?;
+    as_its_version_wants(&bundle)?;
     let carrier = Carrier {
         format: Format::Bundle,
         source,
@@ -133,6 +135,17 @@ fn facts(proofs: Vec<Proof>, kind: &Kind, carrier: Carrier) -> Vec<Fact> {
         docker_reference: None,
     });
     facts.collect()
+}
+
+/// Since version 0.2 a bundle has an inclusion proof for each log entry (protobuf-specs,
+/// sigstore_bundle.proto); before, a promise did.
+fn as_its_version_wants(bundle: &Bundle) -> Result<(), String> {
+    let entries = &bundle.verification_material.tlog_entries;
+    let promised = entries.iter().any(|entry| entry.inclusion_proof.is_none());
+    if promised && bundle.media_type() != MediaType::Bundle0_1 {
+        return Err("a bundle of its version has an inclusion proof for each log entry".to_owned());
+    }
+    Ok(())
 }
 
 fn within_bounds(bundle: &Bundle) -> Result<(), String> {

@@ -99,7 +99,7 @@ impl Format<'_> {
             verify::prove(&evidence, &digest, &material, world.now).ok()
         };
         let sound = prove(&self.document).unwrap_or_else(|| panic!("{} is sound", self.name));
-        let logged = sound.iter().all(|fact| fact.root.is_some());
+        let logged = sound.iter().all(|fact| fact.assurance.log.is_some());
         let donors: Vec<_> = self.donors.iter().map(Vec::as_slice).collect();
         let mutants = mutants::of_json(&self.document, &donors, thoroughness);
         let mut bad = Vec::new();
@@ -140,7 +140,8 @@ fn fate(facts: Option<Option<Vec<Fact>>>, sound: &[Fact]) -> Fate {
     let mut fate = Fate::Same;
     for fact in &facts {
         let implied = || sound.iter().filter(|sound| implies(sound, fact));
-        if implied().any(|sound| sound.root == fact.root) {
+        let logged = |fact: &Fact| (fact.root.clone(), fact.assurance.log.is_some());
+        if implied().any(|sound| logged(sound) == logged(fact)) {
             continue;
         }
         if implied().next().is_none() {

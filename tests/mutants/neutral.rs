@@ -9,7 +9,7 @@ pub(crate) fn is_neutral(format: &str, change: &str) -> bool {
     let mut formats = NEUTRAL
         .iter()
         .filter(|neutral| format.contains(neutral.format));
-    formats.any(|neutral| neutral.places.iter().any(|place| at(place)))
+    formats.any(|neutral| neutral.places.iter().any(&at))
 }
 
 struct Neutral {

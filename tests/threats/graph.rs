@@ -59,7 +59,7 @@ async fn g1_a_member_of_a_signed_index_passes_on_a_new_connection() {
             ..others
         }]));
         let answer = world.manifest("app", children[0].digest()).await;
-        answer.denies("unsigned");
+        answer.denies("untrusted_signer");
     }
 }
 

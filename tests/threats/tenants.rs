@@ -159,7 +159,7 @@ async fn a4_a_permit_holds_for_a_while() {
 
 // THREATS A1, A4: one caller's credentials and tokens are never sent for another.
 #[tokio::test]
-async fn a4_nobody_is_asked_for_in_anothers_name() {
+async fn a4_nobody_is_asked_for_in_the_name_of_another() {
     for auth in [Auth::Basic, Auth::Bearer] {
         let (world, _) = world(auth, HOUR).await;
         got(&world, "/v2/app/manifests/v1", Some(ALICE)).await;

@@ -86,6 +86,12 @@ fn every_policy_of_the_guide_loads() {
          registry.acme.test: {} }\npolicies: [policy.yaml]\n\
          trust_roots: { acme: { sigstore: public_good } }\n";
     let key = read("config/keys/platform-team.pub");
+    let cases = read("tests/config/13_gpg.txt");
+    let keyring = cases
+        .split("-- keys.asc --\n")
+        .nth(1)
+        .and_then(|rest| rest.split("-- ").next())
+        .expect("a keyring");
     let guide = read("docs/POLICY.md");
     let blocks = blocks(&guide, "yaml");
     assert!(blocks.len() > 8);
@@ -95,6 +101,7 @@ fn every_policy_of_the_guide_loads() {
             ("policy.yaml", block.as_str()),
             ("ops.pub", key.as_str()),
             ("offline.pub", key.as_str()),
+            ("packagers.asc", keyring),
         ];
         loads(&files, &format!("docs/POLICY.md, block {number}"));
     }

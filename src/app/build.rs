@@ -73,6 +73,7 @@ impl Built {
 pub fn checks() -> Checks {
     Checks {
         key: verify::check_key,
+        gpg: verify::read_keyring,
         root: |json| {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
             root.map(|_| ()).map_err(|error| error.to_string())
@@ -184,6 +185,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         keys: settings.rules.keys(),
         missing: Vec::new(),
         demands: settings.rules.lenience(),
+        gpg_keys: settings.rules.gpg_keys(),
         predicates: settings.rules.predicates(),
     })
 }

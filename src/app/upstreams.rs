@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use crate::app::helper;
 use crate::clock::Clock;
 use crate::config;
+use crate::config::LookasideSettings;
 use crate::config::UpstreamCredentials;
 use crate::config::UpstreamSettings;
 use crate::metrics::Metrics;
@@ -53,6 +54,15 @@ pub(super) fn build(
         library_prefix: from.library_prefix,
         extra_roots,
         redirects,
+        lookaside: match &from.lookaside {
+            None => None,
+            Some(LookasideSettings::Folder(folder)) => {
+                Some(upstream::Lookaside::Folder(folder.clone()))
+            }
+            Some(LookasideSettings::Web(url)) => {
+                Some(upstream::Lookaside::Web(url.parse().with_context(context)?))
+            }
+        },
         credentials: match &from.credentials {
             UpstreamCredentials::Anonymous => upstream::Credentials::Anonymous,
             UpstreamCredentials::Basic { username, password } => upstream::Credentials::Basic {

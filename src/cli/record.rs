@@ -120,6 +120,9 @@ fn fact_record(fact: &Fact) -> Map<String, Value> {
         Signer::Key { fingerprint } => {
             record.insert("key".to_owned(), json!({ "fingerprint": fingerprint }));
         }
+        Signer::Gpg { fingerprint, .. } => {
+            record.insert("gpg".to_owned(), json!({ "fingerprint": fingerprint }));
+        }
         Signer::Identity(identity) => {
             let identity = json!({
                 "issuer": identity.issuer,

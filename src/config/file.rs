@@ -33,12 +33,16 @@ use crate::config::units;
 use crate::config::upstreams;
 use crate::oci::RegistryHost;
 use crate::policy::CONDITION_STEPS_MAX;
+use crate::verify::GpgKey;
+use crate::verify::KeyringError;
 
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Checks {
     /// Whether a key (SubjectPublicKeyInfo in DER) is one that can be verified with.
     pub key: fn(&[u8]) -> Result<(), String>,
+    /// The OpenPGP keys of a keyring.
+    pub gpg: fn(&[u8]) -> Result<Vec<GpgKey>, KeyringError>,
     /// Whether a text is a Sigstore `trusted_root.json`.
     pub root: fn(&str) -> Result<(), String>,
     /// Whether bytes are a TUF root that its own keys sign.
@@ -143,6 +147,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         signers: signers::Context {
             roots: &root_names,
             checks,
+            now,
         },
         hosts,
         now,

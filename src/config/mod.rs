@@ -18,6 +18,7 @@ mod demands;
 mod docker_config;
 mod file;
 mod files;
+mod gpg;
 mod image;
 mod images;
 mod limits;
@@ -30,6 +31,7 @@ mod roots;
 mod schema;
 mod settings;
 mod signed_by;
+mod signed_identity;
 mod signers;
 mod sources;
 mod suggest;
@@ -45,8 +47,8 @@ pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, ClientCertificate, LastGood, RootSource, Secret, Settings, SigstoreInstance,
-    TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
+    CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource, Secret, Settings,
+    SigstoreInstance, TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
 };
 pub use signers::named_issuer;
 pub use watched::Sources;

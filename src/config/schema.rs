@@ -104,13 +104,10 @@ pub(super) const UPSTREAM: Section = Section {
         "client_certificate",
         "redirects",
         "requests_per_second_max",
+        "lookaside",
         "credentials",
     ],
-    later: &[Later {
-        key: "lookaside",
-        why: "it does not read detached GPG signatures",
-        mend: "remove it; sign with cosign",
-    }],
+    later: &[],
 };
 
 /// The certificate that the proxy shows to a registry.
@@ -221,11 +218,13 @@ pub(super) const SIGNER: Section = Section {
     keys: &[
         "keyless",
         "key",
+        "gpg",
         "transparency_log",
         "timestamp",
         "unsafe_without_transparency_log",
         "unsafe_without_certificate_timestamp",
         "trust_root",
+        "signed_identity",
     ],
     later: &[],
 };
@@ -257,6 +256,27 @@ pub(super) const CLAIM: Section = Section {
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
     keys: &["file", "pem", "trust_root"],
+    later: &[],
+};
+
+/// OpenPGP keys that sign.
+pub(super) const GPG: Section = Section {
+    name: "signers.NAME.gpg",
+    keys: &["file", "armored"],
+    later: &[],
+};
+
+/// The image that a signature must have been made for, where it is more than a word.
+pub(super) const SIGNED_IDENTITY: Section = Section {
+    name: "signers.NAME.signed_identity",
+    keys: &["exact_reference", "exact_repository", "remap"],
+    later: &[],
+};
+
+/// A prefix in place of another.
+pub(super) const REMAP: Section = Section {
+    name: "signers.NAME.signed_identity.remap",
+    keys: &["prefix", "signed_prefix"],
     later: &[],
 };
 
@@ -356,6 +376,7 @@ pub(super) const SIGNATURE_FACT: Section = Section {
     keys: &[
         "keyless",
         "key",
+        "gpg",
         "trust_root",
         "signed_at",
         "log",
@@ -377,6 +398,7 @@ pub(super) const ATTESTATION_FACT: Section = Section {
         "subject",
         "keyless",
         "key",
+        "gpg",
         "trust_root",
         "signed_at",
         "log",
@@ -400,6 +422,13 @@ pub(super) const IDENTITY_FACT: Section = Section {
 pub(super) const KEY_FACT: Section = Section {
     name: "tests[].facts.signatures[].key",
     keys: &["file", "pem", "fingerprint"],
+    later: &[],
+};
+
+/// An OpenPGP key that has signed.
+pub(super) const GPG_FACT: Section = Section {
+    name: "tests[].facts.signatures[].gpg",
+    keys: &["fingerprint"],
     later: &[],
 };
 
@@ -442,6 +471,9 @@ pub(super) const ALL: &[&Section] = &[
     &KEYLESS,
     &CLAIM,
     &KEY,
+    &GPG,
+    &SIGNED_IDENTITY,
+    &REMAP,
     &POLICY,
     &SIGNED_BY,
     &ATTESTED,
@@ -460,6 +492,7 @@ pub(super) const CASES: &[&Section] = &[
     &ATTESTATION_FACT,
     &IDENTITY_FACT,
     &KEY_FACT,
+    &GPG_FACT,
     &JSON,
     &REJECTED_FACT,
 ];

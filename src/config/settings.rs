@@ -70,10 +70,21 @@ pub struct UpstreamSettings {
     /// The hosts (`name`, `*.domain`, each perhaps with a port) that blobs may be redirected
     /// to. `None`: to the same host and to public addresses.
     pub redirects: Option<Vec<String>>,
+    /// Where detached GPG signatures of its images lie.
+    pub lookaside: Option<LookasideSettings>,
     /// Who the proxy is to this registry.
     pub credentials: UpstreamCredentials,
     /// True where short names live under `library/`, as on Docker Hub.
     pub library_prefix: bool,
+}
+
+/// Where detached signatures lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookasideSettings {
+    /// In a folder, by its absolute path.
+    Folder(PathBuf),
+    /// On a web server: an https URL, or http on this machine, without user and query.
+    Web(String),
 }
 
 /// The proxy's own certificate.

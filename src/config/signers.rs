@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::config::Checks;
 use crate::config::demands;
+use crate::config::gpg;
 use crate::config::pem;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
@@ -11,12 +14,14 @@ use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::roots::RootNames;
 use crate::config::schema;
+use crate::config::signed_identity;
 use crate::config::suggest::nearest;
 use crate::config::upstreams::is_loopback;
 use crate::policy::Claim;
 use crate::policy::IdentityRule;
 use crate::policy::Keyless;
 use crate::policy::PatternError;
+use crate::policy::SignedIdentity;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::CLAIMS;
@@ -47,23 +52,35 @@ pub(super) struct Context<'a> {
     pub(super) roots: &'a RootNames,
     /// What the verifier says of keys.
     pub(super) checks: &'a Checks,
+    /// The time, for keys that have expired.
+    pub(super) now: Timestamp,
 }
 
 /// Lowers the signer `name`.
 pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Option<SignerRule> {
-    const MEND: &str = "write `keyless:` with an issuer and an identity, or `key:` with a file";
+    const MEND: &str =
+        "write `keyless:` with an issuer and an identity, or `key:` or `gpg:` with a file";
     let fields = value.fields(&schema::SIGNER)?;
     if name.trim().is_empty() {
         value.error("a signer has no name", "give it one");
         return None;
     }
-    let kind = match fields.exactly_one(&["keyless", "key"], MEND)? {
-        ("keyless", value) => keyless(&value, &fields, context).map(SignerKind::Keyless),
-        (_, value) => key(&value, &fields, context),
+    let (form, given) = fields.exactly_one(&["keyless", "key", "gpg"], MEND)?;
+    let signed_identity = match fields.at("signed_identity") {
+        Some(value) => signed_identity::lower(&value).map(Some),
+        // A GPG signature names its image, and who makes one means it.
+        None if form == "gpg" => Some(Some(SignedIdentity::MatchRepoDigestOrExact)),
+        None => Some(None),
+    };
+    let kind = match form {
+        "keyless" => keyless(&given, &fields, context).map(SignerKind::Keyless),
+        "gpg" => gpg::lower(&given, &fields, context),
+        _ => key(&given, &fields, context),
     };
     Some(SignerRule {
         name: name.into(),
         kind: kind?,
+        signed_identity: signed_identity?,
     })
 }
 
@@ -291,6 +308,10 @@ pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Opti
 pub(super) fn same(one: &Arc<SignerRule>, two: &Arc<SignerRule>) -> bool {
     match (&one.kind, &two.kind) {
         (SignerKind::Key { key: one, .. }, SignerKind::Key { key: two, .. }) => one == two,
+        (SignerKind::Gpg { keys: one }, SignerKind::Gpg { keys: two }) => match (&**one, &**two) {
+            ([one], [two]) => one.fingerprint() == two.fingerprint(),
+            _ => false,
+        },
         (SignerKind::Keyless(one), SignerKind::Keyless(two)) => {
             one.issuer == two.issuer
                 && matches!(one.issuer, IdentityRule::Exact(_))

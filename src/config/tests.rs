@@ -26,6 +26,7 @@ pub(super) const CHECKS: Checks = Checks {
         0..64 => Err("it is too short".to_owned()),
         _ => Ok(()),
     },
+    gpg: crate::verify::read_keyring,
     root: |json| {
         serde_json::from_str::<serde_json::Value>(json)
             .map(drop)
@@ -174,6 +175,21 @@ fn no_key_is_known_and_not_read() {
             "",
             "signers: { s: { key: { KEY: WRONG } } }",
         ),
+        (
+            "signers.NAME.gpg",
+            "",
+            "signers: { s: { gpg: { KEY: WRONG } } }",
+        ),
+        (
+            "signers.NAME.signed_identity",
+            "",
+            "signers: { s: { signed_identity: { KEY: WRONG }, keyless: {} } }",
+        ),
+        (
+            "signers.NAME.signed_identity.remap",
+            "",
+            "signers: { s: { signed_identity: { remap: { KEY: WRONG } }, keyless: {} } }",
+        ),
         ("pullers.NAME", "", "pullers: { p: { KEY: WRONG } }"),
         (
             "pullers.NAME.oidc",
@@ -217,6 +233,7 @@ fn no_key_is_known_and_not_read() {
                 _ if text.is_empty() => String::new(),
                 // Its neighbours would be the problem.
                 ("key", "signers.NAME") => format!("signers: {{ s: {{ key: {wrong} }} }}"),
+                ("gpg", "signers.NAME") => format!("signers: {{ s: {{ gpg: {wrong} }} }}"),
                 ("keyless", "signers.NAME") => format!("signers: {{ s: {{ keyless: {wrong} }} }}"),
                 ("trust_root" | "transparency_log", "signers.NAME") => {
                     format!("signers: {{ s: {{ key: {{}}, {key}: {wrong} }} }}")

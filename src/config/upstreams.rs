@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::Uri;
 
 use crate::config::ClientCertificate;
+use crate::config::LookasideSettings;
 use crate::config::Secret;
 use crate::config::UpstreamCredentials;
 use crate::config::UpstreamSettings;
@@ -95,6 +96,7 @@ fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSe
         .at("client_certificate")
         .map(|value| client_certificate(&value));
     let redirects = fields.at("redirects").map(|value| redirects(&value));
+    let lookaside = fields.at("lookaside").map(|value| lookaside(&value));
     let pace = fields
         .at("requests_per_second_max")
         .map(|value| pace(&value));
@@ -124,6 +126,7 @@ fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSe
         client_certificate: whole(client_certificate)?,
         requests_per_second_max: whole(pace)?,
         redirects: whole(redirects)?,
+        lookaside: whole(lookaside)?,
         credentials: credentials?,
         library_prefix,
     })
@@ -235,6 +238,40 @@ pub(super) fn url(value: &Value<'_>) -> Option<String> {
         },
         "write https://HOST or https://HOST:PORT",
     )
+}
+
+const LOOKASIDE_MEND: &str = "write https://HOST/PATH, or file:///FOLDER";
+
+/// A folder or a web server. Nobody would notice a signature that somebody on the way keeps
+/// back, so plain http is for this machine only.
+fn lookaside(value: &Value<'_>) -> Option<LookasideSettings> {
+    let text = value.text()?;
+    if let Some(folder) = text.strip_prefix("file://") {
+        if folder.starts_with('/') && !folder.contains('%') {
+            let folder = folder.trim_end_matches('/');
+            return Some(LookasideSettings::Folder(folder.into()));
+        }
+        value.error(
+            "a file: URL names an absolute path, without a host and as it is on the disk",
+            "write file:///FOLDER",
+        );
+        return None;
+    }
+    if text.starts_with("http://") && !is_loopback(text) {
+        value.error(
+            "signatures would come in the clear, and could be kept back on the way",
+            "write https://; plain http is for this machine only",
+        );
+        return None;
+    }
+    if !text.starts_with("https://") && !text.starts_with("http://") {
+        value.error(
+            &format!("{} is no lookaside store", quoted(text)),
+            LOOKASIDE_MEND,
+        );
+        return None;
+    }
+    url(value).map(LookasideSettings::Web)
 }
 
 fn warn_of_plain_credentials(

@@ -9,6 +9,8 @@
 //! good piece suffices and one bad piece beside it harms nothing, so whatever could not be read
 //! is reported and the rest goes on.
 
+mod lookaside;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,12 +80,14 @@ pub enum Failure {
     Deadline(Duration),
 }
 
-/// Searches the registry for evidence about `digest`.
+/// Searches the registry for evidence about `digest`, and its lookaside store where signatures
+/// from there can prove anything (`detached`).
 pub async fn find(
     upstream: &Upstream,
     repository: &Repository,
     digest: &Digest,
     limits: &Limits,
+    detached: bool,
 ) -> Found {
     let source = Source {
         upstream,
@@ -91,12 +95,18 @@ pub async fn find(
         limits,
     };
     // Each has its own time, so that one that hangs does not take from what the other found.
-    let (bundles, signatures, attestations) = tokio::join!(
+    let (bundles, signatures, attestations, detached) = tokio::join!(
         within(limits.deadline, source.bundles(digest)),
         within(limits.deadline, source.sig_layers(digest)),
         within(limits.deadline, source.att_layers(digest)),
+        within(limits.deadline, async {
+            match detached && upstream.has_lookaside() {
+                true => lookaside::signatures(upstream, repository, digest, limits).await,
+                false => Found::default(),
+            }
+        }),
     );
-    bundles.and(signatures).and(attestations)
+    bundles.and(signatures).and(attestations).and(detached)
 }
 
 async fn within(deadline: Duration, search: impl Future<Output = Found>) -> Found {

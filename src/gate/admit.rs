@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::audit::Decided;
@@ -29,6 +30,7 @@ use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
 use crate::metrics::DecisionCounter;
 use crate::oci::Digest;
+use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::oci::Manifest;
 use crate::oci::Reference;
@@ -271,7 +273,8 @@ impl Gate {
         };
         // With every policy's eyes: what one of them has no use for, another has.
         let policies = &ruling.rules.policies;
-        let scope = Scope::new(self, &ruling, upstream, policies, None);
+        let pulled = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
+        let scope = Scope::new(self, &ruling, upstream, policies, pulled, None);
         let unavailable = |cause| self.unavailable(cause, asked(), Some(key.digest));
         let mut subject = scope.alone(&key, shape).await.map_err(unavailable)?;
         scope.look_around(&key, &found.document, &mut subject).await;
@@ -335,14 +338,14 @@ impl Gate {
             Shape::Image
         };
         let judged = self
-            .judge(ruling, upstream, key, &found.document, shape, &policies)
+            .judge(ruling, upstream, ask, &found.document, shape, &policies)
             .await;
         let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let judged = judged.map_err(|cause| self.unavailable(cause, asked, Some(key.digest)))?;
         let Judged {
             judgement,
             facts,
-            until,
+            holds,
         } = judged;
         match judgement.refusal() {
             None => Ok(self.admission(
@@ -351,7 +354,7 @@ impl Gate {
                 found,
                 Grounds::Judged(judgement),
                 facts,
-                Some(until),
+                Some(holds),
             )),
             Some((outcome, shortfall)) => {
                 let (policy, shortfall) = (Arc::clone(&outcome.policy), shortfall.clone());
@@ -406,15 +409,24 @@ impl Gate {
         &self,
         ruling: &Ruling,
         upstream: &Upstream,
-        key: &ContentKey,
+        ask: &Ask,
         document: &Document,
         shape: Shape,
         policies: &[Arc<Policy>],
     ) -> Result<Judged, Cause> {
         let started = Instant::now();
+        let key = &ContentKey::of(&ask.image, *document.digest());
+        let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let mut not_before = None;
         loop {
-            let scope = Scope::new(self, ruling, upstream, policies, not_before);
+            let scope = Scope::new(
+                self,
+                ruling,
+                upstream,
+                policies,
+                Arc::clone(&asked),
+                not_before,
+            );
             let mut subject = scope.alone(key, shape).await?;
             let mut judgement = self.judge_once(key, policies, &subject).await?;
             if !judgement.is_complete() && scope.may_lie_around() {
@@ -439,11 +451,11 @@ impl Gate {
                 );
                 return Err(Cause::new(Doubt::TrustRootUnavailable, text));
             }
-            let until = self.holds_until(&scope, &judgement);
+            let holds = self.holds(&scope, &judgement);
             return Ok(Judged {
                 judgement,
                 facts: subject.facts,
-                until,
+                holds,
             });
         }
     }
@@ -475,12 +487,16 @@ impl Gate {
 
     /// How long an admission's facts may be repeated; a warning is looked at again as soon as
     /// a refusal would be.
-    fn holds_until(&self, scope: &Scope<'_>, judgement: &Judgement) -> Instant {
+    fn holds(&self, scope: &Scope<'_>, judgement: &Judgement) -> Holds {
         let until = scope.expires_at();
-        if judgement.is_complete() {
-            until
-        } else {
-            until.min(Instant::now() + self.0.settings.unsigned_ttl)
+        let soon = Instant::now() + self.0.settings.unsigned_ttl;
+        let ends = [judgement.holds_until, scope.ends_at()];
+        Holds {
+            until: match judgement.is_complete() {
+                true => until,
+                false => until.min(soon),
+            },
+            ends_at: ends.into_iter().flatten().min(),
         }
     }
 
@@ -491,7 +507,7 @@ impl Gate {
         found: Found,
         grounds: Grounds,
         facts: Arc<Facts>,
-        until: Option<Instant>,
+        holds: Option<Holds>,
     ) -> Admission {
         let (mut warnings, mut reason, mut mode, mut policy) =
             (Vec::new(), Reason::Admitted, "enforce", "none");
@@ -515,14 +531,14 @@ impl Gate {
             .0
             .metrics
             .decision("admitted", reason.as_str(), mode, policy);
-        let facts_until = until.unwrap_or_else(|| Instant::now() + self.0.settings.facts_ttl);
+        let holds = holds.unwrap_or_else(|| Holds {
+            until: Instant::now() + self.0.settings.facts_ttl,
+            ends_at: None,
+        });
         let validity = Validity {
             generation: ruling.generation,
-            until: facts_until.min(found.until),
-            ends_at: match &grounds {
-                Grounds::Judged(judgement) => judgement.holds_until,
-                Grounds::Evidence | Grounds::Unjudged => None,
-            },
+            until: holds.until.min(found.until),
+            ends_at: holds.ends_at,
         };
         let decision = Decision {
             ask: ask.clone(),
@@ -729,7 +745,13 @@ impl Gate {
 struct Judged {
     judgement: Judgement,
     facts: Arc<Facts>,
+    holds: Holds,
+}
+
+/// For how long a judgement may be repeated: until what it rests on is too old, or ends.
+struct Holds {
     until: Instant,
+    ends_at: Option<Timestamp>,
 }
 
 fn outside(document: &Document) -> Refused {

@@ -104,7 +104,9 @@ impl Gate {
             trust_epoch: ruling.trust_epoch,
         };
         let held = self.0.facts.get(&key).filter(|entry| {
+            let ends_at = entry.facts.ends_at();
             Instant::now() < entry.expires_at(&self.0.settings)
+                && ends_at.is_none_or(|ends_at| self.0.clock.now() < ends_at)
                 && not_before.is_none_or(|not_before| entry.gathered_at >= not_before)
         });
         self.0
@@ -141,7 +143,14 @@ impl Gate {
         let ContentKey {
             repository, digest, ..
         } = content;
-        let found = evidence::find(upstream, repository, digest, &self.0.settings.evidence).await;
+        let found = evidence::find(
+            upstream,
+            repository,
+            digest,
+            &self.0.settings.evidence,
+            !material.gpg_keys.is_empty(),
+        )
+        .await;
         let mut facts = Facts {
             truncated: found.truncated,
             ..Facts::default()

@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use crate::content::ContentKey;
 use crate::content::Document;
@@ -20,6 +21,7 @@ use crate::gate::Ruling;
 use crate::gate::refusal::Cause;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
+use crate::oci::DockerReference;
 use crate::oci::Manifest;
 use crate::oci::REFERENCE_TYPE;
 use crate::policy::Policy;
@@ -35,6 +37,8 @@ pub(super) struct Scope<'a> {
     ruling: &'a Ruling,
     upstream: &'a Upstream,
     policies: &'a [Arc<Policy>],
+    /// What the decision is about.
+    asked: Arc<DockerReference>,
     /// Facts that were gathered earlier do not count.
     not_before: Option<Instant>,
     budget: AtomicUsize,
@@ -46,6 +50,7 @@ struct Notes {
     doubt: Option<Cause>,
     oldest: Option<Instant>,
     expires_at: Option<Instant>,
+    ends_at: Option<Timestamp>,
 }
 
 impl<'a> Scope<'a> {
@@ -54,6 +59,7 @@ impl<'a> Scope<'a> {
         ruling: &'a Ruling,
         upstream: &'a Upstream,
         policies: &'a [Arc<Policy>],
+        asked: Arc<DockerReference>,
         not_before: Option<Instant>,
     ) -> Self {
         Self {
@@ -61,6 +67,7 @@ impl<'a> Scope<'a> {
             ruling,
             upstream,
             policies,
+            asked,
             not_before,
             budget: AtomicUsize::new(gate.0.settings.index_manifests_max),
             notes: Mutex::default(),
@@ -81,6 +88,11 @@ impl<'a> Scope<'a> {
     pub(super) fn expires_at(&self) -> Instant {
         let expires_at = self.notes().expires_at;
         expires_at.unwrap_or_else(|| Instant::now() + self.gate.0.settings.facts_ttl)
+    }
+
+    /// When the first of the keys and signatures that facts rest on ends, by the wall clock.
+    pub(super) fn ends_at(&self) -> Option<Timestamp> {
+        self.notes().ends_at
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -121,12 +133,14 @@ impl<'a> Scope<'a> {
             |known: Option<Instant>, new| known.map_or(new, |known: Instant| known.min(new));
         notes.oldest = Some(earlier(notes.oldest, entry.gathered_at));
         notes.expires_at = Some(earlier(notes.expires_at, expires_at));
-        Ok(Subject::alone(
-            key.digest,
-            shape,
-            tagged,
-            Arc::clone(&entry.facts),
-        ))
+        notes.ends_at = [notes.ends_at, entry.facts.ends_at()]
+            .into_iter()
+            .flatten()
+            .min();
+        Ok(Subject {
+            asked: Some(Arc::clone(&self.asked)),
+            ..Subject::alone(key.digest, shape, tagged, Arc::clone(&entry.facts))
+        })
     }
 
     /// Adds to `subject` the indexes that list it and, for an index, the images it lists.

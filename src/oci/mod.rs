@@ -5,12 +5,14 @@
 //! This room knows no sockets, no policy and no signatures.
 
 mod digest;
+mod docker_reference;
 mod error;
 mod manifest;
 pub mod media_type;
 mod name;
 
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
+pub use docker_reference::{DockerReference, ParseDockerReferenceError};
 pub use error::{ErrorBody, ErrorCode};
 pub use manifest::{
     Descriptor, Image, Index, Manifest, ManifestError, ManifestKind, Platform, REFERENCE_TYPE,

@@ -151,6 +151,7 @@ impl Demand {
                 .collect(),
             timing: self.timing,
             now: question.now,
+            asked: subject.asked.as_deref(),
         }
     }
 
@@ -170,12 +171,14 @@ impl Demand {
         });
         let counts = |fact: &&Fact| {
             !with_condition
-                || (attested.by.names(fact) && attested.unmet(fact, subject, question).is_none())
+                || (attested.by.names(fact, subject.asked.as_deref())
+                    && attested.unmet(fact, subject, question).is_none())
         };
         Ballot {
             facts: of_the_type.filter(counts).collect(),
             timing: self.timing,
             now: question.now,
+            asked: subject.asked.as_deref(),
         }
     }
 
@@ -222,7 +225,8 @@ impl Demand {
         };
         let subject = telling(subject, &any);
         let all = self.attestations(attested, subject, question, false);
-        let named = all.facts.iter().filter(|fact| attested.by.names(fact));
+        let named = all.facts.iter();
+        let named = named.filter(|fact| attested.by.names(fact, all.asked));
         let mut unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
         let (reason, found, remedy) = if attested.by.holds(&all)
             && let Some(unmet) = unmet.next_back()

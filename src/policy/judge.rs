@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::oci::Digest;
+use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::policy::Demand;
 use crate::policy::Mode;
@@ -46,6 +47,9 @@ pub struct Subject {
     pub tagged: bool,
     /// What is proven about it.
     pub facts: Arc<Facts>,
+    /// What was asked for, of whatever this is found around; signatures that name an image
+    /// are compared with it. Without it none of them fits.
+    pub asked: Option<Arc<DockerReference>>,
     /// Indexes of this repository that were loaded and seen to list it.
     pub parents: Vec<Self>,
     /// For an index: the images it lists, where they were looked at.
@@ -61,6 +65,7 @@ impl Subject {
             shape,
             tagged,
             facts,
+            asked: None,
             parents: Vec::new(),
             children: None,
         }

@@ -34,6 +34,7 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
             root: RootName::from("acme"),
             demands: Demands::default(),
         }),
+        signed_identity: None,
     })
 }
 
@@ -45,6 +46,7 @@ fn key_rule(name: &str, key: &[u8], log: Option<&str>) -> Arc<SignerRule> {
     Arc::new(SignerRule {
         name: name.into(),
         kind,
+        signed_identity: None,
     })
 }
 

@@ -12,6 +12,7 @@ mod puller;
 mod reason;
 mod rule;
 mod signed_by;
+mod signed_identity;
 mod signer;
 mod timing;
 
@@ -25,4 +26,5 @@ pub use rule::{
     Attested, Carrier, DefaultRule, Demand, Mode, Policy, Requirement, Rules, SignedBy, Signs,
     Timing,
 };
+pub use signed_identity::SignedIdentity;
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};

@@ -17,6 +17,7 @@ use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::Demands;
 use crate::verify::Format;
+use crate::verify::GpgKey;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -142,7 +143,11 @@ pub enum Carrier {
 impl Carrier {
     /// Whether evidence of this format is carried so.
     pub(super) fn carries(self, format: Format) -> bool {
-        (self == Self::Bundle) == (format == Format::Bundle)
+        match format {
+            Format::Bundle => self == Self::Bundle,
+            Format::SigLayer | Format::AttLayer => self == Self::Layer,
+            Format::SimpleSigning => false,
+        }
     }
 }
 
@@ -264,6 +269,7 @@ impl Policy {
         self.signers().filter_map(|signer| match &signer.kind {
             SignerKind::Keyless(keyless) => Some(&keyless.root),
             SignerKind::Key { log, .. } => log.as_ref(),
+            SignerKind::Gpg { .. } => None,
         })
     }
 }
@@ -353,7 +359,7 @@ impl Rules {
     pub fn unsafe_signers(&self) -> usize {
         let weak = |signer: &&SignerRule| match &signer.kind {
             SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
-            SignerKind::Key { .. } => false,
+            SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
         };
         let names: BTreeSet<&str> = self
             .signers()
@@ -374,6 +380,17 @@ impl Rules {
             .filter(|attested| attested.condition.is_some())
             .map(|attested| attested.predicate_type.clone())
             .collect()
+    }
+
+    /// The OpenPGP keys that evidence is to be tried with.
+    #[must_use]
+    pub fn gpg_keys(&self) -> Vec<GpgKey> {
+        let kinds = self.signers().map(|signer| &signer.kind);
+        let keys = kinds.filter_map(|kind| match kind {
+            SignerKind::Gpg { keys } => Some(keys),
+            _ => None,
+        });
+        GpgKey::merged(keys.flatten())
     }
 
     /// The trust roots that signers name.

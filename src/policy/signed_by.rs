@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::oci::DockerReference;
 use crate::policy::Reason;
 use crate::policy::Shortfall;
 use crate::policy::SignedBy;
@@ -23,6 +24,8 @@ pub(super) struct Ballot<'a> {
     pub(super) timing: Timing,
     /// Now.
     pub(super) now: Timestamp,
+    /// What is asked for, with which signatures that name an image are compared.
+    pub(super) asked: Option<&'a DockerReference>,
 }
 
 impl<'a> Ballot<'a> {
@@ -36,25 +39,25 @@ impl SignedBy {
     /// Whether so many of the named signers signed, each of them another key or identity.
     /// Nobody is never enough, whatever a policy says (THREATS T7).
     pub(super) fn holds(&self, ballot: &Ballot<'_>) -> bool {
-        self.count(&ballot.timely()) >= self.at_least.max(1)
+        self.count(&ballot.timely(), ballot.asked) >= self.at_least.max(1)
     }
 
-    /// Whether the fact is by one of the named signers.
-    pub(super) fn names(&self, fact: &Fact) -> bool {
-        self.of.iter().any(|rule| rule.compare(fact).is_ok())
+    /// Whether the fact is by one of the named signers, for what is asked for.
+    pub(super) fn names(&self, fact: &Fact, asked: Option<&DockerReference>) -> bool {
+        self.of.iter().any(|rule| rule.compare(fact, asked).is_ok())
     }
 
     /// How many of the named signers can be told apart in the facts: the largest pairing of
     /// rules with distinct signers. One key under two names pairs once, and one name whose
     /// glob fits two logins pairs once.
-    fn count(&self, facts: &[&Fact]) -> usize {
+    fn count(&self, facts: &[&Fact], asked: Option<&DockerReference>) -> usize {
         let fits: Vec<Vec<&Signer>> = self
             .of
             .iter()
             .map(|rule| {
                 facts
                     .iter()
-                    .filter(|fact| rule.compare(fact).is_ok())
+                    .filter(|fact| rule.compare(fact, asked).is_ok())
                     .map(|fact| &fact.signer)
                     .collect()
             })
@@ -111,13 +114,14 @@ impl SignedBy {
         ballot: &Ballot<'_>,
     ) -> Option<(Reason, String, Option<&'static str>)> {
         let timely = ballot.timely();
-        let count = self.count(&timely);
+        let count = self.count(&timely, ballot.asked);
         if count > 0 {
             let signers = distinct(&timely);
             let found = format!("{count} of {} signers: {signers}", self.at_least);
             return Some((Reason::NotEnoughSigners, found, None));
         }
-        let untimely = ballot.facts.iter().filter(|fact| self.names(fact));
+        let named = |fact: &&&Fact| self.names(fact, ballot.asked);
+        let untimely = ballot.facts.iter().filter(named);
         let mut untimely = untimely.filter_map(|fact| {
             let miss = ballot.timing.miss_of(fact, ballot.now)?;
             Some(format!("signed by {}, {miss}", fact.signer))
@@ -126,7 +130,8 @@ impl SignedBy {
             let remedy = Some(Timing::REMEDY);
             return Some((Reason::UntrustedSigner, found, remedy));
         }
-        let misses = ballot.facts.iter().filter_map(|fact| self.nearest(fact));
+        let nearest = |fact: &&Fact| self.nearest(fact, ballot.asked);
+        let misses = ballot.facts.iter().filter_map(nearest);
         let (miss, text) = misses.max_by(|one, two| one.0.cmp(&two.0))?;
         let more = match distinct_signers(&ballot.facts).len() {
             0 | 1 => String::new(),
@@ -140,11 +145,11 @@ impl SignedBy {
     }
 
     /// The rule that the fact comes nearest to, in words.
-    fn nearest(&self, fact: &Fact) -> Option<(Miss, String)> {
+    fn nearest(&self, fact: &Fact, asked: Option<&DockerReference>) -> Option<(Miss, String)> {
         let (miss, rule) = self
             .of
             .iter()
-            .filter_map(|rule| Some((rule.compare(fact).err()?, rule)))
+            .filter_map(|rule| Some((rule.compare(fact, asked).err()?, rule)))
             .max_by(|one, two| one.0.cmp(&two.0))?;
         let text = describe_miss(&miss, fact, rule);
         Some((miss, text))
@@ -259,6 +264,15 @@ fn same_signer(one: &Signer, two: &Signer) -> bool {
         (Signer::Identity(one), Signer::Identity(two)) => {
             one.issuer == two.issuer && one.subject == two.subject
         }
+        // The same key, whatever of it is known.
+        (
+            Signer::Gpg {
+                fingerprint: one, ..
+            },
+            Signer::Gpg {
+                fingerprint: two, ..
+            },
+        ) => one == two,
         _ => one == two,
     }
 }
@@ -309,6 +323,12 @@ fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
         Miss::Claim(claim, found) => format!(
             "signed by {signer}: it fits {name} but for the claim {claim}, which is {}",
             found.as_deref().unwrap_or("absent"),
+        ),
+        Miss::Image(Some(image)) => {
+            format!("signed by {signer}: it fits {name}, but was made for {image}")
+        }
+        Miss::Image(None) => format!(
+            "signed by {signer}: it fits {name}, but does not say for which image it was made",
         ),
     }
 }

@@ -4,9 +4,12 @@ use std::{fmt, sync::Arc};
 
 use regex::Regex;
 
+use crate::oci::DockerReference;
 use crate::policy::Glob;
+use crate::policy::SignedIdentity;
 use crate::verify::Demands;
 use crate::verify::Fact;
+use crate::verify::GpgKey;
 use crate::verify::Identity;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
@@ -19,6 +22,9 @@ pub struct SignerRule {
     pub name: Arc<str>,
     /// Whom it means.
     pub kind: SignerKind,
+    /// The image that the signature must have been made for; `None` where that is not
+    /// compared. Bundles name no image, so they never meet it.
+    pub signed_identity: Option<SignedIdentity>,
 }
 
 /// Whom a signer rule means.
@@ -33,6 +39,11 @@ pub enum SignerKind {
         /// The trust root whose transparency log must hold the signature; `None` when no log
         /// is required.
         log: Option<RootName>,
+    },
+    /// The holder of any of these OpenPGP keys.
+    Gpg {
+        /// The keys, each with its subkeys; at least one.
+        keys: Vec<GpgKey>,
     },
 }
 
@@ -185,6 +196,9 @@ impl fmt::Display for IdentityRule {
     }
 }
 
+/// How many keys of one keyring a message names.
+const KEYS_TOLD: usize = 3;
+
 /// How near a fact came to a rule, for the explanation; a higher value is nearer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Miss {
@@ -202,6 +216,8 @@ pub(super) enum Miss {
     Issuer,
     /// Everything but one claim.
     Claim(&'static str, Option<String>),
+    /// The right signer, but for another image, or in a format that names none.
+    Image(Option<String>),
 }
 
 /// The part of an identity in which it differs from what was expected; a higher value is
@@ -255,8 +271,21 @@ fn parts(identity: &str) -> Option<Vec<(Part, &str)>> {
 }
 
 impl SignerRule {
-    /// Whether the fact is a signature by this signer, and how it misses otherwise.
-    pub(super) fn compare(&self, fact: &Fact) -> Result<(), Miss> {
+    /// Whether the fact is a signature by this signer for what was asked for, and how it misses
+    /// otherwise.
+    pub(super) fn compare(&self, fact: &Fact, asked: Option<&DockerReference>) -> Result<(), Miss> {
+        self.compare_signer(fact)?;
+        let Some(rule) = &self.signed_identity else {
+            return Ok(());
+        };
+        let signed = fact.docker_reference.as_deref();
+        match (signed, asked) {
+            (Some(signed), Some(asked)) if rule.accepts(signed, asked) => Ok(()),
+            _ => Err(Miss::Image(signed.map(str::to_owned))),
+        }
+    }
+
+    fn compare_signer(&self, fact: &Fact) -> Result<(), Miss> {
         match (&self.kind, &fact.signer) {
             (SignerKind::Key { key, log }, Signer::Key { fingerprint }) => {
                 if key.fingerprint != *fingerprint {
@@ -268,13 +297,34 @@ impl SignerRule {
                 }
             }
             (SignerKind::Keyless(rule), Signer::Identity(identity)) => rule.compare(identity, fact),
+            (SignerKind::Gpg { keys }, Signer::Gpg { fingerprint, .. }) => {
+                let named = keys.iter().any(|key| key.fingerprint() == &**fingerprint);
+                named.then_some(()).ok_or(Miss::Stranger)
+            }
             _ => Err(Miss::Stranger),
         }
     }
 
     /// The rule in words, for people.
     pub(super) fn describe(&self) -> String {
+        let mut text = self.describe_signer();
+        if let Some(rule) = &self.signed_identity {
+            text.push_str(&format!(", {rule}"));
+        }
+        text
+    }
+
+    fn describe_signer(&self) -> String {
         match &self.kind {
+            SignerKind::Gpg { keys } => {
+                let told = keys.iter().take(KEYS_TOLD).map(GpgKey::fingerprint);
+                let told = told.collect::<Vec<_>>().join(" or ");
+                let more = match keys.len().saturating_sub(KEYS_TOLD) {
+                    0 => String::new(),
+                    more => format!(" or {more} more"),
+                };
+                format!("{} (the OpenPGP key {told}{more})", self.name)
+            }
             SignerKind::Key {
                 key,
                 log: Some(root),

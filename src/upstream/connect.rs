@@ -23,7 +23,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tower_service::Service;
 
-use super::{BuildError, ClientCertificate, Settings, address, road::Road};
+use super::{BuildError, ClientCertificate, Lookaside, Settings, address, road::Road};
 
 pub(super) type Client = LegacyClient<HttpsConnector<Road>, Empty<Bytes>>;
 
@@ -49,21 +49,30 @@ pub(super) struct Clients {
     pub(super) listed: Client,
     /// For blobs from hosts that nobody listed, likewise: connects to public addresses only.
     pub(super) public: Client,
+    /// For detached signatures, which have an address of their own.
+    pub(super) lookaside: Client,
 }
 
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let secure = settings.url.origin().is_secure();
         let known = tls(settings, settings.client_certificate.as_ref())?;
         let unknown = tls(settings, None)?;
-        let client = |tls: &ClientConfig, public_only, streams| {
-            client(settings, tls.clone(), public_only, streams)
+        let client = |tls: &ClientConfig, public_only, streams, secure| {
+            client(settings, tls.clone(), public_only, streams, secure)
         };
         let streams = settings.limits.blob_streams_max;
+        let documents = settings.limits.connections_max;
+        let lookaside = match &settings.lookaside {
+            Some(Lookaside::Web(base)) => base.origin().is_secure(),
+            Some(Lookaside::Folder(_)) | None => true,
+        };
         Ok(Self {
-            documents: client(&known, false, settings.limits.connections_max),
-            blobs: client(&known, false, streams),
-            listed: client(&unknown, false, streams),
-            public: client(&unknown, true, streams),
+            documents: client(&known, false, documents, secure),
+            blobs: client(&known, false, streams, secure),
+            listed: client(&unknown, false, streams, secure),
+            public: client(&unknown, true, streams, secure),
+            lookaside: client(&unknown, false, documents, lookaside),
         })
     }
 }
@@ -92,13 +101,19 @@ fn tls(
     }
 }
 
-fn client(settings: &Settings, tls: ClientConfig, public_only: bool, streams: usize) -> Client {
+fn client(
+    settings: &Settings,
+    tls: ClientConfig,
+    public_only: bool,
+    streams: usize,
+    secure: bool,
+) -> Client {
     let mut tcp = HttpConnector::new_with_resolver(Resolver { public_only });
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(settings.limits.connect_timeout));
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-    let builder = if settings.url.origin().is_secure() {
+    let builder = if secure {
         builder.https_only()
     } else {
         builder.https_or_http()

@@ -89,6 +89,9 @@ pub enum UpstreamError {
     /// The answer breaks the protocol: something in between rewrites it, or it is no registry.
     #[error("the registry's answer cannot be used: {0}")]
     Malformed(MalformedAnswer),
+    /// The folder with detached signatures is not there, or may not be read.
+    #[error("the lookaside store cannot be read: {0}")]
+    Lookaside(String),
     /// The registry redirected to where this proxy does not go.
     #[error("a redirect to {to:?} is not followed: {reason}")]
     RefusedRedirect {
@@ -113,6 +116,7 @@ impl UpstreamError {
             | Self::TooLarge { .. }
             | Self::WrongBytes { .. }
             | Self::Malformed(_)
+            | Self::Lookaside(_)
             | Self::RefusedRedirect { .. } => false,
         }
     }

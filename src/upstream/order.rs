@@ -95,6 +95,7 @@ fn is_of_the_address(error: &UpstreamError) -> bool {
         | UpstreamError::TooLarge { .. }
         | UpstreamError::WrongBytes { .. }
         | UpstreamError::Malformed(_)
+        | UpstreamError::Lookaside(_)
         | UpstreamError::RefusedRedirect { .. } => false,
     }
 }

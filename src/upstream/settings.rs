@@ -4,7 +4,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{BaseUrl, Proxy, Redirects};
+use super::{BaseUrl, Lookaside, Proxy, Redirects};
 use crate::clock::Clock;
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub proxy: Option<Arc<Proxy>>,
     /// Where blobs may be redirected to.
     pub redirects: Redirects,
+    /// Where detached signatures of its images lie.
+    pub lookaside: Option<Lookaside>,
     /// Who we are to this upstream.
     pub credentials: Credentials,
     /// The bounds on time and size.
@@ -61,6 +63,7 @@ impl Settings {
             client_certificate: None,
             proxy: None,
             redirects: Redirects::default(),
+            lookaside: None,
             credentials: Credentials::Anonymous,
             limits: Limits::default(),
             clock: Clock::system(),

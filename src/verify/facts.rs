@@ -94,6 +94,16 @@ impl Facts {
         300 + proven.sum::<usize>() + rejected.sum::<usize>()
     }
 
+    /// When the first of the facts ends, by the wall clock: a key or a signature that expires.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let ends = self.proven.iter().filter_map(|fact| match &fact.signer {
+            Signer::Gpg { ends_at, .. } => *ends_at,
+            _ => None,
+        });
+        ends.min()
+    }
+
     /// The proven signatures (attestations are no signatures).
     pub fn signatures(&self) -> impl Iterator<Item = &Fact> {
         self.proven
@@ -106,6 +116,8 @@ impl Fact {
     fn size_hint(&self) -> usize {
         let signer = match &self.signer {
             Signer::Key { .. } => 400,
+            // With the image's name.
+            Signer::Gpg { .. } => 600,
             Signer::Identity(identity) => {
                 let claims = identity.claims.values().map(|claim| claim.len() + 100);
                 600 + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
@@ -143,8 +155,8 @@ pub struct Fact {
     pub format: Format,
     /// The digest of the evidence: of the bundle, or of the signed payload.
     pub source: Digest,
-    /// What a `.sig` payload names as the image (`critical.identity.docker-reference`).
-    /// Bundles name none.
+    /// What the payload of a `.sig` layer or of a simple signature names as the image
+    /// (`critical.identity.docker-reference`). Bundles name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_reference: Option<String>,
 }
@@ -260,6 +272,14 @@ pub enum Signer {
         /// The SHA-256 of the key's SubjectPublicKeyInfo in DER.
         fingerprint: Digest,
     },
+    /// The holder of an OpenPGP key.
+    Gpg {
+        /// The primary key's fingerprint, in upper case.
+        fingerprint: Arc<str>,
+        /// When the key or the signature expires, where one of them does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ends_at: Option<Timestamp>,
+    },
     /// A login, as a certificate authority has certified it.
     Identity(Arc<Identity>),
 }
@@ -280,6 +300,7 @@ impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key { fingerprint } => write!(f, "the key {fingerprint}"),
+            Self::Gpg { fingerprint, .. } => write!(f, "the OpenPGP key {fingerprint}"),
             Self::Identity(identity) => {
                 write!(f, "{} (issuer {})", identity.subject, identity.issuer)
             }
@@ -295,13 +316,20 @@ pub enum Format {
     Bundle,
     /// A layer of a `.sig` manifest (cosign's first format).
     SigLayer,
+    /// A signed OpenPGP message (containers/image's "simple signing").
+    SimpleSigning,
     /// A layer of an `.att` manifest (its counterpart for attestations).
     AttLayer,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Bundle, Self::SigLayer, Self::AttLayer];
+    pub const ALL: &'static [Self] = &[
+        Self::Bundle,
+        Self::SigLayer,
+        Self::SimpleSigning,
+        Self::AttLayer,
+    ];
 
     /// The word for logs and metrics.
     #[must_use]
@@ -309,6 +337,7 @@ impl Format {
         match self {
             Self::Bundle => "bundle",
             Self::SigLayer => "sig_layer",
+            Self::SimpleSigning => "simple_signing",
             Self::AttLayer => "att_layer",
         }
     }

@@ -1,6 +1,6 @@
 //! Proofs: evidence bytes, trust material and the time go in, facts come out.
 //!
-//! This room is the sole home of the Sigstore verifier. It is pure: it awaits nothing, spawns
+//! This room is the sole home of the Sigstore verifier and of OpenPGP. It is pure: it awaits nothing, spawns
 //! nothing, logs nothing, and takes the time as an argument. (The pinned verifier family reads
 //! the clock itself for one check, that a log's time is not in the future; ours comes on top.)
 //! It knows no policy: whose signature is good enough is for `policy` to say.
@@ -19,6 +19,7 @@ mod bundle;
 mod certificate;
 mod claims;
 mod facts;
+mod gpg;
 mod key;
 mod log;
 mod proof;
@@ -34,6 +35,7 @@ pub use facts::{
     Assurance, Demands, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName,
     Signer,
 };
+pub use gpg::{GpgKey, GpgSignature, KeyringError, Standing, read_keyring};
 pub use key::check as check_key;
 pub use sig_layer::SigLayer;
 pub use statement::Statement;
@@ -63,6 +65,8 @@ pub enum Evidence {
     },
     /// A layer of a `.sig` manifest with its annotations.
     SigLayer(SigLayer),
+    /// A signed OpenPGP message from a lookaside store.
+    Gpg(GpgSignature),
     /// A layer of an `.att` manifest with its annotations.
     AttLayer(AttLayer),
 }
@@ -74,6 +78,7 @@ impl Evidence {
         match self {
             Self::Bundle { .. } => Format::Bundle,
             Self::SigLayer(_) => Format::SigLayer,
+            Self::Gpg(_) => Format::SimpleSigning,
             Self::AttLayer(_) => Format::AttLayer,
         }
     }
@@ -82,6 +87,7 @@ impl Evidence {
         match self {
             Self::Bundle { source, .. } => *source,
             Self::SigLayer(layer) => layer.source,
+            Self::Gpg(signature) => signature.source,
             Self::AttLayer(layer) => layer.source,
         }
     }
@@ -101,6 +107,7 @@ pub fn prove(
     let proven = match evidence {
         Evidence::Bundle { source, json } => bundle::prove(*source, json, digest, material, now),
         Evidence::SigLayer(layer) => sig_layer::prove(layer, digest, material, now),
+        Evidence::Gpg(signature) => gpg::prove(signature, digest, material, now),
         Evidence::AttLayer(layer) => att_layer::prove(layer, digest, material, now),
     };
     let rejected = |why: String| Rejected {

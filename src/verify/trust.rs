@@ -18,6 +18,7 @@ use x509_cert::{Certificate, der::Decode as _, time::Time};
 
 use crate::oci::Digest;
 use crate::verify::Demands;
+use crate::verify::GpgKey;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -170,6 +171,8 @@ pub struct Material {
     pub roots: Vec<Arc<TrustRoot>>,
     /// The keys that policy names.
     pub keys: Vec<PublicKey>,
+    /// The OpenPGP keys that policy names, each once.
+    pub gpg_keys: Vec<GpgKey>,
     /// The predicate types that policy has conditions on. What attestations of these types say
     /// is held in facts; of others there is no use for it, and it may be megabytes.
     pub predicates: BTreeSet<String>,
@@ -207,6 +210,7 @@ impl Material {
         };
         roots(self) == roots(other)
             && self.keys == other.keys
+            && self.gpg_keys == other.gpg_keys
             && self.predicates == other.predicates
             && missing(self) == missing(other)
             && self.demands == other.demands

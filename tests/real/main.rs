@@ -26,6 +26,7 @@ mod chaos;
 mod clients;
 mod conformance;
 mod downstream;
+mod gpg;
 mod harness;
 mod interop;
 mod pullers;

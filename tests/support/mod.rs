@@ -10,7 +10,9 @@
 )]
 
 use std::{
+    fs,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -44,7 +46,7 @@ use pullgate::metrics::Metrics;
 use pullgate::oci::{Digest, ImageName, RegistryHost};
 use pullgate::policy::{
     DefaultRule, Glob, IdentityRule, Keyless, Mode, Policy, Requirement, Rules, SignedBy,
-    SignerKind, SignerRule, Signs,
+    SignedIdentity, SignerKind, SignerRule, Signs,
 };
 use pullgate::sandbox::image::Package;
 use pullgate::sandbox::registry::{self, Registry};
@@ -52,8 +54,8 @@ use pullgate::sandbox::sigstore::{
     Evidence, Identity, KeyPair, Log, Recipe, Sigstore, signature_tag,
 };
 use pullgate::server::{self, Callers, Listener, Router, Service};
-use pullgate::upstream::{self, Upstream};
-use pullgate::verify::{Demands, Material, PublicKey, RootName, TrustRoot};
+use pullgate::upstream::{self, Lookaside, Upstream};
+use pullgate::verify::{Demands, Material, PublicKey, RootName, TrustRoot, read_keyring};
 
 /// The registry that image names carry.
 pub(crate) const HOST: &str = "registry.acme.test";
@@ -85,6 +87,8 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) settings: gate::Settings,
     pub(crate) memory_blob_bytes_max: u64,
+    /// With a lookaside store for [`HOST`], for as long as the world lasts.
+    pub(crate) lookaside: bool,
     /// With a cache directory, for as long as the world lasts.
     pub(crate) directory: bool,
     /// Who may ask; everybody without.
@@ -105,6 +109,7 @@ impl Default for Setup {
             )]),
             settings: settings(),
             memory_blob_bytes_max: 1 << 20,
+            lookaside: false,
             directory: false,
             callers: None,
             upstream: |_| {},
@@ -188,6 +193,7 @@ pub(crate) fn keyless(name: &str, issuer: &str, identity: IdentityRule) -> Arc<S
             root: RootName::from(ROOT),
             demands: Demands::default(),
         }),
+        signed_identity: None,
     })
 }
 
@@ -199,6 +205,18 @@ pub(crate) fn key_rule(name: &str, key: &KeyPair, logged: bool) -> Arc<SignerRul
             key: PublicKey::from_spki(&key.public_key_der()),
             log: logged.then(|| RootName::from(ROOT)),
         },
+        signed_identity: None,
+    })
+}
+
+/// A signer by OpenPGP keys, for an image that fits the rule.
+pub(crate) fn gpg_rule(name: &str, keyring: &[u8], identity: SignedIdentity) -> Arc<SignerRule> {
+    Arc::new(SignerRule {
+        name: name.into(),
+        kind: SignerKind::Gpg {
+            keys: read_keyring(keyring).expect("a keyring"),
+        },
+        signed_identity: Some(identity),
     })
 }
 
@@ -215,6 +233,7 @@ pub(crate) struct World {
     pub(crate) authn: Option<Arc<Authn>>,
     address: SocketAddr,
     seconds_passed: Arc<AtomicI64>,
+    signatures: Option<TempDir>,
     _directory: Option<TempDir>,
     _shutdown: DropGuard,
 }
@@ -243,11 +262,17 @@ impl World {
         let sigstore = Sigstore::new(clock.now() - SignedDuration::from_secs(60));
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let tasks = TaskTracker::new();
+        let signatures = setup
+            .lookaside
+            .then(|| TempDir::new().expect("a directory"));
         let upstreams = [(HOST, Some(&registry)), (MIRROR, mirror.as_ref())];
         let upstreams = upstreams
             .into_iter()
             .filter_map(|(host, registry)| Some((host, registry?)))
-            .map(|(host, registry)| upstream_of(host, registry, setup.upstream))
+            .map(|(host, registry)| {
+                let signatures = signatures.as_ref().filter(|_| host == HOST);
+                upstream_of(host, registry, signatures, setup.upstream)
+            })
             .collect();
         let directory = setup
             .directory
@@ -293,6 +318,7 @@ impl World {
             authn,
             address,
             seconds_passed,
+            signatures,
             _directory: directory,
             _shutdown: shutdown.drop_guard(),
         }
@@ -349,6 +375,30 @@ impl World {
     /// Pushes evidence as a bundle beside `image`.
     pub(crate) fn attach(&self, repository: &str, image: &Package, evidence: &Evidence) {
         self.push(repository, &evidence.artifact(&image.descriptor()));
+    }
+
+    /// Where the detached signatures of `digest` lie.
+    pub(crate) fn lookaside_of(&self, repository: &str, digest: &Digest) -> PathBuf {
+        let store = self.signatures.as_ref().expect("a lookaside store");
+        let algorithm = digest.algorithm().as_str();
+        store
+            .path()
+            .join(format!("{repository}@{algorithm}={}", digest.hex()))
+    }
+
+    /// Puts detached signatures of `image` into the lookaside store, in place of all others.
+    pub(crate) fn detach(&self, repository: &str, digest: &Digest, signatures: &[Vec<u8>]) {
+        let folder = self.lookaside_of(repository, digest);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        for (number, signature) in (1..).zip(signatures) {
+            fs::write(folder.join(format!("signature-{number}")), signature).expect("a file");
+        }
+    }
+
+    /// The lookaside store's folder.
+    pub(crate) fn lookaside(&self) -> &Path {
+        self.signatures.as_ref().expect("a lookaside store").path()
     }
 
     /// Pushes layers under the `.sig` tag of `image`.
@@ -545,16 +595,23 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
+        gpg_keys: rules.gpg_keys(),
         predicates: rules.predicates(),
         demands: rules.lenience(),
         ..Material::default()
     }
 }
 
-fn upstream_of(name: &str, registry: &Registry, change: fn(&mut upstream::Settings)) -> Upstream {
+fn upstream_of(
+    name: &str,
+    registry: &Registry,
+    signatures: Option<&TempDir>,
+    change: fn(&mut upstream::Settings),
+) -> Upstream {
     let mut settings = upstream::Settings::known(host(name));
     settings.url = registry.url().parse().expect("a URL");
     settings.limits.answer_timeout = Duration::from_secs(5);
+    settings.lookaside = signatures.map(|held| Lookaside::Folder(held.path().to_owned()));
     change(&mut settings);
     Upstream::new(settings).expect("an upstream")
 }

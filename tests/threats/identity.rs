@@ -333,6 +333,7 @@ fn with_claims(
             claims: exact.chain(globs).collect(),
             ..rule.clone()
         }),
+        signed_identity: None,
     })
 }
 

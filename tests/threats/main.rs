@@ -17,6 +17,7 @@ mod cache;
 mod callers;
 mod flights;
 mod formats;
+mod gpg;
 mod graph;
 mod identity;
 mod limits;

@@ -18,6 +18,7 @@ use crate::config::signers;
 use crate::config::sources;
 use crate::config::units;
 use crate::oci::Digest;
+use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::policy::Shape;
@@ -66,7 +67,11 @@ pub(super) fn lower(
     reference: &Reference,
     context: &Context<'_>,
 ) -> Option<Read> {
-    let reader = Reader { context, image };
+    let reader = Reader {
+        context,
+        image,
+        asked: Arc::new(DockerReference::asking(image, reference)),
+    };
     let digest = invented(image, reference);
     if value.as_text().is_none() {
         return reader.root(value, digest);
@@ -105,6 +110,8 @@ fn invented(image: &ImageName, reference: &Reference) -> Digest {
 struct Reader<'a> {
     context: &'a Context<'a>,
     image: &'a ImageName,
+    /// What the test pulls, with which signatures that name an image are compared.
+    asked: Arc<DockerReference>,
 }
 
 impl Reader<'_> {
@@ -139,6 +146,7 @@ impl Reader<'_> {
             shape,
             tagged,
             facts: Arc::new(facts),
+            asked: Some(Arc::clone(&self.asked)),
             parents: self.around(fields, "listed_by", depth)?.unwrap_or_default(),
             children: self.around(fields, "lists", depth)?,
         })
@@ -218,13 +226,17 @@ impl Reader<'_> {
         let docker_reference = fields
             .at("docker_reference")
             .map(|value| value.text().map(str::to_owned));
+        let usual = match &signer {
+            Signer::Gpg { .. } => Format::SimpleSigning,
+            Signer::Identity(_) | Signer::Key { .. } => Format::Bundle,
+        };
         Some(Fact {
             kind,
             assurance: assurance(fields, root.is_some())?,
             signer,
             root,
             signed_at: optional(signed_at)?,
-            format: format(fields)?,
+            format: format(fields, usual)?,
             source: source(fields)?,
             docker_reference: optional(docker_reference)?,
         })
@@ -245,9 +257,10 @@ impl Reader<'_> {
 
     fn signer(&self, fields: &Fields<'_>) -> Option<Signer> {
         const MEND: &str =
-            "say who signed: `keyless:` with issuer and identity, or `key:` with a file";
-        match fields.exactly_one(&["keyless", "key"], MEND)? {
+            "say who signed: `keyless:` with issuer and identity, `key:` with a file, or `gpg:`";
+        match fields.exactly_one(&["keyless", "key", "gpg"], MEND)? {
             ("keyless", value) => identity(&value),
+            ("gpg", value) => openpgp(&value),
             (_, value) => self.key(&value),
         }
     }
@@ -286,6 +299,24 @@ impl Reader<'_> {
             statement: Some(Arc::new(Statement { subject, predicate })),
         })
     }
+}
+
+/// An OpenPGP key that has signed, by the fingerprint of its primary key.
+fn openpgp(value: &Value<'_>) -> Option<Signer> {
+    const MEND: &str = "write { fingerprint: } with what `gpg --list-keys` prints, of 40 or 64 \
+                        hex digits, without spaces";
+    let fields = value.fields(&schema::GPG_FACT)?;
+    let fingerprint = fields.required("fingerprint", MEND)?.parsed(
+        |text| match matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => Ok(Arc::from(text.to_ascii_uppercase())),
+            false => Err("this is no fingerprint of an OpenPGP key"),
+        },
+        MEND,
+    )?;
+    Some(Signer::Gpg {
+        fingerprint,
+        ends_at: None,
+    })
 }
 
 fn identity(value: &Value<'_>) -> Option<Signer> {
@@ -339,14 +370,15 @@ fn assurance(fields: &Fields<'_>, under_root: bool) -> Option<Assurance> {
     })
 }
 
-fn format(fields: &Fields<'_>) -> Option<Format> {
+/// The format that is given, and `usual` where none is.
+fn format(fields: &Fields<'_>, usual: Format) -> Option<Format> {
     let words: Vec<(&str, Format)> = Format::ALL
         .iter()
         .map(|format| (format.as_str(), *format))
         .collect();
     fields
         .at("format")
-        .map_or(Some(Format::Bundle), |value| value.choice(&words))
+        .map_or(Some(usual), |value| value.choice(&words))
 }
 
 fn source(fields: &Fields<'_>) -> Option<Digest> {
@@ -364,7 +396,7 @@ fn rejected(value: &Value<'_>) -> Option<Rejected> {
         .and_then(|value| value.text().map(str::to_owned));
     Some(Rejected {
         source: source(&fields)?,
-        format: format(&fields)?,
+        format: format(&fields, Format::Bundle)?,
         why: why?,
     })
 }

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::tests::{CHECKS, now, printed};
+use crate::verify::Format;
 
 const CONFIGURATION: &str = "upstreams: { registry.acme.test: {} }\npolicies: [policy.yaml]\n";
 const POLICY: &str = "signers: { ops: { keyless: { issuer: google, identity: ops@acme.test } } }\n\
@@ -109,4 +110,26 @@ fn predicates_are_json_and_nothing_else() {
     assert_eq!(cases[0].subject.facts.proven.len(), 1);
     assert!(errors(&attested("{ json: 'level: 3' }")).contains("this is not JSON"));
     assert!(errors(&attested("{ file: missing.json }")).contains("missing.json"));
+}
+
+#[test]
+fn an_openpgp_key_is_told_by_its_fingerprint() {
+    let signed = |fingerprint: &str| {
+        format!(
+            "tests: [{{ name: one, image: 'registry.acme.test/app:v1', expect: denied, facts: \
+             {{ signatures: [{{ gpg: {{ fingerprint: '{fingerprint}' }}, docker_reference: \
+             'registry.acme.test/app:v1' }}] }} }}]"
+        )
+    };
+    let cases = read(&signed(&"ab".repeat(20)), &[]).expect("reads");
+    let subject = &cases[0].subject;
+    let fact = &subject.facts.proven[0];
+    assert_eq!(
+        fact.signer.to_string(),
+        format!("the OpenPGP key {}", "AB".repeat(20))
+    );
+    assert_eq!(fact.format, Format::SimpleSigning);
+    let asked = subject.asked.as_ref().expect("is asked for");
+    assert_eq!(asked.to_string(), "registry.acme.test/app:v1");
+    assert!(errors(&signed("ab cd")).contains("no fingerprint of an OpenPGP key"));
 }

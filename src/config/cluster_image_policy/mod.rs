@@ -298,6 +298,7 @@ fn key(
     let rule = SignerRule {
         name: name.into(),
         kind,
+        signed_identity: None,
     };
     let of = vec![Arc::new(rule)];
     Some((SignedBy { at_least: 1, of }, false))
@@ -354,7 +355,11 @@ fn keyless(
                 },
             });
             let name = name.into();
-            Some(Arc::new(SignerRule { name, kind }))
+            Some(Arc::new(SignerRule {
+                name,
+                kind,
+                signed_identity: None,
+            }))
         })
         .collect();
     if of.len() < items.len() {

@@ -142,6 +142,7 @@ impl Condition {
                 "claims": identity.claims,
             }),
             Signer::Key { fingerprint } => json!({ "key": fingerprint.to_string() }),
+            Signer::Gpg { fingerprint, .. } => json!({ "key": fingerprint }),
         };
         let evaluation = Evaluation::new(
             [&predicate, &subject, &image, &signer],

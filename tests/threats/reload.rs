@@ -209,7 +209,11 @@ async fn c1_a_changed_file_is_in_force_without_a_signal() {
     assert_eq!(told().await, [1]);
     assert!(world.reloads("success"));
     // A broken edit is told of once, and the running policy stays.
-    std::fs::write(world.folder.path().join("b.yaml"), "policies: [{ title: b }]").expect("a file");
+    std::fs::write(
+        world.folder.path().join("b.yaml"),
+        "policies: [{ title: b }]",
+    )
+    .expect("a file");
     for _ in 0..2 {
         world.reloader.reload_if_changed().await;
         assert_eq!(told().await, [1]);

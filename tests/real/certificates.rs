@@ -1,9 +1,12 @@
-//! Client certificates, by openssl and curl: who comes in by one, and who does not.
+//! Client certificates: who comes in by one, and who does not; by curl, and by real clients.
 
 use std::path::{Path, PathBuf};
 
+use crate::harness::catalogue::OURS;
+use crate::harness::cosign::Cosign;
 use crate::harness::gate::Gate;
 use crate::harness::process::{Undertaker, command, must_run, run};
+use crate::harness::world;
 
 /// A folder of keys and certificates.
 struct Office<'a>(&'a Path);
@@ -187,4 +190,118 @@ policies: [policies.yaml]
     assert_eq!(status(Some("gone")), "000");
     let counted = r#"pullgate_authentications_total{method="certificate",outcome="success"} 1"#;
     assert!(gate.metrics().contains(counted), "{}", gate.metrics());
+}
+
+/// The folder that podman and skopeo want: an authority, and a certificate of their own.
+fn client_folder(office: &Office<'_>, name: &str) -> PathBuf {
+    let folder = office.path(&format!("{name}.d"));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (from, to) in [
+        ("own.pem".to_owned(), "ca.crt"),
+        (format!("{name}.pem"), "client.cert"),
+        (format!("{name}.key"), "client.key"),
+    ] {
+        std::fs::copy(office.path(&from), folder.join(to)).expect("a file");
+    }
+    folder
+}
+
+/// Pulls by certificate: with skopeo, podman and oras; `Err` is what the client said.
+fn pulls(office: &Office<'_>, name: &str, image: &str) -> Vec<(&'static str, Result<(), String>)> {
+    let certificates = client_folder(office, name);
+    let at = |what: &str| certificates.join(what).display().to_string();
+    let policy = office.path("policy.json");
+    std::fs::write(
+        &policy,
+        r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
+    )
+    .expect("a file");
+    let mut skopeo = command("skopeo");
+    skopeo.arg("--policy").arg(&policy).arg("copy");
+    skopeo.args(["--quiet", "--src-cert-dir", &at("")]);
+    skopeo.arg(format!("docker://{image}"));
+    skopeo.arg(format!("dir:{}", at("copy")));
+    let mut podman = command("podman");
+    podman.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
+    podman.args(["--events-backend", "none"]);
+    for folder in ["root", "runroot", "tmpdir"] {
+        podman.args([format!("--{folder}"), at(folder)]);
+    }
+    podman.args(["pull", "--quiet", "--signature-policy"]);
+    podman.arg(&policy);
+    podman.args(["--cert-dir", &at(""), image]);
+    let mut oras = command("oras");
+    oras.args(["cp", "--from-ca-file", &at("ca.crt")]);
+    oras.args(["--from-cert-file", &at("client.cert")]);
+    oras.args(["--from-key-file", &at("client.key"), "--to-oci-layout"]);
+    oras.args([image, &at("layout:pulled")]);
+    [("skopeo", skopeo), ("podman", podman), ("oras", oras)]
+        .into_iter()
+        .map(|(client, mut command)| {
+            let finished = run(command.env("HOME", &certificates));
+            let pulled = finished.success.then_some(()).ok_or(finished.said);
+            (client, pulled)
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs the real parts that .ci/install brings"]
+fn clients_pull_by_their_certificates() {
+    let world = world();
+    let folder = world.undertaker.folder("certs");
+    let office = Office(&folder);
+    office.authority("own");
+    office.authority("clients");
+    office.issue("gate", "own", Some("IP:127.0.0.1"));
+    office.issue("node", "clients", Some("DNS:node1.nodes.acme.test"));
+    office.issue("desk", "clients", Some("DNS:desk.acme.test"));
+    let path = |file: &str| office.text(file);
+    let host = world.sites[0].front.host();
+    let root = world.cosign.trusted_root().display().to_string();
+    let settings = format!(
+        r#"listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+tls: {{ certificate: {}, key: {} }}
+callers:
+  client_certificates: {{ ca: {} }}
+upstreams:
+  "{host}": {{ url: "http://{host}" }}
+default_upstream: "{host}"
+policies: [policies.yaml]
+trust_roots: {{ private: {{ file: {root} }} }}
+default_trust_root: private
+"#,
+        path("gate.pem"),
+        path("gate.key"),
+        path("clients.pem"),
+    );
+    let identity = Cosign::identity(OURS);
+    let policies = format!(
+        r#"signers:
+  release-workflow:
+    keyless: {{ issuer: github-actions, identity: "{identity}" }}
+pullers:
+  nodes: {{ certificate: {{ dns_glob: "*.nodes.acme.test" }} }}
+policies:
+  - name: releases
+    images: ["{host}/release/**"]
+    signed_by: release-workflow
+    pulled_by: nodes
+"#
+    );
+    let gate = Gate::serve("gate-certificates", &settings, &policies, &world.undertaker);
+    let image = format!("{}/release/keyless:v1", gate.address());
+    for (client, pulled) in pulls(&office, "node", &image) {
+        pulled.unwrap_or_else(|said| panic!("{client}: {said}\n{}", gate.log()));
+    }
+    for (client, pulled) in pulls(&office, "desk", &image) {
+        let said = pulled.expect_err(client);
+        for part in ["wrong_puller", "certificate for desk.acme.test", "nodes"] {
+            assert!(
+                said.contains(part),
+                "{client} should be told {part}: {said}"
+            );
+        }
+    }
 }

@@ -39,13 +39,17 @@ impl Known {
     /// Whether it is for this repository, where it is not for all.
     pub(super) fn allows(&self, image: Option<&ImageName>) -> bool {
         match (&self.access, image) {
-            (Some(access), Some(image)) => {
-                let name = image.to_string();
-                access.contains(&name)
-            }
+            (Some(access), Some(image)) => access.iter().any(|name| is_named(image, name)),
             _ => true,
         }
     }
+}
+
+/// Whether this is the image's whole name. It is asked on every pull, so no name is put together.
+fn is_named(image: &ImageName, name: &str) -> bool {
+    name.strip_prefix(image.registry.as_str())
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|repository| repository == image.repository.as_str())
 }
 
 /// What a proof rests on.

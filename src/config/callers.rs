@@ -12,8 +12,10 @@ use crate::config::pem;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::schema;
 use crate::config::units;
+use crate::config::upstreams;
 use crate::oci::RegistryHost;
 
 /// How callers are told apart.
@@ -106,20 +108,11 @@ pub(super) fn lower(value: &Value<'_>, has_tls: bool) -> Option<CallersSettings>
     let public_url = fields.at("public_url").map(|value| public_url(&value));
     somebody.then_some(())?;
     Some(CallersSettings {
-        htpasswd: match htpasswd {
-            Some(users) => Some(users?),
-            None => None,
-        },
+        htpasswd: whole(htpasswd)?,
         oidc: oidc.map_or(Some(Vec::new()), |oidc| oidc)?,
-        client_certificates: match certificates {
-            Some(files) => Some(files?),
-            None => None,
-        },
+        client_certificates: whole(certificates)?,
         tokens: tokens?,
-        public_url: match public_url {
-            Some(url) => Some(url?),
-            None => None,
-        },
+        public_url: whole(public_url)?,
     })
 }
 
@@ -174,7 +167,7 @@ fn issuer(value: &Value<'_>) -> Option<OidcIssuer> {
     let url = url.and_then(|value| issuer_url(&value));
     let audience = fields.required("audience", MEND_ISSUER);
     let audience = audience.and_then(|value| value.text().map(str::to_owned));
-    let ca = fields.at("ca").map(|value| certificates(&value));
+    let ca = fields.at("ca").map(|value| upstreams::certificates(&value));
     Some(OidcIssuer {
         url: url?,
         audience: audience?,
@@ -245,7 +238,7 @@ fn client_certificates(value: &Value<'_>, has_tls: bool) -> Option<ClientCertifi
     let fields = value.fields(&schema::CLIENT_CERTIFICATES)?;
     let ca = fields.required("ca", MEND).and_then(|value| {
         let (path, _) = value.file()?;
-        certificates(&value)?;
+        upstreams::certificates(&value)?;
         Some(path)
     });
     let lists = fields
@@ -253,10 +246,7 @@ fn client_certificates(value: &Value<'_>, has_tls: bool) -> Option<ClientCertifi
         .map(|value| revocation_list(&value));
     Some(ClientCertificateFiles {
         ca: ca?,
-        revocation_list: match lists {
-            Some(path) => Some(path?),
-            None => None,
-        },
+        revocation_list: whole(lists)?,
     })
 }
 
@@ -278,27 +268,12 @@ fn revocation_list(value: &Value<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
-    let (path, bytes) = value.file()?;
-    if pem::has_certificates(&bytes) {
-        return Some(bytes);
-    }
-    value.error(
-        &format!("{} holds no certificate in PEM", path.display()),
-        "give a file with at least one whole `-----BEGIN CERTIFICATE-----` block",
-    );
-    None
-}
-
 fn tokens(value: &Value<'_>) -> Option<TokenSettings> {
     let fields = value.fields(&schema::TOKENS)?;
     let key = fields.at("key_file").map(|value| token_key(&value));
     let lifetime = lifetime(&fields);
     Some(TokenSettings {
-        key: match key {
-            Some(key) => Some(key?),
-            None => None,
-        },
+        key: whole(key)?,
         lifetime: lifetime?,
     })
 }

@@ -6,6 +6,7 @@ use crate::config::attested;
 use crate::config::policies::Context;
 use crate::config::policies::Signers;
 use crate::config::reader::Fields;
+use crate::config::reader::whole;
 use crate::config::signed_by;
 use crate::config::units;
 use crate::policy::Demand;
@@ -47,10 +48,7 @@ pub(super) fn demand(
         attested::lower(&value, signers, context.condition_steps_max)
     });
     Some(Requirement::Proven(vec![Demand {
-        signed_by: match signed_by {
-            Some(signed_by) => Some(signed_by?),
-            None => None,
-        },
+        signed_by: whole(signed_by)?,
         attested: attested?,
         timing,
         format: None,

@@ -24,6 +24,7 @@ use crate::config::problem::quoted;
 use crate::config::pullers;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::roots;
 use crate::config::schema;
 use crate::config::signers;
@@ -166,18 +167,9 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
     Some(Settings {
         listen,
         admin,
-        tls: match tls {
-            Some(tls) => Some(tls?),
-            None => None,
-        },
-        callers: match callers {
-            Some(callers) => Some(callers?),
-            None => None,
-        },
-        default_upstream: match default_upstream {
-            Some(host) => Some(host?),
-            None => None,
-        },
+        tls: whole(tls)?,
+        callers: whole(callers)?,
+        default_upstream: whole(default_upstream)?,
         upstreams: upstreams?.settings,
         rules,
         trust_roots,
@@ -344,10 +336,7 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
     let tag_ttl = time("tag_ttl", defaults.tag_ttl);
     let stale_ttl = time("stale_ttl", defaults.stale_ttl);
     Some(CacheSettings {
-        directory: match directory {
-            Some(directory) => Some(directory?),
-            None => None,
-        },
+        directory: whole(directory)?,
         disk_bytes_max: disk_bytes_max?,
         memory_bytes_max: memory_bytes_max?,
         facts_ttl: facts_ttl?,

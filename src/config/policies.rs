@@ -14,6 +14,7 @@ use crate::config::problem::quoted;
 use crate::config::pullers::{self, Pullers, Ways};
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::schema;
 use crate::config::signers;
 use crate::config::units;
@@ -250,10 +251,7 @@ fn policy(
         mode: mode?,
         requirement: requirement?,
         signs: signs?,
-        pulled_by: match pulled_by {
-            Some(pulled_by) => Some(pulled_by?),
-            None => None,
-        },
+        pulled_by: whole(pulled_by)?,
     })
 }
 

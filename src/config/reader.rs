@@ -252,6 +252,18 @@ impl<'a> Value<'a> {
     }
 }
 
+/// What may be absent, and where it is there has to be right.
+#[expect(
+    clippy::option_option,
+    reason = "absent, wrong and right are three things, and become two here"
+)]
+pub(super) fn whole<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    match value {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
 impl Section {
     /// The keys that can stand here, or where to find them if there are more than one reads.
     fn keys_told(&self) -> String {

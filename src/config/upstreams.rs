@@ -15,6 +15,7 @@ use crate::config::pem;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::schema;
 use crate::oci::RegistryHost;
 
@@ -130,18 +131,6 @@ fn upstream(host: Option<&RegistryHost>, value: &Value<'_>) -> Option<UpstreamSe
         credentials: credentials?,
         library_prefix,
     })
-}
-
-/// What may be absent, and where it is there has to be right.
-#[expect(
-    clippy::option_option,
-    reason = "absent, wrong and right are three things, and become two here"
-)]
-fn whole<T>(value: Option<Option<T>>) -> Option<Option<T>> {
-    match value {
-        None => Some(None),
-        Some(read) => read.map(Some),
-    }
 }
 
 /// How many addresses one registry can have.

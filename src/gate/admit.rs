@@ -225,15 +225,7 @@ impl Gate {
     }
 
     pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
-        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
-        let Some(upstream) = self.upstream(&ask.image.registry) else {
-            return Err(Refusal::NotFound(Missing::Repository));
-        };
-        let found = self.find(upstream, ask, asked).await?;
-        let key = ContentKey::of(&ask.image, *found.document.digest());
-        if matches!(ask.reference, Reference::Tag(_)) {
-            self.0.hints.tagged(key.clone());
-        }
+        let (upstream, key, found) = self.locate(ask).await?;
         let document = Arc::clone(&found.document);
         let ruled = self.rule(ruling, upstream, ask, &key, found).await;
         let vouches = ruled
@@ -251,13 +243,8 @@ impl Gate {
         })
     }
 
-    /// What is proven about an image and about what lies around it, unjudged: for those who
-    /// want to write it down. No bytes leave by this way.
-    ///
-    /// # Errors
-    /// A [`Refusal`]: something could not be read, or is not there.
-    pub async fn survey(&self, ask: &Ask) -> Result<Subject, Refusal> {
-        let ruling = self.0.ruling.load_full();
+    /// The manifest that is asked for, and where it is; that a tag names it is noted.
+    async fn locate(&self, ask: &Ask) -> Result<(&Upstream, ContentKey, Found), Refusal> {
         let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let Some(upstream) = self.upstream(&ask.image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
@@ -267,6 +254,17 @@ impl Gate {
         if matches!(ask.reference, Reference::Tag(_)) {
             self.0.hints.tagged(key.clone());
         }
+        Ok((upstream, key, found))
+    }
+
+    /// What is proven about an image and about what lies around it, unjudged: for those who
+    /// want to write it down. No bytes leave by this way.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: something could not be read, or is not there.
+    pub async fn survey(&self, ask: &Ask) -> Result<Subject, Refusal> {
+        let ruling = self.0.ruling.load_full();
+        let (upstream, key, found) = self.locate(ask).await?;
         let shape = match found.document.manifest() {
             Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
             _ => Shape::Image,
@@ -275,6 +273,7 @@ impl Gate {
         let policies = &ruling.rules.policies;
         let pulled = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let scope = Scope::new(self, &ruling, upstream, policies, pulled, None);
+        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let unavailable = |cause| self.unavailable(cause, asked(), Some(key.digest));
         let mut subject = scope.alone(&key, shape).await.map_err(unavailable)?;
         scope.look_around(&key, &found.document, &mut subject).await;

@@ -9,6 +9,7 @@
 //! fail nonetheless, the room panics: that is a bug of the sandbox, not a condition to handle.
 
 pub mod client;
+mod connections;
 pub mod gpg;
 pub mod image;
 pub mod mutants;

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::clients::keep_apart;
 use crate::harness::catalogue::OURS;
 use crate::harness::cosign::Cosign;
 use crate::harness::gate::Gate;
-use crate::harness::process::{Undertaker, command, must_run, run};
+use crate::harness::gate::before;
+use crate::harness::process::{Undertaker, command, must, must_run, run};
 use crate::harness::world;
 
 /// A folder of keys and certificates.
@@ -20,28 +22,25 @@ impl Office<'_> {
         self.path(file).display().to_string()
     }
 
+    /// A new key, and for it what `openssl req` makes.
+    fn request(&self, name: &str, subject: &str, out: &str, more: &[&str]) {
+        let mut openssl = command("openssl");
+        openssl.args([
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ]);
+        openssl.args(["-nodes", "-keyout", &self.text(&format!("{name}.key"))]);
+        must(openssl.args(["-out", out, "-subj", subject]).args(more));
+    }
+
     /// An authority that signs itself, with the database that openssl wants for revoking.
     fn authority(&self, name: &str) {
-        must_run(
-            "openssl",
-            [
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-keyout",
-                &self.text(&format!("{name}.key")),
-                "-out",
-                &self.text(&format!("{name}.pem")),
-                "-days",
-                "30",
-                "-subj",
-                &format!("/CN={name}"),
-            ],
-        );
+        let out = self.text(&format!("{name}.pem"));
+        let subject = format!("/CN={name}");
+        self.request(name, &subject, &out, &["-x509", "-days", "30"]);
         std::fs::write(self.path(&format!("{name}.db")), "").expect("a file");
         // With a number openssl writes lists of version 2, the only ones that are read.
         std::fs::write(self.path(&format!("{name}.number")), "01\n").expect("a file");
@@ -59,23 +58,7 @@ impl Office<'_> {
     /// A certificate with these names, as `subjectAltName` has them; only a common name without.
     fn issue(&self, name: &str, authority: &str, names: Option<&str>) {
         let file = |suffix: &str| self.text(&format!("{name}.{suffix}"));
-        must_run(
-            "openssl",
-            [
-                "req",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-keyout",
-                &file("key"),
-                "-out",
-                &file("csr"),
-                "-subj",
-                "/CN=node1.nodes.acme.test",
-            ],
-        );
+        self.request(name, "/CN=node1.nodes.acme.test", &file("csr"), &[]);
         let names = names.map_or(String::new(), |names| format!("subjectAltName={names}\n"));
         // Without any extension openssl writes a certificate of version 1, which is refused.
         let extensions = format!("basicConstraints=CA:FALSE\n{names}");
@@ -222,11 +205,7 @@ fn pulls(office: &Office<'_>, name: &str, image: &str) -> Vec<(&'static str, Res
     skopeo.arg(format!("docker://{image}"));
     skopeo.arg(format!("dir:{}", at("copy")));
     let mut podman = command("podman");
-    podman.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
-    podman.args(["--events-backend", "none"]);
-    for folder in ["root", "runroot", "tmpdir"] {
-        podman.args([format!("--{folder}"), at(folder)]);
-    }
+    keep_apart(&mut podman, &certificates);
     podman.args(["pull", "--quiet", "--signature-policy"]);
     podman.arg(&policy);
     podman.args(["--cert-dir", &at(""), image]);
@@ -259,23 +238,18 @@ fn clients_pull_by_their_certificates() {
     let path = |file: &str| office.text(file);
     let host = world.sites[0].front.host();
     let root = world.cosign.trusted_root().display().to_string();
-    let settings = format!(
-        r#"listen: 127.0.0.1:0
-admin: 127.0.0.1:0
-tls: {{ certificate: {}, key: {} }}
+    let settings = before(&host)
+        + &format!(
+            r#"tls: {{ certificate: {}, key: {} }}
 callers:
   client_certificates: {{ ca: {} }}
-upstreams:
-  "{host}": {{ url: "http://{host}" }}
-default_upstream: "{host}"
-policies: [policies.yaml]
 trust_roots: {{ private: {{ file: {root} }} }}
 default_trust_root: private
 "#,
-        path("gate.pem"),
-        path("gate.key"),
-        path("clients.pem"),
-    );
+            path("gate.pem"),
+            path("gate.key"),
+            path("clients.pem"),
+        );
     let identity = Cosign::identity(OURS);
     let policies = format!(
         r#"signers:

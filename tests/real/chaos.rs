@@ -23,6 +23,7 @@ use pullgate::sandbox::registry::Registry;
 use tokio::runtime::Runtime;
 
 use crate::harness::gate::Gate;
+use crate::harness::gate::before;
 use crate::harness::process::Undertaker;
 
 /// How often the process is killed.
@@ -99,17 +100,10 @@ impl Origin {
     }
 
     fn settings(&self, cache: &Path) -> String {
-        let (host, cache) = (self.registry.address(), cache.display());
-        format!(
-            r#"listen: 127.0.0.1:0
-admin: 127.0.0.1:0
-upstreams:
-  "{host}": {{ url: "http://{host}" }}
-default_upstream: "{host}"
-policies: [policies.yaml]
-cache: {{ directory: {cache}, disk_bytes_max: 64MiB, memory_bytes_max: 2MiB }}
-"#
-        )
+        let cache = cache.display();
+        let bounds = "disk_bytes_max: 64MiB, memory_bytes_max: 2MiB";
+        before(&self.registry.address().to_string())
+            + &format!("cache: {{ directory: {cache}, {bounds} }}\n")
     }
 
     /// One blob through the gate: all of its bytes, or `None` where the answer broke off or was

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::harness::gate::Gate;
+use crate::harness::gate::before;
 use crate::harness::process::Daemon;
 use crate::harness::process::Undertaker;
 use crate::harness::process::command;
@@ -68,17 +69,8 @@ fn compared(registry: &Registry, has_referrers: bool, undertaker: &Undertaker) -
 
 /// A gate that lets everything pass: the suite's content is signed by nobody.
 fn gate(origin: &str, undertaker: &Undertaker) -> Gate {
-    let settings = format!(
-        r#"listen: 127.0.0.1:0
-admin: 127.0.0.1:0
-upstreams:
-  "{origin}": {{ url: "http://{origin}" }}
-default_upstream: "{origin}"
-policies: [policies.yaml]
-# The suite moves tags and looks again at once.
-cache: {{ tag_ttl: 0s }}
-"#
-    );
+    // The suite moves tags and looks again at once.
+    let settings = before(origin) + "cache: { tag_ttl: 0s }\n";
     Gate::serve(
         "conformance-gate",
         &settings,

@@ -21,6 +21,7 @@ use crate::harness::World;
 use crate::harness::catalogue::OURS;
 use crate::harness::cosign::Cosign;
 use crate::harness::gate::Gate;
+use crate::harness::gate::before;
 use crate::harness::provider::Provider;
 use crate::harness::world;
 
@@ -51,14 +52,9 @@ impl Door {
         std::fs::write(&users, text).expect("the file of users");
         let (root, users) = (world.cosign.trusted_root().display(), users.display());
         let (own, other) = (issuer.url(), provider.url());
-        let settings = format!(
-            r#"listen: 127.0.0.1:0
-admin: 127.0.0.1:0
-upstreams:
-  "{host}": {{ url: "http://{host}" }}
-default_upstream: "{host}"
-policies: [policies.yaml]
-trust_roots: {{ private: {{ file: {root} }} }}
+        let settings = before(&host)
+            + &format!(
+                r#"trust_roots: {{ private: {{ file: {root} }} }}
 default_trust_root: private
 callers:
   htpasswd: {users}
@@ -66,7 +62,7 @@ callers:
     - {{ issuer: "{own}", audience: pullgate }}
     - {{ issuer: "{other}", audience: pullgate }}
 "#
-        );
+            );
         let identity = Cosign::identity(OURS);
         let policies = format!(
             r#"signers:

@@ -306,7 +306,12 @@ impl World {
         });
         let service = service(&gate, &metrics, clock, mirror.is_some(), authn.clone());
         let decisions = Arc::clone(&service.decisions);
-        let address = listen(service, &shutdown, &tasks).await;
+        let limits = server::Limits {
+            connections_max: 2000,
+            header_read_timeout: Duration::from_secs(10),
+            header_bytes_max: 32 << 10,
+        };
+        let address = listen(Arc::new(service), limits, &shutdown, &tasks).await;
         Self {
             registry,
             mirror,
@@ -641,21 +646,23 @@ fn service(
     }
 }
 
-async fn listen(service: Service, shutdown: &CancellationToken, tasks: &TaskTracker) -> SocketAddr {
+/// Serves pulls on a free port, until `shutdown`; where that is.
+pub(crate) async fn listen(
+    service: Arc<Service>,
+    limits: server::Limits,
+    shutdown: &CancellationToken,
+    tasks: &TaskTracker,
+) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = socket.local_addr().expect("an address");
     let listener = Listener {
         socket,
         tls: None,
-        limits: server::Limits {
-            connections_max: 2000,
-            header_read_timeout: Duration::from_secs(10),
-            header_bytes_max: 32 << 10,
-        },
+        limits,
     };
     tasks.spawn(server::serve(
         listener,
-        Arc::new(service),
+        service,
         shutdown.clone(),
         tasks.clone(),
     ));

@@ -13,13 +13,11 @@ use pullgate::config;
 use pullgate::sandbox::client::Client;
 use pullgate::sandbox::image;
 use pullgate::sandbox::registry::Registry;
-use pullgate::server;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::support::{HOST, push};
+use crate::support::{HOST, listen, push};
 
 /// How often the policy is edited, and how many pull at the same time.
 const EDITS: usize = 20;
@@ -80,21 +78,9 @@ impl Edited {
         let tasks = TaskTracker::new();
         let built = app::build(&loaded.settings, clock.clone(), tasks.clone()).expect("a gate");
         let built = Arc::new(built);
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = socket.local_addr().expect("an address");
-        let listener = server::Listener {
-            socket,
-            tls: None,
-            limits: built.connections,
-        };
         let shutdown = CancellationToken::new();
         let service = Arc::clone(&built.service);
-        tasks.spawn(server::serve(
-            listener,
-            service,
-            shutdown.clone(),
-            tasks.clone(),
-        ));
+        let address = listen(service, built.connections, &shutdown, &tasks).await;
         Self {
             folder,
             reloader: Reloader::new(path, loaded.sources, Arc::clone(&built), clock, None),

@@ -17,13 +17,11 @@ use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::Registry;
 use pullgate::sandbox::sigstore::Sigstore;
 use pullgate::sandbox::tuf::{Mirror, Repository, Served};
-use pullgate::server;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::support::{HOST, push, recipe, release};
+use crate::support::{HOST, listen, push, recipe, release};
 
 const DAY: i64 = 24 * 3600;
 
@@ -129,21 +127,9 @@ impl Trusting {
         let tasks = TaskTracker::new();
         let built = app::build(&loaded.settings, self.clock(), tasks.clone()).expect("a gate");
         built.apply_trust(now);
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = socket.local_addr().expect("an address");
-        let listener = server::Listener {
-            socket,
-            tls: None,
-            limits: built.connections,
-        };
         let shutdown = CancellationToken::new();
         let service = Arc::clone(&built.service);
-        tasks.spawn(server::serve(
-            listener,
-            service,
-            shutdown.clone(),
-            tasks.clone(),
-        ));
+        let address = listen(service, built.connections, &shutdown, &tasks).await;
         self.running = Some(Running {
             built,
             address,

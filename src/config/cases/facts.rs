@@ -13,6 +13,7 @@ use crate::config::files;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::schema;
 use crate::config::signers;
 use crate::config::sources;
@@ -122,10 +123,7 @@ impl Reader<'_> {
             .map(|value| value.parsed(units::start, units::START_MEND));
         Some(Read {
             subject: self.subject(&fields, digest, DEPTH_MAX)?,
-            recorded_at: match recorded_at {
-                Some(time) => Some(time?),
-                None => None,
-            },
+            recorded_at: whole(recorded_at)?,
         })
     }
 
@@ -235,10 +233,10 @@ impl Reader<'_> {
             assurance: assurance(fields, root.is_some())?,
             signer,
             root,
-            signed_at: optional(signed_at)?,
+            signed_at: whole(signed_at)?,
             format: format(fields, usual)?,
             source: source(fields)?,
-            docker_reference: optional(docker_reference)?,
+            docker_reference: whole(docker_reference)?,
         })
     }
 
@@ -433,12 +431,4 @@ fn json(value: &Value<'_>) -> Option<Box<RawValue>> {
 fn text_of(path: &Path) -> Result<String, String> {
     let bytes = files::read_up_to(path, PREDICATE_BYTES_MAX).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
-}
-
-/// `Some(None)` where nothing was given, `None` where it was wrong.
-fn optional<T>(given: Option<Option<T>>) -> Option<Option<T>> {
-    match given {
-        Some(value) => Some(Some(value?)),
-        None => Some(None),
-    }
 }

@@ -18,6 +18,7 @@ use crate::config::problem::Problems;
 use crate::config::problem::Sheet;
 use crate::config::problem::quoted;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::schema;
 use crate::config::sources;
 use crate::config::units;
@@ -167,10 +168,7 @@ fn case(value: &Value<'_>, context: &Context<'_>) -> Option<Case> {
             Some(now) => Some(now?),
             None => read.recorded_at,
         },
-        puller: match puller {
-            Some(puller) => Some(puller?),
-            None => None,
-        },
+        puller: whole(puller)?,
         image,
         reference,
         expected: expected?,
@@ -194,10 +192,7 @@ fn expected(value: &Value<'_>) -> Option<Expected> {
         Some((name.to_owned(), value))
     });
     let reason = reason?;
-    let policy = match policy {
-        Some(policy) => Some(policy?),
-        None => None,
-    };
+    let policy = whole(policy)?;
     if let (Some(Reason::Admitted), Some((name, value))) = (reason, &policy) {
         value.error(
             &format!("an admitted image is not refused by {}", quoted(name)),

@@ -11,6 +11,7 @@ use crate::config::policies::Context;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::signers;
 use crate::config::signers::first_line;
 use crate::policy::Attested;
@@ -219,10 +220,7 @@ fn authority(
         }
         (form, value) => {
             let log = fields.at("ctlog").map(|value| log(&value, context));
-            let log = match log {
-                Some(log) => Some(log?),
-                None => None,
-            };
+            let log = whole(log)?;
             let by = match form {
                 "key" => key(&value, &name, log, &fields, context),
                 _ => keyless(&value, &name, log.as_ref(), &fields, context),

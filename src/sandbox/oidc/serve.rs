@@ -1,36 +1,25 @@
 //! The wire of an issuer: accepts connections, records what is asked, and answers.
 
-use std::{convert::Infallible, future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time,
-};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::sandbox::connections::accept;
 
 use super::{DISCOVERY, KEYS, Misdeed, Shared, locked};
 
 /// Serves until the issuer is stopped; its connections end with it.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = shared.stopped.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, Arc::clone(&shared)));
-                }
-                // A client that left at once, or no file descriptor free until others leave.
-                Err(_) => time::sleep(Duration::from_millis(5)).await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
+    let stopped = shared.stopped.clone();
+    accept(listener, stopped, |stream| {
+        serve(stream, Arc::clone(&shared))
+    })
+    .await;
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {

@@ -16,9 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    task::JoinSet,
     time,
 };
+
+use crate::sandbox::connections::accept;
 
 use super::{
     Recorded, Shared, endpoints, locked,
@@ -35,20 +36,11 @@ struct LastWords(Vec<u8>);
 
 /// Serves until the registry is stopped; its connections end with it.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = shared.stopped.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, Arc::clone(&shared)));
-                }
-                // A client that left at once, or no file descriptor free until others leave.
-                Err(_) => time::sleep(Duration::from_millis(5)).await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
+    let stopped = shared.stopped.clone();
+    accept(listener, stopped, |stream| {
+        serve(stream, Arc::clone(&shared))
+    })
+    .await;
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {

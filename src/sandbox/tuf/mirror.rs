@@ -18,11 +18,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
+
+use crate::sandbox::connections::accept;
 
 use super::Repository;
 
@@ -68,7 +70,10 @@ impl Mirror {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (shared, stopped) = (Arc::<Shared>::default(), CancellationToken::new());
-        let serving = run(listener, Arc::clone(&shared), stopped.clone());
+        let served = Arc::clone(&shared);
+        let serving = accept(listener, stopped.clone(), move |stream| {
+            serve(stream, Arc::clone(&served))
+        });
         TaskTracker::new().spawn(serving);
         Ok(Self {
             address,
@@ -109,24 +114,12 @@ impl Mirror {
     }
 }
 
-async fn run(listener: TcpListener, shared: Arc<Shared>, stopped: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stopped.cancelled() => return,
-            Ok((stream, _)) = listener.accept() => {
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let answer = service_fn(|request| answer(&shared, request));
-                    // A mirror that is down, or a client that has left.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), answer)
-                        .await;
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let answer = service_fn(|request| answer(&shared, request));
+    // A mirror that is down, or a client that has left.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {

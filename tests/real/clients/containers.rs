@@ -62,18 +62,23 @@ impl Settings {
     }
 }
 
+/// Has podman keep its images and all else in `folder`, apart from those of the machine.
+pub(crate) fn keep_apart(podman: &mut Command, folder: &Path) {
+    podman
+        .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
+        .args(["--events-backend", "none"]);
+    for name in ["root", "runroot", "tmpdir"] {
+        podman.arg(format!("--{name}")).arg(folder.join(name));
+    }
+}
+
 /// podman, with image storage of its own.
 pub(crate) struct Podman(Settings);
 
 impl Podman {
     fn command(&self) -> Command {
         let mut command = self.0.command("podman");
-        command
-            .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
-            .args(["--events-backend", "none"]);
-        for folder in ["root", "runroot", "tmpdir"] {
-            command.arg(format!("--{folder}")).arg(self.0.path(folder));
-        }
+        keep_apart(&mut command, &self.0.folder);
         command
     }
 }

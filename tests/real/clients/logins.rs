@@ -8,6 +8,7 @@ use crate::clients::Client;
 use crate::clients::Cri;
 use crate::clients::Route;
 use crate::clients::containerd::Containerd;
+use crate::clients::keep_apart;
 use crate::harness::World;
 use crate::harness::process::command;
 use crate::harness::process::run;
@@ -100,14 +101,7 @@ pub(crate) struct PodmanLogin(Program);
 impl PodmanLogin {
     fn command(&self) -> Command {
         let mut command = self.0.command("podman");
-        command
-            .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
-            .args(["--events-backend", "none"]);
-        for folder in ["root", "runroot", "tmpdir"] {
-            command
-                .arg(format!("--{folder}"))
-                .arg(self.0.0.join(folder));
-        }
+        keep_apart(&mut command, &self.0.0);
         command
     }
 }

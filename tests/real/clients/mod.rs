@@ -13,6 +13,7 @@ use crate::harness::catalogue::Entry;
 pub(crate) use crate::clients::containerd::Ctr;
 pub(crate) use crate::clients::containers::Podman;
 pub(crate) use crate::clients::containers::Skopeo;
+pub(crate) use crate::clients::containers::keep_apart;
 pub(crate) use crate::clients::cri::Cri;
 pub(crate) use crate::clients::docker::DockerLogin;
 pub(crate) use crate::clients::helm::HelmLogin;

@@ -89,8 +89,8 @@ fn write(folder: &Path, file: &str, text: &str) {
     std::fs::write(folder.join(file), text).expect("the gate's settings");
 }
 
-fn settings(host: &str, cosign: &Cosign) -> String {
-    let trusted_root = cosign.trusted_root().display();
+/// What all settings begin with: free ports, and the one upstream `host`.
+pub(crate) fn before(host: &str) -> String {
     format!(
         r#"listen: 127.0.0.1:0
 admin: 127.0.0.1:0
@@ -98,13 +98,21 @@ upstreams:
   "{host}": {{ url: "http://{host}" }}
 default_upstream: "{host}"
 policies: [policies.yaml]
-trust_roots:
+"#
+    )
+}
+
+fn settings(host: &str, cosign: &Cosign) -> String {
+    let trusted_root = cosign.trusted_root().display();
+    before(host)
+        + &format!(
+            r#"trust_roots:
   private: {{ file: {trusted_root} }}
 default_trust_root: private
 cache:
   unsigned_ttl: 1s
 "#
-    )
+        )
 }
 
 fn policies(host: &str, cosign: &Cosign) -> String {

@@ -1,11 +1,10 @@
 //! Who may ask: from settings to the room that says who asks, and the file of users when it
 //! changes.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::authn;
@@ -18,8 +17,6 @@ use crate::gate;
 use crate::server;
 use crate::upstream;
 
-/// How often the file of users is looked at.
-const USERS_INTERVAL: Duration = Duration::from_secs(5);
 /// The largest file of users, in bytes.
 const USERS_BYTES_MAX: u64 = 1 << 20;
 
@@ -122,36 +119,22 @@ pub(super) fn reload(running: &Option<server::Callers>, settings: &config::Setti
     }
 }
 
-/// Takes users into use when their file changes. A file that does not read leaves those in
+/// Puts the users of `file` in force, as it stands now. A file that does not read leaves those in
 /// force as they are.
-pub(super) async fn watch_users(
-    authn: Arc<Authn>,
-    file: config::UsersFile,
-    shutdown: CancellationToken,
-) {
-    let mut known = read(&file.path).ok();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(USERS_INTERVAL) => {}
-            () = shutdown.cancelled() => return,
-        }
-        let path = file.path.clone();
-        let read = tokio::task::spawn_blocking(move || read(&path)).await;
-        // A file that is not there is about to be: editors and mounts exchange it.
-        let Ok(Ok(text)) = read else { continue };
-        if known.as_ref() == Some(&text) {
-            continue;
-        }
-        take(&authn, &file.path, &text);
-        known = Some(text);
+pub(super) fn read_users(authn: &Authn, file: &Path) {
+    // A file that is not there is about to be: editors and mounts exchange it.
+    if let Ok(text) = read(file) {
+        take(authn, file, &text);
     }
 }
 
 fn take(authn: &Authn, path: &Path, text: &str) {
     match Users::parse(text) {
         Ok(users) => {
-            info!(users = users.len(), "the new file of users is in use");
-            authn.replace_users(users);
+            let count = users.len();
+            if authn.replace_users(users) {
+                info!(users = count, "the new file of users is in use");
+            }
         }
         Err(problems) => {
             for problem in problems {

@@ -91,17 +91,15 @@ pub async fn serve(path: PathBuf, loaded: config::Loaded, clock: Clock) -> anyho
     let users = settings
         .callers
         .as_ref()
-        .and_then(|set| set.htpasswd.clone());
-    if let (Some(callers), Some(file)) = (&built.service.callers, users) {
-        let authn = Arc::clone(&callers.authn);
-        tasks.spawn(callers::watch_users(authn, file, shutdown.clone()));
-    }
+        .and_then(|set| set.htpasswd.as_ref());
+    let users = users.map(|file| file.path.clone());
     let reloader = Arc::new(Reloader::new(
         path,
         sources,
         Arc::clone(&built),
         clock.clone(),
         tls.zip(tls_files),
+        users,
     ));
     tasks.spawn(reload::watch(
         Arc::clone(&reloader),

@@ -30,6 +30,8 @@ pub struct Reloader {
     built: Arc<Built>,
     clock: Clock,
     tls: Option<(Arc<Tls>, TlsFiles)>,
+    /// The file of users, where callers log in with passwords.
+    users: Option<PathBuf>,
     /// What was read last, be it good or not.
     sources: Mutex<Sources>,
 }
@@ -51,12 +53,14 @@ impl Reloader {
         built: Arc<Built>,
         clock: Clock,
         tls: Option<(Arc<Tls>, TlsFiles)>,
+        users: Option<PathBuf>,
     ) -> Self {
         Self {
             path,
             built,
             clock,
             tls,
+            users,
             sources: Mutex::new(sources),
         }
     }
@@ -97,8 +101,12 @@ impl Reloader {
     async fn read_into(&self, sources: &mut Sources) -> bool {
         self.reload_certificate();
         let (path, now) = (self.path.clone(), self.clock.now());
-        let built = Arc::clone(&self.built);
+        let (built, users) = (Arc::clone(&self.built), self.users.clone());
         let read = tokio::task::spawn_blocking(move || -> Read {
+            // Whatever becomes of the rest: somebody may have to go.
+            if let (Some(callers), Some(file)) = (&built.service.callers, users) {
+                callers::read_users(&callers.authn, &file);
+            }
             let (sources, loaded) = config::load_watched(&path, &checks(), now);
             let ready = loaded.map_err(Failure::Problems).and_then(|loaded| {
                 let roots = built.open_roots(&loaded.settings, now);

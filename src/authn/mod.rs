@@ -162,13 +162,18 @@ impl Authn {
         })
     }
 
-    /// Puts other users in force. Whoever was proven by the old ones is proven anew.
-    pub fn replace_users(&self, users: Users) {
+    /// Puts other users in force, and says whether they are others. Whoever was proven by the
+    /// old ones is then proven anew.
+    pub fn replace_users(&self, users: Users) -> bool {
+        if self.users.load().users.as_deref() == Some(&users) {
+            return false;
+        }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         self.users.store(Arc::new(UsersInForce {
             users: Some(Arc::new(users)),
             number,
         }));
+        true
     }
 
     /// Gives whoever presents a credential a token for pulling from these repositories. It does

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use http::StatusCode;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{Method, StatusCode};
 use pullgate::app::{self, Reloader};
 use pullgate::clock::Clock;
 use pullgate::config;
@@ -33,6 +34,11 @@ struct Edited {
     _shutdown: DropGuard,
 }
 
+/// A line of the file of users. The password is the name.
+fn user(name: &str) -> String {
+    format!("{name}:{}\n", bcrypt::hash(name, 5).expect("a hash"))
+}
+
 /// One generation of policies: two files that say the same of `refused`, and let `free` pass.
 fn write(folder: &Path, generation: usize) {
     for file in ["a", "b"] {
@@ -55,6 +61,15 @@ fn write(folder: &Path, generation: usize) {
 
 impl Edited {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// One whose users log in with a password.
+    async fn asking() -> Self {
+        Self::start_with("callers: { htpasswd: users }\n").await
+    }
+
+    async fn start_with(more: &str) -> Self {
         let registry = Registry::start().await.expect("a port");
         for repository in ["free", "refused"] {
             push(
@@ -65,11 +80,13 @@ impl Edited {
         }
         let folder = TempDir::new().expect("a folder");
         write(folder.path(), 0);
+        let users = folder.path().join("users");
+        std::fs::write(&users, user("alice")).expect("a file");
         let path = folder.path().join("pullgate.yaml");
         let configuration = format!(
             "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n\
              upstreams: {{ {HOST}: {{ url: \"{}\" }} }}\ndefault_upstream: {HOST}\n\
-             policies: [a.yaml, b.yaml]\n",
+             policies: [a.yaml, b.yaml]\n{more}",
             registry.url()
         );
         std::fs::write(&path, configuration).expect("a file");
@@ -81,9 +98,10 @@ impl Edited {
         let shutdown = CancellationToken::new();
         let service = Arc::clone(&built.service);
         let address = listen(service, built.connections, &shutdown, &tasks).await;
+        let sources = loaded.sources;
         Self {
             folder,
-            reloader: Reloader::new(path, loaded.sources, Arc::clone(&built), clock, None),
+            reloader: Reloader::new(path, sources, Arc::clone(&built), clock, None, Some(users)),
             built,
             address,
             _registry: registry,
@@ -209,4 +227,32 @@ async fn c1_a_changed_file_is_in_force_without_a_signal() {
     write(world.folder.path(), 2);
     world.reloader.reload_if_changed().await;
     assert_eq!(told().await, [2]);
+}
+
+// Users are taken up with the other files, and whatever becomes of these: somebody who has to go
+// goes, though a policy is broken.
+#[tokio::test]
+async fn users_are_taken_up_though_a_policy_is_broken() {
+    let world = Edited::asking().await;
+    let client = Client::new(world.address);
+    let status = async |name: &str| {
+        let login = BASE64_STANDARD.encode(format!("{name}:{name}"));
+        let value = format!("Basic {login}");
+        let headers = [("Authorization", value.as_str())];
+        let answer = client.ask(Method::GET, "/v2/", &headers).await;
+        answer.expect("an answer").status
+    };
+    assert_eq!(status("alice").await, StatusCode::OK);
+    assert_eq!(status("bob").await, StatusCode::UNAUTHORIZED);
+    let file = |name: &str| world.folder.path().join(name);
+    std::fs::write(file("b.yaml"), "policies: [{ title: b }]").expect("a file");
+    std::fs::write(file("users"), user("bob")).expect("a file");
+    world.reloader.reload_if_changed().await;
+    assert!(world.reloads("failure"));
+    assert_eq!(status("bob").await, StatusCode::OK);
+    assert_eq!(status("alice").await, StatusCode::UNAUTHORIZED);
+    // What does not read leaves the users as they are.
+    std::fs::write(file("users"), "bob:plain\n").expect("a file");
+    world.reloader.reload_if_changed().await;
+    assert_eq!(status("bob").await, StatusCode::OK);
 }

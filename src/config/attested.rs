@@ -70,7 +70,7 @@ pub(super) fn predicate_type_uri(value: &Value<'_>) -> Option<String> {
     if let Some((_, uri)) = PREDICATE_TYPES.iter().find(|(name, _)| *name == text) {
         return Some((*uri).to_owned());
     }
-    if !text.contains(':') || text.contains(char::is_whitespace) {
+    if !is_uri(text) {
         let names = || PREDICATE_TYPES.iter().map(|(name, _)| *name);
         let mend = match nearest(text, names()) {
             Some(name) => format!("did you mean `{name}`?"),
@@ -80,6 +80,11 @@ pub(super) fn predicate_type_uri(value: &Value<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// Whether a text can be a predicate type's URI.
+pub(super) fn is_uri(text: &str) -> bool {
+    text.contains(':') && !text.contains(char::is_whitespace)
 }
 
 fn condition(value: &Value<'_>, steps_max: usize) -> Option<Arc<Condition>> {

@@ -3,6 +3,7 @@
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
 use crate::config::reader::Value;
+use crate::config::schema;
 use crate::config::suggest::nearest;
 use crate::config::upstreams::DOCKER_HUB;
 use crate::config::upstreams::DOCKER_HUB_OTHERS;
@@ -11,6 +12,9 @@ use crate::policy::Glob;
 
 /// Reads one pattern, and warns of one that can never match.
 pub(super) fn pattern(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Option<Glob> {
+    if value.is_map() {
+        return reference(value);
+    }
     let text = value.text()?;
     if let Some((message, mend)) = mistake(text) {
         value.error(&format!("{} {message}", quoted(text)), mend);
@@ -24,6 +28,17 @@ pub(super) fn pattern(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Opti
         value.warn(&format!("{} {message}", quoted(text)), &mend);
     }
     Some(glob)
+}
+
+/// A pattern over whole references, as other engines have them: with tag or digest, and Docker
+/// Hub by its other name.
+fn reference(value: &Value<'_>) -> Option<Glob> {
+    const MEND: &str = "write { reference: \"registry.example/app:v*\" }, and Docker Hub as \
+                        index.docker.io/OWNER/NAME";
+    let value = value
+        .fields(&schema::IMAGE_PATTERN)?
+        .required("reference", MEND)?;
+    value.parsed(Glob::over_references, MEND)
 }
 
 /// What makes a text no pattern over names.

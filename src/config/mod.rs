@@ -16,12 +16,14 @@ mod cluster_image_policy;
 mod demand;
 mod demands;
 mod docker_config;
+mod evidence_source;
 mod file;
 mod files;
 mod gpg;
 mod image;
 mod images;
 mod limits;
+mod native;
 mod pem;
 mod policies;
 mod problem;
@@ -45,6 +47,7 @@ pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load, load_watched};
 pub use image::{ImageError, parse as parse_image};
 pub use limits::Limits;
+pub use native::native;
 pub use problem::{Problem, Severity};
 pub use settings::{
     CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource, Secret, Settings,

@@ -268,18 +268,24 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
     let Some(value) = fields.at("signs") else {
         return Some(Signs::default());
     };
-    if fields.at("signed_by").is_none() && !fields.has_later() {
+    let asks_for_signatures = fields
+        .at("signed_by")
+        .or_else(|| fields.at("any_of"))
+        .is_some();
+    let signs = value.choice(&[
+        ("index", Signs::Index),
+        ("instance", Signs::Instance),
+        ("either", Signs::Either),
+        ("asked", Signs::Asked),
+    ])?;
+    // `asked` says something of attestations as well.
+    if !asks_for_signatures && signs != Signs::Asked && !fields.has_later() {
         value.warn(
             "`signs` has no meaning without `signed_by`: attestations may cover either",
             "remove the line",
         );
     }
-    value.choice(&[
-        ("index", Signs::Index),
-        ("instance", Signs::Instance),
-        ("either", Signs::Either),
-        ("asked", Signs::Asked),
-    ])
+    Some(signs)
 }
 
 fn requirement(
@@ -287,20 +293,25 @@ fn requirement(
     signers: &Signers,
     context: &Context<'_>,
 ) -> Option<Requirement> {
-    const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
-    const ATTESTED: &[&str] = &["attested", "digests", "deny", "unsafe_allow_unsigned"];
+    const FORMS: &[&str] = &["signed_by", "any_of", "digests", "deny", UNSIGNED];
+    const ATTESTED: &[&str] = &["attested", "any_of", "digests", "deny", UNSIGNED];
+    const UNSIGNED: &str = "unsafe_allow_unsigned";
     const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
-    let timing = demand::timing(fields);
+    let circumstances = demand::circumstances(fields, context);
     // `signed_by` and `attested` go together, and neither with anything else.
     let forms = match (fields.at("attested"), fields.at("signed_by")) {
         (Some(_), _) => ATTESTED,
         _ => FORMS,
     };
     match fields.exactly_one(forms, MEND)? {
-        ("signed_by" | "attested", _) => demand::demand(fields, signers, timing?, context),
+        ("signed_by" | "attested", _) => {
+            let demand = demand::demand(fields, signers, circumstances, context)?;
+            Some(Requirement::Proven(vec![demand]))
+        }
         (form, value) => {
             demand::complain_of_signature_keys(fields, form);
             match form {
+                "any_of" => demand::alternatives(&value, signers, context).map(Requirement::Proven),
                 "digests" => digests(&value).map(Requirement::Digests),
                 "deny" => value.text().map(|reason| Requirement::Deny {
                     reason: reason.to_owned(),

@@ -255,7 +255,7 @@ pub(super) const CLAIM: Section = Section {
 /// A public key that signs.
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
-    keys: &["file", "pem", "trust_root"],
+    keys: &["file", "pem", "hash_algorithm", "trust_root"],
     later: &[],
 };
 
@@ -293,12 +293,44 @@ pub(super) const POLICY: Section = Section {
         "signed_within",
         "not_before",
         "cooldown",
+        "format",
+        "source",
+        "any_of",
         "digests",
         "deny",
         "unsafe_allow_unsigned",
         "signs",
         "pulled_by",
     ],
+    later: &[],
+};
+
+/// An image that is matched with its tag or digest.
+pub(super) const IMAGE_PATTERN: Section = Section {
+    name: "policies[].images[]",
+    keys: &["reference"],
+    later: &[],
+};
+
+/// One of several ways to pass.
+pub(super) const ALTERNATIVE: Section = Section {
+    name: "policies[].any_of[]",
+    keys: &[
+        "signed_by",
+        "attested",
+        "signed_within",
+        "not_before",
+        "cooldown",
+        "format",
+        "source",
+    ],
+    later: &[],
+};
+
+/// Where evidence is kept.
+pub(super) const SOURCE: Section = Section {
+    name: "policies[].source",
+    keys: &["repository", "tag_prefix"],
     later: &[],
 };
 
@@ -385,6 +417,8 @@ pub(super) const SIGNATURE_FACT: Section = Section {
         "format",
         "source",
         "docker_reference",
+        "hash_algorithm",
+        "found_in",
     ],
     later: &[],
 };
@@ -407,6 +441,8 @@ pub(super) const ATTESTATION_FACT: Section = Section {
         "format",
         "source",
         "docker_reference",
+        "hash_algorithm",
+        "found_in",
     ],
     later: &[],
 };
@@ -475,6 +511,9 @@ pub(super) const ALL: &[&Section] = &[
     &SIGNED_IDENTITY,
     &REMAP,
     &POLICY,
+    &IMAGE_PATTERN,
+    &ALTERNATIVE,
+    &SOURCE,
     &SIGNED_BY,
     &ATTESTED,
     &PULLED_BY,

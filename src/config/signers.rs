@@ -12,6 +12,7 @@ use crate::config::problem::listed;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
+use crate::config::reader::whole;
 use crate::config::roots::RootNames;
 use crate::config::schema;
 use crate::config::signed_identity;
@@ -25,6 +26,7 @@ use crate::policy::SignedIdentity;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::CLAIMS;
+use crate::verify::HashAlgorithm;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -139,15 +141,20 @@ pub fn named_issuer(text: &str) -> &str {
     known.map_or(text, |(_, url)| url)
 }
 
+/// Whether a text is the URL of an issuer, and no short name.
+pub(super) fn is_issuer_url(text: &str) -> bool {
+    let plain = text.starts_with("http://") && is_loopback(text);
+    let url = plain || text.starts_with("https://");
+    url && !text.contains(char::is_whitespace) && text.parse::<http::Uri>().is_ok()
+}
+
 /// The URL of an issuer, by its short name or as it is.
 pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     if let Some((_, url)) = ISSUERS.iter().find(|(name, _)| *name == text) {
         return Some((*url).to_owned());
     }
-    let plain = text.starts_with("http://") && is_loopback(text);
-    let url = plain || text.starts_with("https://");
-    if !url || text.contains(char::is_whitespace) || text.parse::<http::Uri>().is_err() {
+    if !is_issuer_url(text) {
         let names = || ISSUERS.iter().map(|(name, _)| *name);
         let mend = match nearest(text, names()) {
             Some(name) => format!("did you mean `{name}`?"),
@@ -259,22 +266,32 @@ fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<
     let logged = signer.at("transparency_log").map_or(Some(true), |value| {
         value.choice(&[("required", true), ("not_required", false)])
     });
+    let timestamped = signer.at("timestamp").map_or(Some(false), |value| {
+        value.choice(&[("required", true), ("not_required", false)])
+    });
     let root = root(signer, &fields, context);
+    let hash = fields.at("hash_algorithm").map(|value| {
+        let words = HashAlgorithm::ALL.iter().map(|hash| (hash.as_str(), *hash));
+        value.choice(&words.collect::<Vec<_>>())
+    });
     let given = fields.exactly_one(
         &["file", "pem"],
         "write { file: key.pub }, or { pem: \"-----BEGIN PUBLIC KEY-----...\" }",
     );
     let key = given.and_then(|(form, value)| public_key(form, &value, context.checks));
     let named = signer.at("trust_root").or_else(|| fields.at("trust_root"));
-    if let (Some(false), Some(value)) = (logged, named) {
+    if let (Some(false), Some(false), Some(value)) = (logged, timestamped, named) {
         value.warn(
             "the trust root has no use where no transparency log is required",
             "remove the line, or `transparency_log: not_required`",
         );
     }
+    let root = root?;
     Some(SignerKind::Key {
         key: key?,
-        log: if logged? { Some(root?) } else { None },
+        log: logged?.then(|| root.clone()),
+        timestamp: timestamped?.then_some(root),
+        hash: whole(hash)?,
     })
 }
 

@@ -42,6 +42,8 @@ fn key_rule(name: &str, key: &[u8], log: Option<&str>) -> Arc<SignerRule> {
     let kind = SignerKind::Key {
         key: PublicKey::from_spki(key),
         log: log.map(RootName::from),
+        timestamp: None,
+        hash: None,
     };
     Arc::new(SignerRule {
         name: name.into(),
@@ -65,9 +67,11 @@ fn signed(subject: &str) -> Fact {
             timestamp: false,
             certificate_timestamp: true,
         },
+        hash: None,
         format: Format::Bundle,
         source: Digest::sha256(subject.as_bytes()),
         docker_reference: None,
+        found_in: None,
     }
 }
 
@@ -396,6 +400,7 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
         attested: types.iter().map(attested).collect(),
         timing,
         format: None,
+        source: None,
     }
 }
 
@@ -466,7 +471,6 @@ fn signatures_grow_old_and_cool_and_the_judgement_holds_until_then() {
         signed_within: Some(SignedDuration::from_secs(100)),
         cooldown: Some(SignedDuration::from_secs(10)),
         not_before: None,
-        timestamped: false,
     };
     let policy = demanding(vec![demand(true, &[], timing)], Signs::Either);
     let mut fact = signed("a@x");

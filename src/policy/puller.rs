@@ -90,6 +90,18 @@ impl DnsRule {
         Ok(Self { text, glob })
     }
 
+    /// The name or glob as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// True when it is a glob.
+    #[must_use]
+    pub fn is_glob(&self) -> bool {
+        self.glob.is_some()
+    }
+
     fn matches(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         match &self.glob {

@@ -10,6 +10,7 @@ use crate::policy::SignedIdentity;
 use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::GpgKey;
+use crate::verify::HashAlgorithm;
 use crate::verify::Identity;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
@@ -39,6 +40,11 @@ pub enum SignerKind {
         /// The trust root whose transparency log must hold the signature; `None` when no log
         /// is required.
         log: Option<RootName>,
+        /// The trust root whose timestamp authority must have seen it; `None` when none must.
+        timestamp: Option<RootName>,
+        /// What the signature must hash with, where that is not left to the signer. Keys that
+        /// sign in one way only meet any.
+        hash: Option<HashAlgorithm>,
     },
     /// The holder of any of these OpenPGP keys.
     Gpg {
@@ -206,8 +212,10 @@ pub(super) enum Miss {
     Stranger,
     /// The right key, but no proof that a log holds the signature.
     NotLogged,
-    /// The right identity, for whose signature this does not vouch.
+    /// The right identity or key, for whose signature this does not vouch.
     Missing(&'static str),
+    /// The right key, but over another hash.
+    Hash(HashAlgorithm),
     /// The right issuer, another identity, which differs in this.
     Identity(Part),
     /// The right identity, proven under another trust root.
@@ -287,11 +295,28 @@ impl SignerRule {
 
     fn compare_signer(&self, fact: &Fact) -> Result<(), Miss> {
         match (&self.kind, &fact.signer) {
-            (SignerKind::Key { key, log }, Signer::Key { fingerprint }) => {
+            (
+                SignerKind::Key {
+                    key,
+                    log,
+                    timestamp,
+                    hash,
+                },
+                Signer::Key { fingerprint },
+            ) => {
+                let under = |root: &RootName| fact.root.as_ref() == Some(root);
+                let logged = |root| under(root) && fact.assurance.log.is_some();
+                let seen = |root| under(root) && fact.assurance.timestamp;
                 if key.fingerprint != *fingerprint {
                     Err(Miss::Stranger)
-                } else if log.is_some() && (fact.root != *log || fact.assurance.log.is_none()) {
+                } else if let (Some(wanted), Some(found)) = (hash, fact.hash)
+                    && found != *wanted
+                {
+                    Err(Miss::Hash(found))
+                } else if !log.as_ref().is_none_or(logged) {
                     Err(Miss::NotLogged)
+                } else if !timestamp.as_ref().is_none_or(seen) {
+                    Err(Miss::Missing("no proven timestamp (RFC 3161)"))
                 } else {
                     Ok(())
                 }
@@ -327,15 +352,22 @@ impl SignerRule {
             }
             SignerKind::Key {
                 key,
-                log: Some(root),
+                log,
+                timestamp,
+                hash,
             } => {
-                format!(
-                    "{} (the key {}, logged under {root})",
-                    self.name, key.fingerprint
-                )
-            }
-            SignerKind::Key { key, log: None } => {
-                format!("{} (the key {})", self.name, key.fingerprint)
+                let mut text = format!("{} (the key {}", self.name, key.fingerprint);
+                if let Some(hash) = hash {
+                    text.push_str(&format!(", over {}", hash.as_str()));
+                }
+                if let Some(root) = log {
+                    text.push_str(&format!(", logged under {root}"));
+                }
+                if let Some(root) = timestamp {
+                    text.push_str(&format!(", timestamped under {root}"));
+                }
+                text.push(')');
+                text
             }
             SignerKind::Keyless(rule) => {
                 let mut text = format!("{} ({}, issuer {}", self.name, rule.identity, rule.issuer);

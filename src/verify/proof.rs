@@ -7,6 +7,7 @@ use sigstore_verify::types::{
 
 use crate::oci::Digest;
 use crate::verify::Assurance;
+use crate::verify::HashAlgorithm;
 use crate::verify::Logged;
 use crate::verify::Material;
 use crate::verify::PublicKey;
@@ -47,6 +48,7 @@ pub(super) struct Proof {
     pub(super) root: Option<RootName>,
     pub(super) signed_at: Option<Timestamp>,
     pub(super) assurance: Assurance,
+    pub(super) hash: Option<HashAlgorithm>,
 }
 
 /// Proves a signature by certificate, or by key where it has none: one proof for each trust
@@ -60,7 +62,7 @@ pub(super) fn proofs(
     if !matches!(vouchers, VerificationMaterialContent::PublicKey(_)) {
         return certificate::proofs(signed.bundle, &signed.artifact, material);
     }
-    let key = key::signer_of(&material.keys, signed.message, signed.signature)?;
+    let (key, hash) = key::signer_of(&material.keys, signed.message, signed.signature)?;
     let signer = Signer::Key {
         fingerprint: key.fingerprint,
     };
@@ -74,6 +76,7 @@ pub(super) fn proofs(
             root: Some(root),
             signed_at,
             assurance,
+            hash,
         })
         .collect();
     if proofs.is_empty() {
@@ -84,6 +87,7 @@ pub(super) fn proofs(
             root: None,
             signed_at: None,
             assurance: Assurance::default(),
+            hash,
         }]);
     }
     Ok(proofs)

@@ -204,6 +204,8 @@ pub(crate) fn key_rule(name: &str, key: &KeyPair, logged: bool) -> Arc<SignerRul
         kind: SignerKind::Key {
             key: PublicKey::from_spki(&key.public_key_der()),
             log: logged.then(|| RootName::from(ROOT)),
+            timestamp: None,
+            hash: None,
         },
         signed_identity: None,
     })

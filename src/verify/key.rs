@@ -3,11 +3,8 @@
 //! A key has one encoding here, so that one key is never two signers: whatever else says the
 //! same is refused when it is loaded.
 
-use aws_lc_rs::{
-    digest,
-    signature::{
-        ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, UnparsedPublicKey,
-    },
+use aws_lc_rs::signature::{
+    ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, UnparsedPublicKey,
 };
 use ed25519_dalek::{Digest as _, Sha512, Signature, VerifyingKey};
 use sigstore_verify::{
@@ -48,9 +45,9 @@ enum KeyKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Family(SigningScheme),
-    /// As the scheme has it, but over the first bytes of a longer hash: ECDSA takes as many of
-    /// them as its curve has (FIPS 186-5, 6.4.1).
-    Longer(SigningScheme, HashAlgorithm),
+    /// As the scheme has it, but over the first bytes of a SHA-512: ECDSA takes as many of a hash
+    /// as its curve has (FIPS 186-5, 6.4.1).
+    OverSha512(SigningScheme),
     EcdsaP521(HashAlgorithm),
     Ed25519ph,
 }
@@ -66,12 +63,12 @@ impl KeyKind {
             Self::P256 => &[
                 Family(SigningScheme::EcdsaP256Sha256),
                 Family(SigningScheme::EcdsaP256Sha384),
-                Scheme::Longer(SigningScheme::EcdsaP256Sha256, HashAlgorithm::Sha512),
+                Scheme::OverSha512(SigningScheme::EcdsaP256Sha256),
             ],
             Self::P384 => &[
                 Family(SigningScheme::EcdsaP384Sha384),
                 Family(SigningScheme::EcdsaP384Sha256),
-                Scheme::Longer(SigningScheme::EcdsaP384Sha384, HashAlgorithm::Sha512),
+                Scheme::OverSha512(SigningScheme::EcdsaP384Sha384),
             ],
             Self::P521 => &[
                 Scheme::EcdsaP521(HashAlgorithm::Sha512),
@@ -190,7 +187,8 @@ impl Scheme {
                 Family::Sha2512 => Some(HashAlgorithm::Sha512),
                 _ => None,
             },
-            Self::Longer(_, hash) | Self::EcdsaP521(hash) => Some(hash),
+            Self::OverSha512(_) => Some(HashAlgorithm::Sha512),
+            Self::EcdsaP521(hash) => Some(hash),
             Self::Ed25519ph => None,
         }
     }
@@ -211,13 +209,11 @@ impl Scheme {
                     crypto::verify_signature_prehashed(&spki, hash, signature, scheme).is_ok()
                 })
             }
-            (Self::Longer(scheme, hash), Message::Bytes(bytes)) => {
+            (Self::OverSha512(scheme), Message::Bytes(bytes)) => {
                 let spki = DerPublicKey::new(spki.to_vec());
-                let hash = digest::digest(algorithm(hash), bytes);
-                let curve = scheme
-                    .hash_algorithm()
-                    .map_or(0, |shorter| shorter.digest_size());
-                hash.as_ref().get(..curve).is_some_and(|hash| {
+                let hash = Sha512::digest(bytes);
+                let curve = scheme.hash_algorithm().map_or(0, |own| own.digest_size());
+                hash.get(..curve).is_some_and(|hash| {
                     crypto::verify_signature_prehashed(&spki, hash, signature, scheme).is_ok()
                 })
             }
@@ -234,16 +230,8 @@ impl Scheme {
                 key().is_some_and(|key| ed25519ph(&key, bytes, signature).is_some())
             }
             // Whoever has a digest alone seldom has the one that these want.
-            (Self::Longer(..) | Self::EcdsaP521(_) | Self::Ed25519ph, Message::Digest(_)) => false,
+            (Self::OverSha512(_) | Self::EcdsaP521(_) | Self::Ed25519ph, Message::Digest(_)) => false,
         }
-    }
-}
-
-fn algorithm(hash: HashAlgorithm) -> &'static digest::Algorithm {
-    match hash {
-        HashAlgorithm::Sha256 => &digest::SHA256,
-        HashAlgorithm::Sha384 => &digest::SHA384,
-        HashAlgorithm::Sha512 => &digest::SHA512,
     }
 }
 

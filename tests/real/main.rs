@@ -29,5 +29,6 @@ mod downstream;
 mod gpg;
 mod harness;
 mod interop;
+mod policy_controller;
 mod pullers;
 mod pulls;

@@ -28,10 +28,13 @@ pub(super) fn complain_of_signature_keys(fields: &Fields<'_>, form: &str) {
         "signed_within",
         "not_before",
         "cooldown",
+        "no_rollback",
         "format",
         "source",
     ] {
-        if let Some(value) = fields.at(key) {
+        // What a tag named before is asked of a policy as a whole.
+        let of_the_whole = key == "no_rollback" && form == "any_of";
+        if !of_the_whole && let Some(value) = fields.at(key) {
             let mend = match form {
                 "any_of" => "write it into each of the ways that it is for",
                 _ => "remove the line, or ask for signatures with `signed_by` or `attested`",

@@ -15,6 +15,7 @@ use crate::verify::Assurance;
 use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::Format;
+use crate::verify::HashAlgorithm;
 use crate::verify::Identity;
 use crate::verify::Kind;
 use crate::verify::Logged;
@@ -97,6 +98,7 @@ fn policy(at_least: usize, of: &[Arc<SignerRule>], signs: Signs) -> Arc<Policy> 
         }),
         signs,
         pulled_by: None,
+        no_rollback: None,
     })
 }
 
@@ -401,6 +403,48 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
         timing,
         format: None,
         source: None,
+    }
+}
+
+// A timestamp counts under the trust root that is asked for, and a hash where it is told.
+#[test]
+fn a_keys_signature_has_the_timestamp_and_the_hash_that_are_asked_for() {
+    let asking = |timestamp: Option<&str>, hash| {
+        let kind = SignerKind::Key {
+            key: PublicKey::from_spki(b"ops"),
+            log: None,
+            timestamp: timestamp.map(RootName::from),
+            hash,
+        };
+        let rule = SignerRule {
+            name: "ops".into(),
+            kind,
+            signed_identity: None,
+        };
+        policy(1, &[Arc::new(rule)], Signs::Either)
+    };
+    let signed = |root: Option<&str>, timestamp, hash| {
+        let mut fact = key_signed(b"ops", root);
+        fact.assurance.timestamp = timestamp;
+        fact.hash = hash;
+        image(&[fact])
+    };
+    let (sha256, sha512) = (Some(HashAlgorithm::Sha256), Some(HashAlgorithm::Sha512));
+    for (policy, subject, passes) in [
+        (asking(Some("acme"), None), signed(Some("acme"), true, sha256), true),
+        (asking(Some("acme"), None), signed(Some("acme"), false, sha256), false),
+        (asking(Some("acme"), None), signed(Some("other"), true, sha256), false),
+        (asking(Some("acme"), None), signed(None, false, sha256), false),
+        (asking(None, sha256), signed(None, false, sha256), true),
+        (asking(None, sha512), signed(None, false, sha256), false),
+        // Keys that sign in one way only.
+        (asking(None, sha512), signed(None, false, None), true),
+    ] {
+        let expected = match passes {
+            true => Reason::Admitted,
+            false => Reason::UntrustedSigner,
+        };
+        assert_eq!(reason(&policy, &subject), expected, "{policy:?} {subject:?}");
     }
 }
 

@@ -31,7 +31,8 @@ impl Timing {
     /// was there at a time; one by a key can be had anew for a signature as old as the key.
     pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<String> {
         let bounds_the_past = self.signed_within.is_some() || self.not_before.is_some();
-        if bounds_the_past && matches!(fact.signer, Signer::Key { .. }) {
+        let lasts = matches!(fact.signer, Signer::Key { .. } | Signer::Certified(_));
+        if bounds_the_past && lasts {
             return Some(
                 "but nothing proves when a key signed: anybody can have its signature timestamped \
                  anew (`signed_within` and `not_before` are for keyless signers)"

@@ -163,17 +163,24 @@ pub(super) fn signer_of<'a>(
     if keys.is_empty() {
         return Err("signed with a key, and no policy for this image names a key".to_owned());
     }
-    let made_it = |key: &'a PublicKey| {
-        let kind = kind(&key.spki).ok()?;
-        let mut schemes = kind.schemes().iter();
-        let scheme = schemes.find(|scheme| scheme.verifies(&key.spki, message, signature))?;
-        Some((key, scheme.hash()))
-    };
+    let made_it = |key: &'a PublicKey| Some((key, made(key, message, signature)?));
     keys.iter().find_map(made_it).ok_or_else(|| {
         "the signature does not verify with any key that policy names: another key signed, or \
          it was altered"
             .to_owned()
     })
+}
+
+/// What the signature hashes with, where the key made it in one of the ways in which such keys sign.
+pub(super) fn made(
+    key: &PublicKey,
+    message: Message<'_>,
+    signature: &SignatureBytes,
+) -> Option<Option<HashAlgorithm>> {
+    let kind = kind(&key.spki).ok()?;
+    let mut schemes = kind.schemes().iter();
+    let scheme = schemes.find(|scheme| scheme.verifies(&key.spki, message, signature))?;
+    Some(scheme.hash())
 }
 
 impl Scheme {

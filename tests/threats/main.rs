@@ -16,6 +16,7 @@ mod binding;
 mod cache;
 mod callers;
 mod cluster_image_policy;
+mod certified;
 mod flights;
 mod formats;
 mod gpg;
@@ -25,6 +26,7 @@ mod limits;
 mod pullers;
 mod reload;
 mod source;
+mod rollback;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -5,6 +5,7 @@
 //! force. What the language has no words for is refused in its place, with a comment that says
 //! why: a policy that is left out could let something pass.
 
+mod certified_by;
 mod policy;
 mod puller;
 mod signer;

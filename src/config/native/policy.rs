@@ -1,5 +1,6 @@
 //! Policies, written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::Settings;
@@ -9,12 +10,14 @@ use crate::config::native::Unsayable;
 use crate::config::native::puller;
 use crate::config::native::signer;
 use crate::config::native::yaml::Yaml;
+use crate::oci::Digest;
 use crate::oci::EvidenceSource;
 use crate::policy::Attested;
 use crate::policy::Carrier;
 use crate::policy::Demand;
 use crate::policy::Glob;
 use crate::policy::Mode;
+use crate::policy::NoRollback;
 use crate::policy::Policy;
 use crate::policy::PulledBy;
 use crate::policy::Requirement;
@@ -83,9 +86,11 @@ fn said(policy: &Policy, settings: &Settings, names: &mut Names) -> Result<Entri
         requirement,
         signs,
         pulled_by,
+        no_rollback,
     } = policy;
     let mut entries = head(policy);
     entries.extend(self::requirement(requirement, settings, names)?);
+    entries.extend(no_rollback.as_ref().map(self::no_rollback));
     if *signs != Signs::default() {
         entries.push(entry("signs", Yaml::text(signs.as_str())));
     }
@@ -93,6 +98,20 @@ fn said(policy: &Policy, settings: &Settings, names: &mut Names) -> Result<Entri
         entries.push(entry("pulled_by", self::pulled_by(pulled_by, names)?));
     }
     Ok(entries)
+}
+
+fn no_rollback(rule: &NoRollback) -> (String, Yaml) {
+    let NoRollback { permit } = rule;
+    let value = match permit.is_empty() {
+        true => Yaml::text("true"),
+        false => Yaml::map([("permit", Some(digests(permit)))]),
+    };
+    entry("no_rollback", value)
+}
+
+fn digests(digests: &BTreeSet<Digest>) -> Yaml {
+    let digests = digests.iter().map(|digest| Yaml::text(digest.to_string()));
+    Yaml::List(digests.collect())
 }
 
 fn requirement(
@@ -112,10 +131,7 @@ fn requirement(
                 Ok(vec![entry("any_of", Yaml::List(ways))])
             }
         },
-        Requirement::Digests(digests) => {
-            let digests = digests.iter().map(|digest| Yaml::text(digest.to_string()));
-            Ok(vec![entry("digests", Yaml::List(digests.collect()))])
-        }
+        Requirement::Digests(pinned) => Ok(vec![entry("digests", digests(pinned))]),
         Requirement::Deny { reason } => Ok(vec![entry("deny", Yaml::text(reason))]),
         Requirement::AllowUnsigned { until, because } => {
             let until = until.map(|until| Yaml::text(until.to_string()));

@@ -4,6 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::config::Settings;
 use crate::config::native::Unsayable;
+use crate::config::native::certified_by;
 use crate::config::native::least;
 use crate::config::native::yaml::Yaml;
 use crate::config::signers::is_issuer_url;
@@ -19,7 +20,7 @@ use crate::verify::Logged;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
-type Entries = Vec<(String, Yaml)>;
+pub(super) type Entries = Vec<(String, Yaml)>;
 
 pub(super) fn write(rule: &SignerRule, settings: &Settings) -> Result<Yaml, Unsayable> {
     let SignerRule {
@@ -35,6 +36,7 @@ pub(super) fn write(rule: &SignerRule, settings: &Settings) -> Result<Yaml, Unsa
             timestamp,
             hash,
         } => self::key(key, log.as_ref(), timestamp.as_ref(), *hash)?,
+        SignerKind::CertifiedBy(rule) => certified_by::write(rule)?,
         SignerKind::Gpg { .. } => {
             return Err("it names OpenPGP keys, which are not printed".to_owned());
         }
@@ -48,7 +50,7 @@ pub(super) fn write(rule: &SignerRule, settings: &Settings) -> Result<Yaml, Unsa
     Ok(Yaml::Map(entries))
 }
 
-fn entry(key: &str, text: impl Into<String>) -> (String, Yaml) {
+pub(super) fn entry(key: &str, text: impl Into<String>) -> (String, Yaml) {
     (key.to_owned(), Yaml::Text(text.into()))
 }
 
@@ -65,7 +67,7 @@ fn key(
         (one, two) => one.or(two),
     };
     let written = Yaml::map([
-        ("pem", Some(Yaml::Text(pem(&key.spki)))),
+        ("pem", Some(Yaml::Text(pem("PUBLIC KEY", &key.spki)))),
         ("hash_algorithm", hash.map(|hash| Yaml::text(hash.as_str()))),
     ]);
     let mut entries = vec![("key".to_owned(), written)];
@@ -79,15 +81,15 @@ fn key(
     Ok(entries)
 }
 
-/// A public key in PEM (RFC 7468, 13).
-fn pem(spki: &[u8]) -> String {
-    let mut text = String::from("-----BEGIN PUBLIC KEY-----\n");
-    let encoded = BASE64_STANDARD.encode(spki);
+/// A block of PEM (RFC 7468).
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let encoded = BASE64_STANDARD.encode(der);
     for line in encoded.as_bytes().chunks(64) {
         text.extend(line.iter().copied().map(char::from));
         text.push('\n');
     }
-    text.push_str("-----END PUBLIC KEY-----\n");
+    text.push_str(&format!("-----END {label}-----\n"));
     text
 }
 
@@ -107,7 +109,7 @@ fn keyless(rule: &Keyless, settings: &Settings) -> Result<Entries, Unsayable> {
     Ok(entries)
 }
 
-fn issuer(rule: &IdentityRule) -> Result<(String, Yaml), Unsayable> {
+pub(super) fn issuer(rule: &IdentityRule) -> Result<(String, Yaml), Unsayable> {
     match rule {
         IdentityRule::Exact(url) if is_issuer_url(url) => Ok(entry("issuer", url)),
         // The language takes URLs only; this means the same.
@@ -125,7 +127,7 @@ pub(super) fn identity(rule: &IdentityRule) -> (String, Yaml) {
     }
 }
 
-fn claims(rules: &[Claim]) -> Result<Entries, Unsayable> {
+pub(super) fn claims(rules: &[Claim]) -> Result<Entries, Unsayable> {
     let (mut exact, mut globs) = (Vec::new(), Vec::new());
     for Claim { name, value } in rules {
         match value {

@@ -15,6 +15,7 @@ mod auth;
 mod binding;
 mod cache;
 mod callers;
+mod certified;
 mod flights;
 mod formats;
 mod gpg;
@@ -23,6 +24,7 @@ mod identity;
 mod limits;
 mod pullers;
 mod reload;
+mod rollback;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

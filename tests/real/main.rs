@@ -21,6 +21,7 @@
     reason = "a test harness: what fails here fails the test, with its reason"
 )]
 
+mod airgap;
 mod certificates;
 mod chaos;
 mod clients;
@@ -31,3 +32,4 @@ mod harness;
 mod interop;
 mod pullers;
 mod pulls;
+mod tuf;

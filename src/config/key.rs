@@ -45,18 +45,15 @@ pub(super) fn lower(
         [only] if !value.is_list() => signer.at("trust_root").or_else(|| only.at("trust_root")),
         _ => signer.at("trust_root"),
     };
-    let keys: Vec<TimedKey> = keys.into_iter().collect::<Option<_>>()?;
-    refuse_twice(&keys, &items)?;
-    let logged = logged?;
-    let bounded = keys.iter().any(TimedKey::is_bounded);
-    if let (false, false, Some(value)) = (logged, bounded, &named) {
+    let bounded = keys.iter().flatten().any(TimedKey::is_bounded);
+    if let (Some(false), false, Some(value)) = (logged, bounded, &named) {
         value.warn(
             "the trust root has no use where no transparency log is required",
             "remove the line, or `transparency_log: not_required`",
         );
     }
     // Without a log, only windows ask when something was signed.
-    let asks = logged || (bounded && named.is_some());
+    let asks = logged.unwrap_or(true) || (bounded && named.is_some());
     let root = asks.then(|| match fields.as_slice() {
         [only] if !value.is_list() => signers::root(signer, only, context),
         _ => match &named {
@@ -64,10 +61,12 @@ pub(super) fn lower(
             None => Some(context.roots.default_root()),
         },
     });
+    let keys: Vec<TimedKey> = keys.into_iter().collect::<Option<_>>()?;
+    refuse_twice(&keys, &items)?;
     Some(SignerKind::Key(KeyHolder {
         keys,
         root: whole(root)?,
-        logged,
+        logged: logged?,
     }))
 }
 

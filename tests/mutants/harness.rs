@@ -9,7 +9,8 @@ use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::mutants::{self, Thoroughness};
 use pullgate::sandbox::sigstore::{CertificateAuthority, Identity, Sigstore};
 use pullgate::verify::{
-    self, Authority, Demands, Evidence, Fact, Material, PublicKey, RootName, TrustRoot,
+    self, Authority, Certified, Demands, Evidence, Fact, Material, PublicKey, RootName, Signer,
+    TrustRoot,
 };
 
 use crate::neutral::is_neutral;
@@ -187,11 +188,25 @@ fn fate(facts: Option<Option<Vec<Fact>>>, sound: &[Fact]) -> Fate {
     }
 }
 
+/// Whether it is the same signer, for as long or less.
+fn no_longer(signer: &Signer, sound: &Signer) -> bool {
+    match (signer, sound) {
+        (Signer::Certified(one), Signer::Certified(two)) => {
+            let whole = Certified {
+                ends_at: two.ends_at,
+                ..(**one).clone()
+            };
+            whole == **two && (one.ends_at.is_some() || two.ends_at.is_none())
+        }
+        _ => signer == sound,
+    }
+}
+
 /// Whether `fact` says the same as `sound` or less: who signed what, and of time, log and
 /// timestamps no more. (Where a document is found says its digest, and a mutant's is another.)
 fn implies(sound: &Fact, fact: &Fact) -> bool {
-    let same = (&fact.kind, &fact.signer, &fact.docker_reference)
-        == (&sound.kind, &sound.signer, &sound.docker_reference);
+    let same = (&fact.kind, &fact.docker_reference) == (&sound.kind, &sound.docker_reference)
+        && no_longer(&fact.signer, &sound.signer);
     let root = fact.root.is_none() || fact.root == sound.root;
     let time = fact.signed_at.is_none() || fact.signed_at == sound.signed_at;
     let (less, more) = (fact.assurance, sound.assurance);

@@ -29,6 +29,7 @@ mod policies;
 mod problem;
 mod pullers;
 mod reader;
+mod rollback;
 mod roots;
 mod schema;
 mod settings;

@@ -113,7 +113,7 @@ impl Demand {
         }
     }
 
-    fn shortfall(
+    pub(super) fn shortfall(
         &self,
         signs: Signs,
         subject: &Subject,

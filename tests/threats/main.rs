@@ -24,6 +24,7 @@ mod identity;
 mod limits;
 mod pullers;
 mod reload;
+mod rollback;
 mod shapes;
 #[path = "../support/mod.rs"]
 mod support;

@@ -100,10 +100,14 @@ fn subject(fields: &Fields<'_>) -> Option<Vec<NameRule>> {
         value.error("there is no name in it", SUBJECT);
         return None;
     }
-    let email = one_of(&fields, &["email", "email_glob", "email_regex"])
-        .map(|given| text_rule(given?, "email").map(NameRule::Email));
-    let uri = one_of(&fields, &["uri", "uri_glob", "uri_regex"])
-        .map(|given| text_rule(given?, "uri").map(NameRule::Uri));
+    let email = one_of(&fields, &["email", "email_glob", "email_regex"]).map(|given| {
+        let (key, value) = given?;
+        text_rule(key, &value, "email").map(NameRule::Email)
+    });
+    let uri = one_of(&fields, &["uri", "uri_glob", "uri_regex"]).map(|given| {
+        let (key, value) = given?;
+        text_rule(key, &value, "uri").map(NameRule::Uri)
+    });
     let dns = one_of(&fields, &["dns", "dns_glob"]).map(|given| {
         let (key, value) = given?;
         pullers::dns_rule(key, &value).map(NameRule::Dns)
@@ -126,14 +130,14 @@ fn one_of<'a>(fields: &Fields<'a>, keys: &[&'static str]) -> Option<Option<Given
         .then(|| fields.exactly_one(keys, SUBJECT))
 }
 
-fn text_rule((key, value): Given<'_>, kind: &str) -> Option<IdentityRule> {
+fn text_rule(key: &str, value: &Value<'_>, kind: &str) -> Option<IdentityRule> {
     let parse = match key.strip_prefix(kind)? {
         "" => IdentityRule::exact,
         "_glob" => IdentityRule::glob,
         _ => IdentityRule::regex,
     };
-    let rule = signers::pattern(&value, parse)?;
-    signers::warn_of_literal_star(&value, &rule, key);
+    let rule = signers::pattern(value, parse)?;
+    signers::warn_of_literal_star(value, &rule, key);
     Some(rule)
 }
 

@@ -22,6 +22,7 @@ mod files;
 mod gpg;
 mod image;
 mod images;
+mod key;
 mod limits;
 mod pem;
 mod policies;

@@ -45,8 +45,8 @@ use pullgate::gate::{self, Ask, Gate, Parts};
 use pullgate::metrics::Metrics;
 use pullgate::oci::{Digest, ImageName, RegistryHost};
 use pullgate::policy::{
-    DefaultRule, Glob, IdentityRule, Keyless, Mode, Policy, Requirement, Rules, SignedBy,
-    SignedIdentity, SignerKind, SignerRule, Signs,
+    DefaultRule, Glob, IdentityRule, KeyHolder, Keyless, Mode, Policy, Requirement, Rules,
+    SignedBy, SignedIdentity, SignerKind, SignerRule, Signs,
 };
 use pullgate::sandbox::image::Package;
 use pullgate::sandbox::registry::{self, Registry};
@@ -202,10 +202,10 @@ pub(crate) fn keyless(name: &str, issuer: &str, identity: IdentityRule) -> Arc<S
 pub(crate) fn key_rule(name: &str, key: &KeyPair, logged: bool) -> Arc<SignerRule> {
     Arc::new(SignerRule {
         name: name.into(),
-        kind: SignerKind::Key {
-            key: PublicKey::from_spki(&key.public_key_der()),
-            log: logged.then(|| RootName::from(ROOT)),
-        },
+        kind: SignerKind::Key(KeyHolder::of(
+            PublicKey::from_spki(&key.public_key_der()),
+            logged.then(|| RootName::from(ROOT)),
+        )),
         signed_identity: None,
     })
 }

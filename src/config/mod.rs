@@ -23,6 +23,7 @@ mod files;
 mod gpg;
 mod image;
 mod images;
+mod key;
 mod limits;
 mod native;
 mod pem;

@@ -8,12 +8,12 @@ use crate::config::Checks;
 use crate::config::ca;
 use crate::config::demands;
 use crate::config::gpg;
+use crate::config::key;
 use crate::config::pem;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
-use crate::config::reader::whole;
 use crate::config::roots::RootNames;
 use crate::config::schema;
 use crate::config::signed_identity;
@@ -27,7 +27,6 @@ use crate::policy::SignedIdentity;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::CLAIMS;
-use crate::verify::HashAlgorithm;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -79,7 +78,7 @@ pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opt
         "keyless" => keyless(&given, &fields, context).map(SignerKind::Keyless),
         "gpg" => gpg::lower(&given, &fields, context),
         "ca" => ca::lower(&given, &fields, context),
-        _ => key(&given, &fields, context),
+        _ => key::lower(&given, &fields, context),
     };
     Some(SignerRule {
         name: name.into(),
@@ -266,41 +265,6 @@ pub(super) fn claims(
     whole.then_some(claims)
 }
 
-fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<SignerKind> {
-    let fields = value.fields(&schema::KEY)?;
-    demands::refuse(signer);
-    let logged = signer.at("transparency_log").map_or(Some(true), |value| {
-        value.choice(&[("required", true), ("not_required", false)])
-    });
-    let timestamped = signer.at("timestamp").map_or(Some(false), |value| {
-        value.choice(&[("required", true), ("not_required", false)])
-    });
-    let root = root(signer, &fields, context);
-    let hash = fields.at("hash_algorithm").map(|value| {
-        let words = HashAlgorithm::ALL.iter().map(|hash| (hash.as_str(), *hash));
-        value.choice(&words.collect::<Vec<_>>())
-    });
-    let given = fields.exactly_one(
-        &["file", "pem"],
-        "write { file: key.pub }, or { pem: \"-----BEGIN PUBLIC KEY-----...\" }",
-    );
-    let key = given.and_then(|(form, value)| public_key(form, &value, context.checks));
-    let named = signer.at("trust_root").or_else(|| fields.at("trust_root"));
-    if let (Some(false), Some(false), Some(value)) = (logged, timestamped, named) {
-        value.warn(
-            "the trust root has no use where no transparency log is required",
-            "remove the line, or `transparency_log: not_required`",
-        );
-    }
-    let root = root?;
-    Some(SignerKind::Key {
-        key: key?,
-        log: logged?.then(|| root.clone()),
-        timestamp: timestamped?.then_some(root),
-        hash: whole(hash)?,
-    })
-}
-
 /// A public key, from the file that `form` says or in PEM.
 pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
     let (place, text) = pem_text(form, value)?;
@@ -334,7 +298,7 @@ pub(super) fn pem_text(form: &str, value: &Value<'_>) -> Option<(String, String)
 /// Whether two rules can only ever mean one and the same signer.
 pub(super) fn same(one: &Arc<SignerRule>, two: &Arc<SignerRule>) -> bool {
     match (&one.kind, &two.kind) {
-        (SignerKind::Key { key: one, .. }, SignerKind::Key { key: two, .. }) => one == two,
+        (SignerKind::Key(one), SignerKind::Key(two)) => one.means_the_same(two),
         (SignerKind::CertifiedBy(one), SignerKind::CertifiedBy(two)) => one.means_the_same(two),
         (SignerKind::Gpg { keys: one }, SignerKind::Gpg { keys: two }) => match (&**one, &**two) {
             ([one], [two]) => one.fingerprint() == two.fingerprint(),

@@ -6,10 +6,12 @@ use super::*;
 use crate::policy::Attested;
 use crate::policy::Glob;
 use crate::policy::IdentityRule;
+use crate::policy::KeyHolder;
 use crate::policy::Keyless;
 use crate::policy::SignedBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::TimedKey;
 use crate::policy::Timing;
 use crate::verify::Assurance;
 use crate::verify::Demands;
@@ -40,12 +42,8 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
 }
 
 fn key_rule(name: &str, key: &[u8], log: Option<&str>) -> Arc<SignerRule> {
-    let kind = SignerKind::Key {
-        key: PublicKey::from_spki(key),
-        log: log.map(RootName::from),
-        timestamp: None,
-        hash: None,
-    };
+    let log = log.map(RootName::from);
+    let kind = SignerKind::Key(KeyHolder::of(PublicKey::from_spki(key), log));
     Arc::new(SignerRule {
         name: name.into(),
         kind,
@@ -410,12 +408,15 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
 #[test]
 fn a_keys_signature_has_the_timestamp_and_the_hash_that_are_asked_for() {
     let asking = |timestamp: Option<&str>, hash| {
-        let kind = SignerKind::Key {
-            key: PublicKey::from_spki(b"ops"),
-            log: None,
-            timestamp: timestamp.map(RootName::from),
-            hash,
-        };
+        let kind = SignerKind::Key(KeyHolder {
+            keys: vec![TimedKey {
+                hash,
+                ..TimedKey::always(PublicKey::from_spki(b"ops"))
+            }],
+            logged: false,
+            timestamped: timestamp.is_some(),
+            root: timestamp.map(RootName::from),
+        });
         let rule = SignerRule {
             name: "ops".into(),
             kind,

@@ -16,10 +16,11 @@ mod rule;
 mod signed_by;
 mod signed_identity;
 mod signer;
+mod timed_key;
 mod timing;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
-pub use certified_by::{CertifiedBy, NameKind, NameRule};
+pub use certified_by::{CertifiedBy, NameRule};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
@@ -32,3 +33,4 @@ pub use rule::{
 };
 pub use signed_identity::SignedIdentity;
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};
+pub use timed_key::{KeyHolder, TimedKey};

@@ -96,13 +96,13 @@ impl DnsRule {
         &self.text
     }
 
-    /// True when it is a glob.
+    /// Whether it is one name.
     #[must_use]
-    pub fn is_glob(&self) -> bool {
-        self.glob.is_some()
+    pub fn is_exact(&self) -> bool {
+        self.glob.is_none()
     }
 
-    fn matches(&self, name: &str) -> bool {
+    pub(super) fn matches(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         match &self.glob {
             None => name == self.text,

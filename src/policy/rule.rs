@@ -278,14 +278,11 @@ impl Policy {
 
     /// The trust roots under which it takes proofs.
     pub fn roots(&self) -> impl Iterator<Item = &RootName> {
-        self.signers().flat_map(|signer| {
-            let roots = match &signer.kind {
-                SignerKind::Keyless(keyless) => [Some(&keyless.root), None],
-                SignerKind::Key { log, timestamp, .. } => [log.as_ref(), timestamp.as_ref()],
-                SignerKind::CertifiedBy(rule) => [rule.root.as_ref(), None],
-                SignerKind::Gpg { .. } => [None, None],
-            };
-            roots.into_iter().flatten()
+        self.signers().filter_map(|signer| match &signer.kind {
+            SignerKind::Keyless(keyless) => Some(&keyless.root),
+            SignerKind::CertifiedBy(rule) => rule.root.as_ref(),
+            SignerKind::Key(holder) => holder.root.as_ref(),
+            SignerKind::Gpg { .. } => None,
         })
     }
 }
@@ -344,10 +341,13 @@ impl Rules {
     pub fn keys(&self) -> Vec<PublicKey> {
         let mut keys: Vec<PublicKey> = Vec::new();
         for signer in self.signers() {
-            if let SignerKind::Key { key, .. } = &signer.kind
-                && !keys.contains(key)
-            {
-                keys.push(key.clone());
+            let SignerKind::Key(holder) = &signer.kind else {
+                continue;
+            };
+            for timed in &holder.keys {
+                if !keys.contains(&timed.key) {
+                    keys.push(timed.key.clone());
+                }
             }
         }
         keys
@@ -386,7 +386,7 @@ impl Rules {
     pub fn unsafe_signers(&self) -> usize {
         let weak = |signer: &&SignerRule| match &signer.kind {
             SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
-            SignerKind::CertifiedBy(_) | SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
+            SignerKind::CertifiedBy(_) | SignerKind::Key(_) | SignerKind::Gpg { .. } => false,
         };
         let names: BTreeSet<&str> = self
             .signers()

@@ -6,6 +6,7 @@
 use aws_lc_rs::signature::{
     ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, UnparsedPublicKey,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Digest as _, Sha512, Signature, VerifyingKey};
 use sigstore_verify::{
     crypto::{self, SigningScheme},
@@ -153,18 +154,24 @@ fn rsa(key: &[u8]) -> Result<KeyKind, String> {
     Ok(KeyKind::Rsa)
 }
 
-/// The key among `keys` that made `signature` over `message`, and what it hashes with. A bundle's hint only says which
-/// to try first, and with so few keys the order does not matter: it is not asked.
+/// The key among `keys` that made `signature` over `message`, and what it hashes with. A bundle's
+/// hint (the SHA-256 of the key, as cosign writes it) says which to try first, and nothing else: it
+/// is anybody's word.
 pub(super) fn signer_of<'a>(
     keys: &'a [PublicKey],
+    hint: &str,
     message: Message<'_>,
     signature: &SignatureBytes,
 ) -> Result<(&'a PublicKey, Option<HashAlgorithm>), String> {
     if keys.is_empty() {
         return Err("signed with a key, and no policy for this image names a key".to_owned());
     }
+    let hint = STANDARD.decode(hint).unwrap_or_default();
+    let hinted = |key: &&PublicKey| key.fingerprint.as_bytes() == hint;
+    let others = keys.iter().filter(|key| !hinted(key));
+    let mut in_order = keys.iter().filter(hinted).chain(others);
     let made_it = |key: &'a PublicKey| Some((key, made(key, message, signature)?));
-    keys.iter().find_map(made_it).ok_or_else(|| {
+    in_order.find_map(made_it).ok_or_else(|| {
         "the signature does not verify with any key that policy names: another key signed, or \
          it was altered"
             .to_owned()
@@ -321,10 +328,10 @@ mod tests {
             let keys = [PublicKey::from_spki(&decoded(key))];
             for (hash, signature) in HashAlgorithm::ALL.iter().zip(signatures) {
                 let signature = SignatureBytes::new(decoded(signature));
-                let found = signer_of(&keys, Message::Bytes(MESSAGE), &signature);
+                let found = signer_of(&keys, "", Message::Bytes(MESSAGE), &signature);
                 let (_, found) = found.expect("signed");
                 assert_eq!(found, Some(*hash));
-                let other = signer_of(&keys, Message::Bytes(b"what is not"), &signature);
+                let other = signer_of(&keys, "", Message::Bytes(b"what is not"), &signature);
                 assert!(other.is_err(), "{hash:?}");
             }
         }

@@ -27,6 +27,7 @@ mod pullers;
 mod reload;
 mod source;
 mod rollback;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -9,9 +9,11 @@ use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::signers;
+use crate::policy::KeyHolder;
 use crate::policy::SignedBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::TimedKey;
 use crate::verify::HashAlgorithm;
 
 /// Lowers `key` of the authority `name`.
@@ -34,12 +36,15 @@ pub(super) fn lower(
     let key = signers::public_key("pem", &data, context.signers.checks)?;
     let rule = SignerRule {
         name: name.into(),
-        kind: SignerKind::Key {
-            key,
-            log: vouchers.log,
-            timestamp: vouchers.timestamp,
-            hash: Some(hash?),
-        },
+        kind: SignerKind::Key(KeyHolder {
+            keys: vec![TimedKey {
+                hash: Some(hash?),
+                ..TimedKey::always(key)
+            }],
+            logged: vouchers.log.is_some(),
+            timestamped: vouchers.timestamp.is_some(),
+            root: vouchers.log.or(vouchers.timestamp),
+        }),
         signed_identity: None,
     };
     Some(SignedBy {

@@ -17,9 +17,9 @@ pub(super) fn write(rule: &PullerRule) -> Result<Yaml, Unsayable> {
             Yaml::map([("user", Some(Yaml::List(users.collect())))])
         }
         PullerKind::Certificate(rule) => {
-            let key = match rule.is_glob() {
-                true => "dns_glob",
-                false => "dns",
+            let key = match rule.is_exact() {
+                true => "dns",
+                false => "dns_glob",
             };
             let name = Yaml::map([(key, Some(Yaml::text(rule.as_str())))]);
             Yaml::map([("certificate", Some(name))])

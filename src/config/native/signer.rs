@@ -1,6 +1,7 @@
 //! Signers, written.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 
 use crate::config::Settings;
 use crate::config::native::Unsayable;
@@ -10,14 +11,14 @@ use crate::config::native::yaml::Yaml;
 use crate::config::signers::is_issuer_url;
 use crate::policy::Claim;
 use crate::policy::IdentityRule;
+use crate::policy::KeyHolder;
 use crate::policy::Keyless;
 use crate::policy::SignedIdentity;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::TimedKey;
 use crate::verify::Demands;
-use crate::verify::HashAlgorithm;
 use crate::verify::Logged;
-use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 pub(super) type Entries = Vec<(String, Yaml)>;
@@ -30,12 +31,7 @@ pub(super) fn write(rule: &SignerRule, settings: &Settings) -> Result<Yaml, Unsa
     } = rule;
     let mut entries = match kind {
         SignerKind::Keyless(keyless) => self::keyless(keyless, settings)?,
-        SignerKind::Key {
-            key,
-            log,
-            timestamp,
-            hash,
-        } => self::key(key, log.as_ref(), timestamp.as_ref(), *hash)?,
+        SignerKind::Key(holder) => self::key(holder),
         SignerKind::CertifiedBy(rule) => certified_by::write(rule)?,
         SignerKind::Gpg { .. } => {
             return Err("it names OpenPGP keys, which are not printed".to_owned());
@@ -54,31 +50,42 @@ pub(super) fn entry(key: &str, text: impl Into<String>) -> (String, Yaml) {
     (key.to_owned(), Yaml::Text(text.into()))
 }
 
-fn key(
-    key: &PublicKey,
-    log: Option<&RootName>,
-    timestamp: Option<&RootName>,
-    hash: Option<HashAlgorithm>,
-) -> Result<Entries, Unsayable> {
-    let root = match (log, timestamp) {
-        (Some(one), Some(two)) if one != two => {
-            return Err("log and timestamp of one key are under two trust roots".to_owned());
-        }
-        (one, two) => one.or(two),
+fn key(holder: &KeyHolder) -> Entries {
+    let KeyHolder {
+        keys,
+        root,
+        logged,
+        timestamped,
+    } = holder;
+    let written = match keys.as_slice() {
+        [one] => timed_key(one),
+        several => Yaml::List(several.iter().map(timed_key).collect()),
     };
-    let written = Yaml::map([
-        ("pem", Some(Yaml::Text(pem("PUBLIC KEY", &key.spki)))),
-        ("hash_algorithm", hash.map(|hash| Yaml::text(hash.as_str()))),
-    ]);
     let mut entries = vec![("key".to_owned(), written)];
-    if log.is_none() {
+    if !logged {
         entries.push(entry("transparency_log", "not_required"));
     }
-    if timestamp.is_some() {
+    if *timestamped {
         entries.push(entry("timestamp", "required"));
     }
-    entries.extend(root.map(|root| entry("trust_root", root.as_str())));
-    Ok(entries)
+    entries.extend(root.as_ref().map(|root| entry("trust_root", root.as_str())));
+    entries
+}
+
+fn timed_key(timed: &TimedKey) -> Yaml {
+    let TimedKey {
+        key,
+        hash,
+        not_before,
+        not_after,
+    } = timed;
+    let time = |time: Timestamp| Yaml::text(time.to_string());
+    Yaml::map([
+        ("pem", Some(Yaml::Text(pem("PUBLIC KEY", &key.spki)))),
+        ("hash_algorithm", hash.map(|hash| Yaml::text(hash.as_str()))),
+        ("not_before", not_before.map(time)),
+        ("not_after", not_after.map(time)),
+    ])
 }
 
 /// A block of PEM (RFC 7468).

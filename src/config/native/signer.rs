@@ -19,7 +19,6 @@ use crate::policy::SignerRule;
 use crate::policy::TimedKey;
 use crate::verify::Demands;
 use crate::verify::Logged;
-use crate::verify::RootName;
 
 pub(super) type Entries = Vec<(String, Yaml)>;
 

@@ -432,10 +432,26 @@ fn a_keys_signature_has_the_timestamp_and_the_hash_that_are_asked_for() {
     };
     let (sha256, sha512) = (Some(HashAlgorithm::Sha256), Some(HashAlgorithm::Sha512));
     for (policy, subject, passes) in [
-        (asking(Some("acme"), None), signed(Some("acme"), true, sha256), true),
-        (asking(Some("acme"), None), signed(Some("acme"), false, sha256), false),
-        (asking(Some("acme"), None), signed(Some("other"), true, sha256), false),
-        (asking(Some("acme"), None), signed(None, false, sha256), false),
+        (
+            asking(Some("acme"), None),
+            signed(Some("acme"), true, sha256),
+            true,
+        ),
+        (
+            asking(Some("acme"), None),
+            signed(Some("acme"), false, sha256),
+            false,
+        ),
+        (
+            asking(Some("acme"), None),
+            signed(Some("other"), true, sha256),
+            false,
+        ),
+        (
+            asking(Some("acme"), None),
+            signed(None, false, sha256),
+            false,
+        ),
         (asking(None, sha256), signed(None, false, sha256), true),
         (asking(None, sha512), signed(None, false, sha256), false),
         // Keys that sign in one way only.
@@ -445,7 +461,11 @@ fn a_keys_signature_has_the_timestamp_and_the_hash_that_are_asked_for() {
             true => Reason::Admitted,
             false => Reason::UntrustedSigner,
         };
-        assert_eq!(reason(&policy, &subject), expected, "{policy:?} {subject:?}");
+        assert_eq!(
+            reason(&policy, &subject),
+            expected,
+            "{policy:?} {subject:?}"
+        );
     }
 }
 

@@ -244,7 +244,9 @@ impl Scheme {
                 key().is_some_and(|key| ed25519ph(&key, bytes, signature).is_some())
             }
             // Whoever has a digest alone seldom has the one that these want.
-            (Self::OverSha512(_) | Self::EcdsaP521(_) | Self::Ed25519ph, Message::Digest(_)) => false,
+            (Self::OverSha512(_) | Self::EcdsaP521(_) | Self::Ed25519ph, Message::Digest(_)) => {
+                false
+            }
         }
     }
 }

@@ -185,7 +185,10 @@ impl Site {
         let documents = [
             ("key", ops.clone()),
             ("key, log", format!("{ops}    ctlog: {log}\n")),
-            ("key, log without `url`", format!("{ops}    ctlog: {root}\n")),
+            (
+                "key, log without `url`",
+                format!("{ops}    ctlog: {root}\n"),
+            ),
             (
                 "key, timestamp",
                 format!("{ops}    rfc3161timestamp: {root}\n"),

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::config::attested;
 use crate::config::cases::Context;
-use crate::config::evidence_source;
 use crate::config::cases::certified;
+use crate::config::evidence_source;
 use crate::config::files;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;

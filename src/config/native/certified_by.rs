@@ -5,7 +5,6 @@ use crate::config::native::signer::{Entries, claims, entry, issuer, pem};
 use crate::config::native::yaml::Yaml;
 use crate::policy::CertifiedBy;
 use crate::policy::IdentityRule;
-use crate::policy::NameKind;
 use crate::policy::NameRule;
 use crate::verify::Authority;
 use crate::verify::Demands;
@@ -69,19 +68,20 @@ fn authorities(authorities: &[Authority]) -> Result<Entries, Unsayable> {
 }
 
 fn subject(rules: &[NameRule]) -> Result<Yaml, Unsayable> {
-    let mut entries = Vec::new();
-    for NameRule { kind, value } in rules {
-        let kind = match kind {
-            NameKind::Email => "email",
-            NameKind::Uri => "uri",
-            NameKind::Dns => "dns",
-        };
-        entries.push(match value {
-            IdentityRule::Exact(text) => entry(kind, text),
-            IdentityRule::Glob(glob) => entry(&format!("{kind}_glob"), glob.as_str()),
-            IdentityRule::Regex { text, .. } => entry(&format!("{kind}_regex"), text),
-        });
-    }
+    let named = |kind: &str, rule: &IdentityRule| match rule {
+        IdentityRule::Exact(text) => entry(kind, text),
+        IdentityRule::Glob(glob) => entry(&format!("{kind}_glob"), glob.as_str()),
+        IdentityRule::Regex { text, .. } => entry(&format!("{kind}_regex"), text),
+    };
+    let entries: Vec<(String, Yaml)> = rules
+        .iter()
+        .map(|rule| match rule {
+            NameRule::Email(rule) => named("email", rule),
+            NameRule::Uri(rule) => named("uri", rule),
+            NameRule::Dns(rule) if rule.is_exact() => entry("dns", rule.as_str()),
+            NameRule::Dns(rule) => entry("dns_glob", rule.as_str()),
+        })
+        .collect();
     match entries.is_empty() {
         true => Err("it names nobody".to_owned()),
         false => Ok(Yaml::Map(entries)),

@@ -30,7 +30,7 @@ pub(super) fn write(rule: &SignerRule, settings: &Settings) -> Result<Yaml, Unsa
     } = rule;
     let mut entries = match kind {
         SignerKind::Keyless(keyless) => self::keyless(keyless, settings)?,
-        SignerKind::Key(holder) => self::key(holder),
+        SignerKind::Key(holder) => key(holder),
         SignerKind::CertifiedBy(rule) => certified_by::write(rule)?,
         SignerKind::Gpg { .. } => {
             return Err("it names OpenPGP keys, which are not printed".to_owned());

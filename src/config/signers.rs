@@ -287,7 +287,17 @@ pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Opti
     } else {
         (String::new(), value.text()?.to_owned())
     };
-    let spki = match pem::public_key(&text) {
+    public_key_in(&text, &place, value, checks)
+}
+
+/// The public key in `text`, which stands at `place` and is named by `value`.
+pub(super) fn public_key_in(
+    text: &str,
+    place: &str,
+    value: &Value<'_>,
+    checks: &Checks,
+) -> Option<PublicKey> {
+    let spki = match pem::public_key(text) {
         Ok(spki) => spki,
         Err(no_key) => {
             value.error(&format!("{place}{}", no_key.message), no_key.mend);

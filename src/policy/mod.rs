@@ -15,10 +15,11 @@ mod signed_by;
 mod signed_identity;
 mod signer;
 mod timing;
+mod written;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
-pub use glob::{Glob, GlobError};
+pub use glob::{Glob, GlobError, wildcards};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
 pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use reason::Reason;

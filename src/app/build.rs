@@ -73,6 +73,7 @@ impl Built {
 pub fn checks() -> Checks {
     Checks {
         key: verify::check_key,
+        authority: verify::Authority::read,
         gpg: verify::read_keyring,
         root: |json| {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
@@ -115,6 +116,7 @@ pub fn build(
         memory_blob_bytes_max: MEMORY_BLOB_BYTES_MAX,
         directory: settings.cache.directory.clone(),
         disk_bytes_max: settings.cache.disk_bytes_max,
+        served_tags_max: settings.limits.served_tags_max,
     };
     let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
     let parts = gate::Parts {
@@ -185,6 +187,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         keys: settings.rules.keys(),
         missing: Vec::new(),
         demands: settings.rules.lenience(),
+        authorities: settings.rules.authorities(),
         gpg_keys: settings.rules.gpg_keys(),
         predicates: settings.rules.predicates(),
     })

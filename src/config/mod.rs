@@ -10,6 +10,7 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
+mod ca;
 mod callers;
 mod cases;
 mod cluster_image_policy;
@@ -29,6 +30,7 @@ mod policies;
 mod problem;
 mod pullers;
 mod reader;
+mod rollback;
 mod roots;
 mod schema;
 mod settings;

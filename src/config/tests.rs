@@ -26,6 +26,7 @@ pub(super) const CHECKS: Checks = Checks {
         0..64 => Err("it is too short".to_owned()),
         _ => Ok(()),
     },
+    authority: crate::verify::Authority::read,
     gpg: crate::verify::read_keyring,
     root: |json| {
         serde_json::from_str::<serde_json::Value>(json)
@@ -216,6 +217,11 @@ fn no_key_is_known_and_not_read() {
             "policies[].attested[]",
             "",
             "policies: [{ attested: [{ KEY: WRONG }] }]",
+        ),
+        (
+            "policies[].no_rollback",
+            "",
+            "policies: [{ no_rollback: { KEY: WRONG } }]",
         ),
         (
             "policies[].unsafe_allow_unsigned",

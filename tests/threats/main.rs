@@ -15,6 +15,7 @@ mod auth;
 mod binding;
 mod cache;
 mod callers;
+mod certified;
 mod flights;
 mod formats;
 mod gpg;
@@ -24,6 +25,7 @@ mod kyverno;
 mod limits;
 mod pullers;
 mod reload;
+mod rollback;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -173,6 +173,7 @@ impl Outer<'_, '_> {
                     requirement: Requirement::Proven(demands),
                     signs: Signs::Asked,
                     pulled_by: None,
+                    no_rollback: None,
                 };
                 policies.push((place.clone(), policy));
             }

@@ -189,9 +189,10 @@ pub(super) const ENTRY: Section = Section {
     later: &[
         later(
             "certificates",
-            "certificates of an authority that no trust root has are not judged",
+            "certificates within a policy of Kyverno's",
             "for `cert` alone, write its public key under `keys` (openssl x509 -in CERT -noout \
-             -pubkey)",
+             -pubkey); for `certChain`, a policy of pullgate's own with a `ca` signer, which says \
+             whom the authority has to have certified",
         ),
         later("annotations", ANNOTATIONS, ANNOTATIONS_MEND),
         later(

@@ -243,7 +243,7 @@ impl Policy {
 
     /// Whether the policy is for what is asked for, by its name, by its whole reference, or in
     /// a way in which people may have written it.
-    fn applies_to_reference(&self, name: &str, reference: &str, written: &Written<'_>) -> bool {
+    fn applies_to_reference(&self, name: &str, reference: &str, written: &Written) -> bool {
         if self.images.iter().any(Glob::is_over_written) {
             return written.fits(&self.images, &self.except);
         }

@@ -11,62 +11,66 @@ use crate::policy::Glob;
 use crate::policy::rule::DOCKER_HUB;
 
 /// What is asked for, in every spelling.
-pub(super) struct Written<'a> {
-    names: Vec<String>,
-    reference: &'a Reference,
+pub(super) struct Written {
+    spellings: Vec<Spelling>,
+    is_tag: bool,
 }
 
-impl<'a> Written<'a> {
-    pub(super) fn new(image: &ImageName, reference: &'a Reference) -> Self {
+/// One of them.
+struct Spelling {
+    /// The name, and the colon that is before a tag.
+    name: String,
+    /// The name with the tag or digest that is asked for.
+    whole: String,
+}
+
+impl Written {
+    pub(super) fn new(image: &ImageName, reference: &Reference) -> Self {
         let name = image.to_string();
         let names = match name.strip_prefix(DOCKER_HUB) {
             Some(repository) if image.registry.as_str() == DOCKER_HUB => {
                 let short = repository.strip_prefix("/library");
-                let repositories = [Some(repository), short];
-                let spelt = |host: &str| {
-                    let names = repositories.into_iter().flatten();
-                    names
-                        .map(|repository| format!("{host}{repository}"))
-                        .collect::<Vec<_>>()
-                };
-                [spelt(DOCKER_HUB), spelt("index.docker.io")].concat()
+                let repositories = [Some(repository), short].into_iter().flatten();
+                let hosts = [DOCKER_HUB, "index.docker.io"];
+                repositories
+                    .flat_map(|repository| hosts.map(|host| format!("{host}{repository}")))
+                    .collect()
             }
             _ => vec![name],
         };
-        Self { names, reference }
+        let spell = |name: String| Spelling {
+            whole: match reference {
+                Reference::Tag(tag) => format!("{name}:{tag}"),
+                Reference::Digest(digest) => format!("{name}@{digest}"),
+            },
+            name: name + ":",
+        };
+        Self {
+            spellings: names.into_iter().map(spell).collect(),
+            is_tag: matches!(reference, Reference::Tag(_)),
+        }
     }
 
     /// Whether one of the patterns `images` is for it, and none of `except`.
     pub(super) fn fits(&self, images: &[Glob], except: &[Glob]) -> bool {
-        let some = |globs: &[Glob], fits: fn(&Glob, &str, &Reference) -> bool| {
-            globs.iter().any(|glob| {
-                self.names
-                    .iter()
-                    .any(|name| fits(glob, name, self.reference))
-            })
+        let some = |globs: &[Glob], fits: &dyn Fn(&Glob, &Spelling) -> bool| {
+            let fits = |glob: &Glob| self.spellings.iter().any(|spelling| fits(glob, spelling));
+            globs.iter().any(fits)
         };
-        some(images, may_mean) && !some(except, must_mean)
+        some(images, &|glob, spelling| self.may_mean(glob, spelling))
+            && !some(except, &|glob, spelling| self.must_mean(glob, spelling))
     }
-}
 
-/// Whether a Pod may have written what the pattern matches.
-fn may_mean(glob: &Glob, name: &str, reference: &Reference) -> bool {
-    match reference {
-        Reference::Tag(tag) => glob.matches(&format!("{name}:{tag}")),
-        Reference::Digest(digest) => {
-            glob.matches(&format!("{name}@{digest}")) || tags(glob, name).any(is_some_tag)
-        }
+    /// Whether a Pod may have written what the pattern matches.
+    fn may_mean(&self, glob: &Glob, spelling: &Spelling) -> bool {
+        let some_tag = || rests(glob.as_str(), &spelling.name).any(is_some_tag);
+        glob.matches(&spelling.whole) || (!self.is_tag && some_tag())
     }
-}
 
-/// Whether the pattern matches whatever a Pod may have written.
-fn must_mean(glob: &Glob, name: &str, reference: &Reference) -> bool {
-    match reference {
-        Reference::Tag(tag) => glob.matches(&format!("{name}:{tag}")),
-        Reference::Digest(digest) => {
-            glob.matches(&format!("{name}@{digest}"))
-                && (pins(glob) || tags(glob, name).any(is_every_tag))
-        }
+    /// Whether the pattern matches whatever a Pod may have written.
+    fn must_mean(&self, glob: &Glob, spelling: &Spelling) -> bool {
+        let every_tag = || rests(glob.as_str(), &spelling.name).any(is_every_tag);
+        glob.matches(&spelling.whole) && (self.is_tag || pins(glob) || every_tag())
     }
 }
 
@@ -74,11 +78,6 @@ fn must_mean(glob: &Glob, name: &str, reference: &Reference) -> bool {
 fn pins(glob: &Glob) -> bool {
     let (_, digest) = glob.as_str().rsplit_once('@').unwrap_or_default();
     digest.parse::<Digest>().is_ok()
-}
-
-/// What is left of the pattern for a tag, in each way in which it can match the name before it.
-fn tags<'g>(glob: &'g Glob, name: &str) -> impl Iterator<Item = &'g str> {
-    rests(glob.as_str(), &format!("{name}:"))
 }
 
 /// Whether some tag matches the rest of a pattern.

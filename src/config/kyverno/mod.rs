@@ -139,6 +139,8 @@ impl Outer<'_, '_> {
         pods::check(&fields);
         let name = fields.required("name", "name it: the name stands in refusals and metrics");
         let name = name.and_then(|value| Some((value.text()?, value)));
+        // Without one the rest is read all the same, so that all problems are told.
+        let (name, place) = name.unwrap_or_else(|| ("?", item.clone()));
         if fields.has_later() && fields.at("verifyImages").is_none() {
             return None;
         }
@@ -153,7 +155,6 @@ impl Outer<'_, '_> {
             .collect();
         let mode = self.mode(&verifications, item);
         let named = attestations::names(&verifications);
-        let (name, place) = name?;
         let name = format!("{}/{name}", self.name);
         let attestors = Attestors::new(&name, self.context);
         let mut policies = Vec::new();

@@ -61,7 +61,11 @@ fn kyverno(operator: &str, key: &Json, value: &Json) -> bool {
         (key, value) => key == value && key.is_boolean(),
     };
     let known = !key.is_null();
-    let order = |holds: fn(f64, f64) -> bool| match (key.as_f64(), value.as_f64()) {
+    let size = match value {
+        Json::String(text) => text.parse().ok(),
+        other => other.as_f64(),
+    };
+    let order = |holds: fn(f64, f64) -> bool| match (key.as_f64(), size) {
         (Some(key), Some(value)) => holds(key, value),
         _ => false,
     };
@@ -222,13 +226,13 @@ fn told_apart(operator: &str, key: &Json, value: &Json) -> bool {
 fn any_is_enough_where_every_path_is_there() {
     let condition = lowered(
         "- any:\n    - { key: '{{ a.b }}', operator: Equals, value: x }\n    \
-         - { key: '{{ c }}', operator: Equals, value: y }\n  \
+         - { key: '{{ c }}', operator: Equals, value: good }\n  \
          all: [{ key: '{{ d }}', operator: NotEquals, value: z }]\n\
          - all: [{ key: '{{ e[0] }}', operator: GreaterThan, value: 1 }]",
     )
     .expect("lowered");
     let answer = |predicate: Json| condition.answer_about(&predicate.to_string());
-    let good = json!({"a": {"b": "no"}, "c": "y", "d": "", "e": [2]});
+    let good = json!({"a": {"b": "no"}, "c": "good", "d": "", "e": [2]});
     assert_eq!(answer(good.clone()), Ok(()));
     for (pointer, value) in [("/c", json!("no")), ("/d", json!("z")), ("/e/0", json!(1))] {
         let mut predicate = good.clone();
@@ -236,7 +240,7 @@ fn any_is_enough_where_every_path_is_there() {
         assert!(answer(predicate).is_err(), "{pointer}");
     }
     // For Kyverno it is an error that a path is missing, and so no "yes".
-    let missing = json!({"a": {}, "c": "y", "d": "", "e": [2]});
+    let missing = json!({"a": {}, "c": "good", "d": "", "e": [2]});
     assert_eq!(
         answer(missing),
         Err("`predicate.a.b` is not there".to_owned())

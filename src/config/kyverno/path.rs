@@ -110,7 +110,7 @@ fn position(text: &str) -> Result<(u32, &str), String> {
 }
 
 fn other(rest: &str) -> String {
-    match rest {
+    match rest.trim_start() {
         "" => "a name is missing".to_owned(),
         rest => format!("`{rest}` is neither a name nor a position"),
     }
@@ -173,7 +173,7 @@ mod tests {
         for (text, why) in [
             ("main", "not one variable"),
             ("x{{ a }}", "not one variable"),
-            ("{{ a }}{{ b }}", "`}}{{ b` is neither"),
+            ("{{ a }}{{ b }}", "}}{{ b` is neither"),
             ("{{ length(a) }}", "`length` is a function"),
             ("{{ a | length(@) }}", "`| length(@)`"),
             ("{{ a[] }}", "`[]` is no position"),

@@ -37,7 +37,10 @@ fn one(value: &Value<'_>, purpose: Use) -> Option<Glob> {
 /// Tells of patterns that probably match something else than was meant.
 fn warn(value: &Value<'_>, text: &str, purpose: Use) {
     let (host, rest) = text.split_once('/').unwrap_or((text, ""));
-    let has_host = host.contains(['.', ':', '*', '?']) || host == "localhost";
+    let has_host = host.contains(['.', ':'])
+        || host == "localhost"
+        || host.starts_with(['*', '?'])
+        || (host.contains(['*', '?']) && !rest.is_empty());
     let last = rest.rsplit('/').next().unwrap_or(rest);
     let tag = last.split_once(':').map(|(_, tag)| tag);
     let digest = last.split_once('@').map(|(_, digest)| digest);

@@ -125,7 +125,7 @@ pub(super) fn quote(text: &str) -> String {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
             plain if !plain.is_control() => quoted.push(plain),
-            other => quoted.push_str(&format!("\\U{:08x}", u32::from(other))),
+            other => quoted.push_str(&format!("\\u{:04x}", u32::from(other))),
         }
     }
     quoted.push('"');

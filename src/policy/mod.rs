@@ -18,11 +18,12 @@ mod signed_identity;
 mod signer;
 mod timed_key;
 mod timing;
+mod written;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
 pub use certified_by::{CertifiedBy, NameRule};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
-pub use glob::{Glob, GlobError};
+pub use glob::{Glob, GlobError, wildcards};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
 pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use reason::Reason;

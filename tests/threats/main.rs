@@ -21,6 +21,7 @@ mod formats;
 mod gpg;
 mod graph;
 mod identity;
+mod kyverno;
 mod limits;
 mod pullers;
 mod reload;

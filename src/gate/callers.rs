@@ -87,7 +87,7 @@ impl Gate {
         if let Some(held) = held.filter(|held| held.generation == ruling.generation) {
             return held;
         }
-        let mut policies = ruling.rules.for_image(image);
+        let mut policies = ruling.index.for_image(image);
         policies.retain(|policy| policy.pulled_by.is_some());
         let askers = Arc::new(Askers {
             generation: ruling.generation,

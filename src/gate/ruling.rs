@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::policy::DefaultRule;
+use crate::policy::Index;
 use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -18,6 +19,8 @@ use crate::verify::MissingRoot;
 #[derive(Debug)]
 pub(super) struct Ruling {
     pub(super) rules: Rules,
+    /// The policies by their patterns.
+    pub(super) index: Index,
     /// Whether a policy asks who pulls.
     pub(super) asks_who_pulls: bool,
     pub(super) material: Arc<Material>,
@@ -31,6 +34,7 @@ impl Ruling {
     pub(super) fn first(rules: Rules, material: Material) -> Self {
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            index: Index::new(&rules),
             rules,
             material: Arc::new(material),
             generation: 1,
@@ -43,6 +47,7 @@ impl Ruling {
         let same = self.material.same_as(&material);
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            index: Index::new(&rules),
             rules,
             material: Arc::new(material),
             generation: self.generation + 1,

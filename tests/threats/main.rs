@@ -11,6 +11,7 @@
 )]
 
 mod attested;
+mod audit;
 mod auth;
 mod binding;
 mod cache;
@@ -22,6 +23,7 @@ mod graph;
 mod identity;
 mod limits;
 mod pullers;
+mod refusals;
 mod reload;
 mod rollback;
 #[path = "../support/mod.rs"]

@@ -23,6 +23,8 @@ const ALIKE: &[(&str, &str)] = &[
         "signers.NAME.keyless.claims_glob",
         "signers.NAME.keyless.claims",
     ),
+    ("signers.NAME.ca.claims", "signers.NAME.keyless.claims"),
+    ("signers.NAME.ca.claims_glob", "signers.NAME.keyless.claims"),
     ("policies[].attested[].by", "policies[].signed_by"),
 ];
 
@@ -110,7 +112,7 @@ impl<'a> Reference<'a> {
             let Some(entry) = entry(key) else {
                 continue;
             };
-            let mut property = form(entry.kind, section_below(section, key));
+            let mut property = form(entry.kind, Below::of(section, key));
             property["description"] = describe(entry).into();
             properties.insert((*key).to_owned(), property);
             if entry.default == "required" {
@@ -147,26 +149,41 @@ fn path_of(section: &Section) -> &'static str {
     section.name.split(": ").next().unwrap_or(section.name)
 }
 
-/// The section that a key of another leads to, be it of a mapping, of a list's items, or of entries
-/// by name.
-fn section_below(section: &Section, key: &str) -> Option<&'static Section> {
-    if section.name == schema::CONFIGURATION.name && key == "policies" {
-        // The items of a policy file's `policies` have the same path.
-        return Some(&schema::POLICY_SOURCE).filter(|source| !source.keys.is_empty());
+/// The sections that a key of another leads to.
+#[derive(Clone, Copy)]
+struct Below {
+    /// That of a mapping, or of the entries of one by name.
+    mapping: Option<&'static Section>,
+    /// That of a list's items.
+    item: Option<&'static Section>,
+}
+
+impl Below {
+    fn of(section: &Section, key: &str) -> Self {
+        // A file is where paths begin.
+        let path = match path_of(section) {
+            file if file.ends_with(".yaml") => key.to_owned(),
+            path => format!("{path}.{key}"),
+        };
+        let alike = ALIKE.iter().find(|(other, _)| *other == path);
+        let path = alike.map_or(&*path, |(_, section)| section);
+        let item = match section.name == schema::CONFIGURATION.name && key == "policies" {
+            // The items of a policy file's `policies` have the same path.
+            true => Some(&schema::POLICY_SOURCE).filter(|source| !source.keys.is_empty()),
+            false => section_at(&format!("{path}[]")),
+        };
+        let ends = ["", ".NAME", ".HOST"].iter();
+        let mapping = ends
+            .filter_map(|end| section_at(&format!("{path}{end}")))
+            .next();
+        Self { mapping, item }
     }
-    // A file is where paths begin.
-    let path = match path_of(section) {
-        file if file.ends_with(".yaml") => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
-    let alike = ALIKE.iter().find(|(other, _)| *other == path);
-    let path = alike.map_or(&*path, |(_, section)| section);
-    ["", "[]", ".NAME", ".HOST"].iter().find_map(|end| {
-        let name = format!("{path}{end}");
-        let mut all = schema::ALL.iter();
-        let named = |section: &&&Section| path_of(section) == name && !section.keys.is_empty();
-        all.find(named).copied()
-    })
+}
+
+fn section_at(path: &str) -> Option<&'static Section> {
+    let mut all = schema::ALL.iter();
+    let named = |section: &&&Section| path_of(section) == path && !section.keys.is_empty();
+    all.find(named).copied()
 }
 
 fn definition_name(section: &Section) -> String {
@@ -188,7 +205,7 @@ fn reference_to(section: &Section) -> Value {
 }
 
 /// What the reference calls a key's type, as a schema.
-fn form(kind: &str, section: Option<&Section>) -> Value {
+fn form(kind: &str, below: Below) -> Value {
     let mut forms = Vec::new();
     // What stands in backticks stands for itself.
     let mut parts = kind.split('`');
@@ -209,7 +226,7 @@ fn form(kind: &str, section: Option<&Section>) -> Value {
         let alternative = alternative.trim_matches([' ', ',']);
         // "1 or more" says of a number how large it is.
         if !matches!(alternative, "" | "1" | "more") {
-            forms.push(alternative_form(alternative, section));
+            forms.push(alternative_form(alternative, below));
         }
     }
     forms.dedup();
@@ -219,19 +236,20 @@ fn form(kind: &str, section: Option<&Section>) -> Value {
     }
 }
 
-fn alternative_form(kind: &str, section: Option<&Section>) -> Value {
+fn alternative_form(kind: &str, below: Below) -> Value {
     // Whatever is no list and no mapping is text to the reader.
     let text = json!({ "type": ["string", "number", "boolean"] });
-    let section = section.map(reference_to);
+    let mapping = below.mapping.map(reference_to);
+    let item = below.item.map(reference_to);
     match kind {
-        "mapping" => section.unwrap_or_else(|| json!({ "type": "object" })),
+        "mapping" => mapping.unwrap_or_else(|| json!({ "type": "object" })),
         "mapping by name" | "mapping by host" => json!({
             "type": ["object", "null"],
-            "additionalProperties": section.unwrap_or(Value::Bool(true)),
+            "additionalProperties": mapping.unwrap_or(Value::Bool(true)),
         }),
         "list of mappings" | "list" => json!({
             "type": "array",
-            "items": section.unwrap_or(Value::Bool(true)),
+            "items": item.unwrap_or(Value::Bool(true)),
         }),
         "number" => json!({ "type": "integer", "minimum": 0 }),
         "size" => json!({
@@ -242,7 +260,7 @@ fn alternative_form(kind: &str, section: Option<&Section>) -> Value {
         "duration" => json!({ "type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$" }),
         // Some items may be more than a word.
         list if list.starts_with("a list") || list.starts_with("list") => {
-            let items = section.map_or(text.clone(), |section| json!({ "anyOf": [text, section] }));
+            let items = item.map_or(text.clone(), |item| json!({ "anyOf": [text, item] }));
             json!({ "type": "array", "items": items })
         }
         _ => text,

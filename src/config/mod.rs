@@ -11,6 +11,7 @@
 
 mod attested;
 mod audit;
+mod ca;
 mod callers;
 mod cases;
 mod cluster_image_policy;
@@ -23,6 +24,7 @@ mod gpg;
 mod image;
 mod images;
 mod json_schema;
+mod key;
 mod limits;
 mod pem;
 mod policies;

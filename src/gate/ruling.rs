@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 
 use crate::clock::Clock;
+use crate::gate::callers::Askers;
 use crate::policy::DefaultRule;
 use crate::policy::Index;
 use crate::policy::Judgement;
@@ -23,6 +24,7 @@ pub(super) struct Ruling {
     pub(super) index: Index,
     /// Whether a policy asks who pulls.
     pub(super) asks_who_pulls: bool,
+    pub(super) askers: Askers,
     pub(super) material: Arc<Material>,
     /// Counts every change. What was derived under another number is derived anew.
     pub(super) generation: u64,
@@ -35,6 +37,7 @@ impl Ruling {
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
             index: Index::new(&rules),
+            askers: Askers::default(),
             rules,
             material: Arc::new(material),
             generation: 1,
@@ -48,6 +51,7 @@ impl Ruling {
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
             index: Index::new(&rules),
+            askers: Askers::default(),
             rules,
             material: Arc::new(material),
             generation: self.generation + 1,

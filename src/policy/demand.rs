@@ -15,6 +15,7 @@ use crate::policy::Subject;
 use crate::policy::condition::Scope;
 use crate::policy::signed_by::Ballot;
 use crate::policy::signed_by::unread;
+use crate::policy::signer::Pull;
 use crate::verify::Fact;
 use crate::verify::Kind;
 
@@ -86,7 +87,10 @@ impl Demand {
             .then(|| Timestamp::from_second(now.as_second()).ok())
             .flatten()
             .and_then(|second| second.checked_add(SignedDuration::from_secs(1)).ok());
-        let mut moments: Vec<Timestamp> = next_second.into_iter().collect();
+        let windows = self
+            .signers()
+            .filter_map(|signer| signer.changes_after(now));
+        let mut moments: Vec<Timestamp> = next_second.into_iter().chain(windows).collect();
         if !self.timing.is_empty() {
             self.collect_changes(subject, now, &mut moments);
         }
@@ -150,8 +154,7 @@ impl Demand {
                 .filter(|fact| self.carried(fact))
                 .collect(),
             timing: self.timing,
-            now: question.now,
-            asked: subject.asked.as_deref(),
+            pull: pull(subject, question),
         }
     }
 
@@ -171,14 +174,13 @@ impl Demand {
         });
         let counts = |fact: &&Fact| {
             !with_condition
-                || (attested.by.names(fact, subject.asked.as_deref())
+                || (attested.by.names(fact, pull(subject, question))
                     && attested.unmet(fact, subject, question).is_none())
         };
         Ballot {
             facts: of_the_type.filter(counts).collect(),
             timing: self.timing,
-            now: question.now,
-            asked: subject.asked.as_deref(),
+            pull: pull(subject, question),
         }
     }
 
@@ -226,7 +228,7 @@ impl Demand {
         let subject = telling(subject, &any);
         let all = self.attestations(attested, subject, question, false);
         let named = all.facts.iter();
-        let named = named.filter(|fact| attested.by.names(fact, all.asked));
+        let named = named.filter(|fact| attested.by.names(fact, all.pull));
         let mut unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
         let (reason, found, remedy) = if attested.by.holds(&all)
             && let Some(unmet) = unmet.next_back()
@@ -246,6 +248,13 @@ impl Demand {
             expected: format!("{}{}", attested.expected(), self.timing),
             remedy: remedy.to_owned(),
         }
+    }
+}
+
+fn pull<'a>(subject: &'a Subject, question: &Question<'_>) -> Pull<'a> {
+    Pull {
+        asked: subject.asked.as_deref(),
+        now: question.now,
     }
 }
 

@@ -4,6 +4,7 @@
 //! does not know how facts were proven, where policies are written, or what HTTP is.
 
 mod caller;
+mod certified_by;
 mod condition;
 mod demand;
 mod glob;
@@ -16,9 +17,11 @@ mod rule;
 mod signed_by;
 mod signed_identity;
 mod signer;
+mod timed_key;
 mod timing;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
+pub use certified_by::{CertifiedBy, NameRule};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
 pub use glob::{Glob, GlobError};
 pub use index::Index;
@@ -32,3 +35,4 @@ pub use rule::{
 };
 pub use signed_identity::SignedIdentity;
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};
+pub use timed_key::{KeyHolder, TimedKey};

@@ -16,6 +16,7 @@ use crate::policy::NoRollback;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::Format;
 use crate::verify::GpgKey;
@@ -271,7 +272,8 @@ impl Policy {
     pub fn roots(&self) -> impl Iterator<Item = &RootName> {
         self.signers().filter_map(|signer| match &signer.kind {
             SignerKind::Keyless(keyless) => Some(&keyless.root),
-            SignerKind::Key { log, .. } => log.as_ref(),
+            SignerKind::CertifiedBy(rule) => rule.root.as_ref(),
+            SignerKind::Key(holder) => holder.root.as_ref(),
             SignerKind::Gpg { .. } => None,
         })
     }
@@ -336,13 +338,27 @@ impl Rules {
     pub fn keys(&self) -> Vec<PublicKey> {
         let mut keys: Vec<PublicKey> = Vec::new();
         for signer in self.signers() {
-            if let SignerKind::Key { key, .. } = &signer.kind
-                && !keys.contains(key)
-            {
-                keys.push(key.clone());
+            let SignerKind::Key(holder) = &signer.kind else {
+                continue;
+            };
+            for timed in &holder.keys {
+                if !keys.contains(&timed.key) {
+                    keys.push(timed.key.clone());
+                }
             }
         }
         keys
+    }
+
+    /// The certificate authorities of one's own that evidence is to be tried under.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<Authority> {
+        let kinds = self.signers().map(|signer| &signer.kind);
+        let authorities = kinds.filter_map(|kind| match kind {
+            SignerKind::CertifiedBy(rule) => Some(&rule.authorities),
+            _ => None,
+        });
+        Authority::merged(authorities.flatten())
     }
 
     /// The least that a signer demands of keyless signatures under each trust root, where that
@@ -367,7 +383,7 @@ impl Rules {
     pub fn unsafe_signers(&self) -> usize {
         let weak = |signer: &&SignerRule| match &signer.kind {
             SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
-            SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
+            SignerKind::CertifiedBy(_) | SignerKind::Key(_) | SignerKind::Gpg { .. } => false,
         };
         let names: BTreeSet<&str> = self
             .signers()

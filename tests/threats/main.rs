@@ -16,6 +16,7 @@ mod auth;
 mod binding;
 mod cache;
 mod callers;
+mod certified;
 mod flights;
 mod formats;
 mod gpg;
@@ -26,6 +27,7 @@ mod pullers;
 mod refusals;
 mod reload;
 mod rollback;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -266,8 +266,7 @@ mod tests {
             .map(|number| format!("image-{number:02}"))
             .collect();
         assert_eq!(all, latest, "none is lost between");
-        let one = Log::new(1, 1);
-        let mut one = one;
+        let mut one = Log::new(1, 1);
         one.write("a");
         one.write("b");
         assert_eq!(one.read("audit.jsonl"), ["b"]);

@@ -172,10 +172,8 @@ impl Below {
             true => Some(&schema::POLICY_SOURCE).filter(|source| !source.keys.is_empty()),
             false => section_at(&format!("{path}[]")),
         };
-        let ends = ["", ".NAME", ".HOST"].iter();
-        let mapping = ends
-            .filter_map(|end| section_at(&format!("{path}{end}")))
-            .next();
+        let mut ends = ["", ".NAME", ".HOST"].iter();
+        let mapping = ends.find_map(|end| section_at(&format!("{path}{end}")));
         Self { mapping, item }
     }
 }

@@ -124,9 +124,9 @@ fn the_schemas_say_what_the_reader_says() {
 
 /// True where the policy files were read: where the configuration is broken, they may not be.
 fn problems_are_whole(problems: &[Problem]) -> bool {
-    let of_configuration =
-        |problem: &&Problem| problem.file.ends_with("pullgate.yaml") && problem.is_error();
-    problems.iter().find(of_configuration).is_none()
+    !problems
+        .iter()
+        .any(|problem| problem.file.ends_with("pullgate.yaml") && problem.is_error())
 }
 
 /// No mapping is open by mistake: those whose keys the user chooses are known.

@@ -118,7 +118,8 @@ struct Told(String);
 
 impl Told {
     fn add(&mut self, what: &str, answer: &Answer) {
-        assert_ne!(answer.status, StatusCode::OK, "{what} is served");
+        let reason = what.split(':').next();
+        assert_eq!(Some(&*answer.reason()), reason, "{}", answer.message());
         // containers/image: the code in lower case without underscores, then the message.
         let code = answer.code().to_lowercase().replace('_', " ");
         self.0.push_str(&format!(
@@ -229,7 +230,9 @@ async fn moved_back(world: &World, told: &mut Told) {
 
 /// What nobody could tell.
 async fn doubts(world: &World, told: &mut Told) {
-    let package = push(world, "app", "doubtful");
+    push(world, "app", "doubtful");
+    let unseen = image::runnable("never pulled");
+    world.push("app", &unseen);
     let status = |status| Misdeed::Status(status);
     for (what, endpoint, misdeed) in [
         (
@@ -261,10 +264,9 @@ async fn doubts(world: &World, told: &mut Told) {
     let fault = world
         .registry
         .misbehave(Fault::on(Endpoint::Manifests, wrong));
-    let unseen = Digest::sha256(b"never seen");
-    told.add("content_mismatch", &world.manifest("app", unseen).await);
+    let answer = world.manifest("app", unseen.digest()).await;
+    told.add("content_mismatch", &answer);
     world.registry.forgive(fault);
-    drop(package);
 }
 
 /// Two that need more than a registry to come about: the words of the gate's own value.

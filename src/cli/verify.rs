@@ -214,7 +214,15 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         let name = policy["policy"].as_str().unwrap_or("-");
         let mode = policy["mode"].as_str().unwrap_or("-");
         match policy.get("shortfall") {
-            None => text.push_str(&format!("policy {name:?} ({mode}): passes\n")),
+            None => {
+                text.push_str(&format!("policy {name:?} ({mode}): passes\n"));
+                if let Some(time) = policy["signed_at"].as_str() {
+                    text.push_str(&format!(
+                        "  signed:   at {time}; what the tag named before is known to the gate \
+                         that serves it (no_rollback)\n"
+                    ));
+                }
+            }
             Some(shortfall) => {
                 let part = |key: &str| shortfall[key].as_str().unwrap_or("-").to_owned();
                 text.push_str(&format!(

@@ -23,6 +23,7 @@ mod foreign;
 mod gpg;
 mod image;
 mod images;
+mod key;
 mod kyverno;
 mod limits;
 mod pem;

@@ -281,7 +281,7 @@ impl Policy {
         self.signers().filter_map(|signer| match &signer.kind {
             SignerKind::Keyless(keyless) => Some(&keyless.root),
             SignerKind::CertifiedBy(rule) => rule.root.as_ref(),
-            SignerKind::Key { log, .. } => log.as_ref(),
+            SignerKind::Key(holder) => holder.root.as_ref(),
             SignerKind::Gpg { .. } => None,
         })
     }
@@ -342,10 +342,13 @@ impl Rules {
     pub fn keys(&self) -> Vec<PublicKey> {
         let mut keys: Vec<PublicKey> = Vec::new();
         for signer in self.signers() {
-            if let SignerKind::Key { key, .. } = &signer.kind
-                && !keys.contains(key)
-            {
-                keys.push(key.clone());
+            let SignerKind::Key(holder) = &signer.kind else {
+                continue;
+            };
+            for timed in &holder.keys {
+                if !keys.contains(&timed.key) {
+                    keys.push(timed.key.clone());
+                }
             }
         }
         keys
@@ -384,7 +387,7 @@ impl Rules {
     pub fn unsafe_signers(&self) -> usize {
         let weak = |signer: &&SignerRule| match &signer.kind {
             SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
-            SignerKind::CertifiedBy(_) | SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
+            SignerKind::CertifiedBy(_) | SignerKind::Key(_) | SignerKind::Gpg { .. } => false,
         };
         let names: BTreeSet<&str> = self
             .signers()

@@ -26,6 +26,7 @@ mod limits;
 mod pullers;
 mod reload;
 mod rollback;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

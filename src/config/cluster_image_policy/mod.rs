@@ -19,6 +19,7 @@ use crate::policy::Carrier;
 use crate::policy::Demand;
 use crate::policy::Glob;
 use crate::policy::IdentityRule;
+use crate::policy::KeyHolder;
 use crate::policy::Keyless;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -286,7 +287,7 @@ fn key(
     }
     let data = fields.required("data", "write the public key in PEM")?;
     let key = signers::public_key("pem", &data, context.signers.checks)?;
-    let kind = SignerKind::Key { key, log };
+    let kind = SignerKind::Key(KeyHolder::of(key, log));
     let rule = SignerRule {
         name: name.into(),
         kind,

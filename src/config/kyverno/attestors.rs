@@ -15,6 +15,7 @@ use crate::config::reader::Value;
 use crate::config::signed_by;
 use crate::config::signers;
 use crate::policy::Carrier;
+use crate::policy::KeyHolder;
 use crate::policy::Keyless;
 use crate::policy::SignedBy;
 use crate::policy::SignerKind;
@@ -190,7 +191,7 @@ impl<'c> Attestors<'c> {
         algorithm?;
         let member = |key| {
             let log = root.clone();
-            Member::Signer(self.signer(SignerKind::Key { key, log }))
+            Member::Signer(self.signer(SignerKind::Key(KeyHolder::of(key, log))))
         };
         Some(keys.into_iter().map(member).collect())
     }

@@ -44,12 +44,7 @@ impl SignedBy {
     }
 
     /// Whether a rule that names the fact names one of the others as well.
-    pub(super) fn shares_a_rule(
-        &self,
-        fact: &Fact,
-        others: &[&Fact],
-        pull: Pull<'_>,
-    ) -> bool {
+    pub(super) fn shares_a_rule(&self, fact: &Fact, others: &[&Fact], pull: Pull<'_>) -> bool {
         let named = |rule: &SignerRule, fact: &Fact| rule.compare(fact, pull).is_ok();
         self.of
             .iter()

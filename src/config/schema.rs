@@ -49,6 +49,7 @@ pub(super) const CONFIGURATION: Section = Section {
         "trust_roots",
         "default_trust_root",
         "cache",
+        "audit",
         "limits",
     ],
     later: &[],
@@ -170,6 +171,13 @@ pub(super) const CACHE: Section = Section {
     later: &[],
 };
 
+/// Where every decision is written to, where it is a file.
+pub(super) const AUDIT: Section = Section {
+    name: "audit",
+    keys: &["file", "bytes_max", "files_max"],
+    later: &[],
+};
+
 /// The limits.
 pub(super) const LIMITS: Section = Section {
     name: "limits",
@@ -256,7 +264,14 @@ pub(super) const CLAIM: Section = Section {
 /// A public key that signs.
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
-    keys: &["file", "pem", "trust_root"],
+    keys: &["file", "pem", "not_before", "not_after", "trust_root"],
+    later: &[],
+};
+
+/// One of several keys of a signer.
+pub(super) const KEYS: Section = Section {
+    name: "signers.NAME.key[]",
+    keys: &["file", "pem", "not_before", "not_after"],
     later: &[],
 };
 
@@ -295,7 +310,6 @@ pub(super) const CA_SUBJECT: Section = Section {
         "uri_regex",
         "dns",
         "dns_glob",
-        "dns_regex",
     ],
     later: &[],
 };
@@ -514,7 +528,6 @@ pub(super) const REJECTED_FACT: Section = Section {
 };
 
 /// The sections of the configuration and of policies, in the order of the reference.
-#[cfg(test)]
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
     &TLS,
@@ -529,6 +542,7 @@ pub(super) const ALL: &[&Section] = &[
     &TRUST_ROOT,
     &TUF,
     &CACHE,
+    &AUDIT,
     &LIMITS,
     &POLICY_FILE,
     &PULLER,
@@ -538,6 +552,7 @@ pub(super) const ALL: &[&Section] = &[
     &KEYLESS,
     &CLAIM,
     &KEY,
+    &KEYS,
     &CA,
     &CA_INTERMEDIATES,
     &CA_SUBJECT,

@@ -54,7 +54,7 @@ pub(super) fn printed(problems: &[Problem], folder: &Path) -> String {
 }
 
 /// The parts of a case: `-- NAME --` lines and the text after each.
-fn parts(case: &str) -> Vec<(&str, &str)> {
+pub(super) fn parts(case: &str) -> Vec<(&str, &str)> {
     let mut parts = Vec::new();
     let mut rest = case;
     while let Some((_, after)) = rest.split_once("-- ") {
@@ -66,7 +66,7 @@ fn parts(case: &str) -> Vec<(&str, &str)> {
     parts
 }
 
-fn written(files: &[(&str, &str)]) -> TempDir {
+pub(super) fn written(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -154,6 +154,7 @@ fn no_key_is_known_and_not_read() {
             "",
         ),
         ("cache", "cache: { KEY: WRONG }", ""),
+        ("audit", "audit: { KEY: WRONG }", ""),
         ("limits", "limits: { KEY: WRONG }", ""),
         ("policies/*.yaml", "", "KEY: WRONG"),
         (
@@ -175,6 +176,26 @@ fn no_key_is_known_and_not_read() {
             "signers.NAME.key",
             "",
             "signers: { s: { key: { KEY: WRONG } } }",
+        ),
+        (
+            "signers.NAME.key[]",
+            "",
+            "signers: { s: { key: [{ KEY: WRONG }] } }",
+        ),
+        (
+            "signers.NAME.ca",
+            "",
+            "signers: { s: { ca: { KEY: WRONG } } }",
+        ),
+        (
+            "signers.NAME.ca.intermediates",
+            "",
+            "signers: { s: { ca: { intermediates: { KEY: WRONG } } } }",
+        ),
+        (
+            "signers.NAME.ca.subject",
+            "",
+            "signers: { s: { ca: { subject: { KEY: WRONG } } } }",
         ),
         (
             "signers.NAME.gpg",
@@ -240,6 +261,7 @@ fn no_key_is_known_and_not_read() {
                 // Its neighbours would be the problem.
                 ("key", "signers.NAME") => format!("signers: {{ s: {{ key: {wrong} }} }}"),
                 ("gpg", "signers.NAME") => format!("signers: {{ s: {{ gpg: {wrong} }} }}"),
+                ("ca", "signers.NAME") => format!("signers: {{ s: {{ ca: {wrong} }} }}"),
                 ("keyless", "signers.NAME") => format!("signers: {{ s: {{ keyless: {wrong} }} }}"),
                 ("trust_root" | "transparency_log", "signers.NAME") => {
                     format!("signers: {{ s: {{ key: {{}}, {key}: {wrong} }} }}")
@@ -465,7 +487,7 @@ policies:
     let [
         SignerKind::Keyless(workflow),
         SignerKind::Keyless(person),
-        SignerKind::Key { log, .. },
+        SignerKind::Key(ops),
     ] = kinds.as_slice()
     else {
         panic!("{kinds:?}");
@@ -479,7 +501,7 @@ policies:
     assert_eq!(workflow.claims[0].value, exact("0123"));
     assert_eq!(workflow.root.as_str(), "public");
     assert_eq!(person.issuer, exact("http://127.0.0.1:9999/x"));
-    assert_eq!(*log, None);
+    assert_eq!((&ops.root, ops.logged), (&None, false));
 }
 
 // A mounted ConfigMap: the files are links into a hidden folder.

@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 
 use crate::clock::Clock;
+use crate::gate::callers::Askers;
 use crate::policy::DefaultRule;
+use crate::policy::Index;
 use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -18,8 +20,11 @@ use crate::verify::MissingRoot;
 #[derive(Debug)]
 pub(super) struct Ruling {
     pub(super) rules: Rules,
+    /// The policies by their patterns.
+    pub(super) index: Index,
     /// Whether a policy asks who pulls.
     pub(super) asks_who_pulls: bool,
+    pub(super) askers: Askers,
     pub(super) material: Arc<Material>,
     /// Counts every change. What was derived under another number is derived anew.
     pub(super) generation: u64,
@@ -31,6 +36,8 @@ impl Ruling {
     pub(super) fn first(rules: Rules, material: Material) -> Self {
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            index: Index::new(&rules),
+            askers: Askers::default(),
             rules,
             material: Arc::new(material),
             generation: 1,
@@ -43,6 +50,8 @@ impl Ruling {
         let same = self.material.same_as(&material);
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            index: Index::new(&rules),
+            askers: Askers::default(),
             rules,
             material: Arc::new(material),
             generation: self.generation + 1,

@@ -11,6 +11,7 @@
 )]
 
 mod attested;
+mod audit;
 mod auth;
 mod binding;
 mod cache;
@@ -21,10 +22,13 @@ mod formats;
 mod gpg;
 mod graph;
 mod identity;
+mod kyverno;
 mod limits;
 mod pullers;
+mod refusals;
 mod reload;
 mod rollback;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// The places, and those who wait for one.
@@ -37,20 +37,25 @@ impl Places {
         }
     }
 
-    /// Runs `work` on a thread of its own when there is a place.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotDone> {
+    /// A place, when there is one, in the order of those who ask.
+    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, NotDone> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
         let waiting = Waiting::enter(&self.waiting);
         if waiting.before >= self.waiting_max {
             return Err(NotDone::Overloaded);
         }
         let place = Arc::clone(&self.places).acquire_owned().await;
-        drop(waiting);
-        let Ok(place) = place else {
-            return Err(NotDone::Crashed);
-        };
+        place.map_err(|_| NotDone::Crashed)
+    }
+
+    /// Runs `work` on a thread of its own when there is a place.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        let place = self.enter().await?;
         let work = self.tasks.spawn_blocking(move || {
             let result = work();
             drop(place);

@@ -143,6 +143,7 @@ pub fn build(
         connections: server::Limits {
             connections_max: settings.limits.connections_max,
             header_read_timeout: settings.limits.header_read_timeout,
+            slow_reader_timeout: settings.limits.slow_reader_timeout,
             header_bytes_max: usize::try_from(settings.limits.header_bytes_max)
                 .unwrap_or(usize::MAX),
         },
@@ -224,6 +225,10 @@ fn gate_settings(settings: &config::Settings) -> gate::Settings {
         },
         index_manifests_max: limits.index_manifests_max,
         index_depth_max: limits.index_depth_max,
+        decision_deadline: limits.decision_deadline,
+        searches_max: limits.evidence_searches_max,
+        search_queue_max: limits.evidence_queue_max,
+        evidence_in_flight_bytes_max: limits.evidence_in_flight_bytes_max,
         verification_threads: std::thread::available_parallelism().map_or(1, usize::from),
         verification_queue_max: limits.verification_queue_max,
         evidence_bytes_max: limits.attestation_bytes_max,

@@ -182,7 +182,8 @@ impl Store {
             let key = key.clone();
             || async move { store.bring_manifest(&upstream_of_flight, &key).await }
         };
-        match inner.document_flights.join(key.clone(), flight).await {
+        let flown_by = (key.clone(), upstream.asker_key());
+        match inner.document_flights.join(flown_by, flight).await {
             Ok(landed) => landed,
             // A crash is one flight's: whoever waited for it goes alone.
             Err(_) => self.bring_manifest(upstream, key).await,

@@ -9,7 +9,10 @@
 //! good piece suffices and one bad piece beside it harms nothing, so whatever could not be read
 //! is reported and the rest goes on.
 
+mod budget;
 mod lookaside;
+
+pub use budget::{Budget, Share};
 
 use std::time::Duration;
 
@@ -81,18 +84,20 @@ pub enum Failure {
 }
 
 /// Searches the registry for evidence about `digest`, and its lookaside store where signatures
-/// from there can prove anything (`detached`).
+/// from there can prove anything (`detached`). The bytes of what is found are of `share`.
 pub async fn find(
     upstream: &Upstream,
     repository: &Repository,
     digest: &Digest,
     limits: &Limits,
+    share: &Share,
     detached: bool,
 ) -> Found {
     let source = Source {
         upstream,
         repository,
         limits,
+        share,
     };
     // Each has its own time, so that one that hangs does not take from what the other found.
     let (bundles, signatures, attestations, detached) = tokio::join!(
@@ -101,7 +106,7 @@ pub async fn find(
         within(limits.deadline, source.att_layers(digest)),
         within(limits.deadline, async {
             match detached && upstream.has_lookaside() {
-                true => lookaside::signatures(upstream, repository, digest, limits).await,
+                true => lookaside::signatures(source, digest).await,
                 false => Found::default(),
             }
         }),
@@ -139,6 +144,7 @@ struct Source<'a> {
     upstream: &'a Upstream,
     repository: &'a Repository,
     limits: &'a Limits,
+    share: &'a Share,
 }
 
 impl Source<'_> {
@@ -201,7 +207,7 @@ impl Source<'_> {
         if layer.size > self.limits.bundle_bytes_max {
             return (one, Some(layer.clone()));
         }
-        let found = self.bundle_of(layer, self.limits.bundle_bytes_max).await;
+        let found = self.bundle_of(layer).await;
         (one.and(found), None)
     }
 
@@ -209,7 +215,7 @@ impl Source<'_> {
     async fn large_bundles(self, layers: Vec<Descriptor>) -> Found {
         let (layers, truncated) = self.within_bytes(layers);
         let found = stream::iter(layers)
-            .map(|layer| async move { self.bundle_of(&layer, layer.size).await })
+            .map(|layer| async move { self.bundle_of(&layer).await })
             .buffered(CONCURRENT_FETCHES)
             .fold(Found::default(), |all, one| async { all.and(one) })
             .await;
@@ -219,8 +225,8 @@ impl Source<'_> {
         })
     }
 
-    async fn bundle_of(self, layer: &Descriptor, bytes_max: u64) -> Found {
-        self.blob(layer, bytes_max, REFERRER, |json| {
+    async fn bundle_of(self, layer: &Descriptor) -> Found {
+        self.blob(layer, layer.size, REFERRER, |json| {
             Some(Evidence::Bundle {
                 source: layer.digest,
                 json,
@@ -326,6 +332,15 @@ impl Source<'_> {
         what: &'static str,
         read: impl FnOnce(Bytes) -> Option<Evidence>,
     ) -> Found {
+        // As many as it is said to have, and no more: so many are paid for.
+        if layer.size > bytes_max {
+            return Found {
+                truncated: true,
+                ..Found::default()
+            };
+        }
+        let bytes_max = layer.size;
+        self.share.take(bytes_max).await;
         let bytes = self
             .upstream
             .blob_bytes(self.repository, &layer.digest, bytes_max)

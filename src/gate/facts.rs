@@ -138,6 +138,9 @@ impl Gate {
         content: &ContentKey,
         material: Arc<Material>,
     ) -> Result<FactsEntry, Cause> {
+        // Held until all is proven: what waits for its proof waits with its bytes.
+        let search = self.0.searches.begin(&content.host).await;
+        let search = search.map_err(not_searched)?;
         // The age counts from the first question, not from the last answer.
         let gathered_at = Instant::now();
         let ContentKey {
@@ -148,6 +151,7 @@ impl Gate {
             repository,
             digest,
             &self.0.settings.evidence,
+            &search.share,
             !material.gpg_keys.is_empty(),
         )
         .await;
@@ -174,6 +178,7 @@ impl Gate {
                 }
             }
         }
+        drop(search);
         let doubt = found.failures.first().map(Cause::of_failure);
         Ok(FactsEntry {
             facts: Arc::new(facts),
@@ -188,6 +193,16 @@ pub(super) fn not_proven(error: NotDone) -> Cause {
         NotDone::Overloaded => Cause::new(
             Doubt::Overloaded,
             "too many images are waiting for their proofs",
+        ),
+        NotDone::Crashed => crashed(),
+    }
+}
+
+fn not_searched(error: NotDone) -> Cause {
+    match error {
+        NotDone::Overloaded => Cause::new(
+            Doubt::Overloaded,
+            "too many images wait for the search for their signatures",
         ),
         NotDone::Crashed => crashed(),
     }

@@ -21,6 +21,7 @@ mod refusal;
 #[cfg(feature = "sandbox")]
 mod restart_tests;
 mod ruling;
+mod searches;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.
 pub use crate::upstream::{Login, UnusableLogin};
@@ -53,6 +54,7 @@ use crate::oci::RegistryHost;
 use crate::oci::Tag;
 use crate::places::Places;
 use crate::policy::Rules;
+use crate::upstream::LoginKey;
 use crate::upstream::Upstream;
 use crate::verify::Material;
 
@@ -64,6 +66,7 @@ use permits::Permits;
 use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
+use searches::Searches;
 
 /// What the gate is built with.
 #[derive(Debug, Clone)]
@@ -84,6 +87,14 @@ pub struct Settings {
     pub index_manifests_max: usize,
     /// How deep indexes may lie in one another.
     pub index_depth_max: usize,
+    /// How long one decision may take, all that it waits for included.
+    pub decision_deadline: Duration,
+    /// How many digests one registry is searched for at a time.
+    pub searches_max: usize,
+    /// How many digests may wait to be searched for, at each registry.
+    pub search_queue_max: usize,
+    /// Bytes of evidence that are held at once, from when they are read until they are proven.
+    pub evidence_in_flight_bytes_max: u64,
     /// How many proofs run at a time.
     pub verification_threads: usize,
     /// How many digests may wait for their proofs.
@@ -106,7 +117,7 @@ impl Settings {
 const ADMISSIONS_BYTES_MAX: u64 = 32 << 20;
 const FACTS_BYTES_MAX: u64 = 64 << 20;
 const TAGS_MAX: u64 = 50_000;
-const HINTS_MAX: u64 = 200_000;
+const HINTS_BYTES_MAX: usize = 32 << 20;
 const REACHES_MAX: u64 = 50_000;
 const DISGUISES_MAX: u64 = 50_000;
 const ASKERS_MAX: u64 = 20_000;
@@ -130,6 +141,9 @@ struct Resolved {
     at: Instant,
 }
 
+/// Whoever asks a registry with credentials of their own has a flight of their own: a refusal is
+/// for nobody else.
+type TagFlight = (ImageName, Tag, Option<LoginKey>);
 type TagAnswer = Result<Arc<Document>, Arc<crate::upstream::UpstreamError>>;
 
 /// The gate. Cheap to clone. Beside its parts, the upstream as it is asked with the credentials of
@@ -150,12 +164,13 @@ struct Inner {
     facts: Cache<FactsKey, Arc<FactsEntry>>,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
-    tag_flights: Flights<(ImageName, Tag), TagAnswer>,
+    tag_flights: Flights<TagFlight, TagAnswer>,
     hints: Hints,
     /// Which manifests that look like evidence are: a question of bytes, and of no policy.
     disguises: Cache<ContentKey, bool>,
     disguise_places: Semaphore,
     permits: Permits,
+    searches: Searches,
     proofs: Places,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -206,6 +221,7 @@ impl Gate {
             settings.verification_queue_max,
             tasks.clone(),
         );
+        let searches = Searches::new(&settings, upstreams.iter(), &tasks);
         let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
         metrics.policy_in_force(1);
         metrics.trust_in_force(1);
@@ -237,11 +253,12 @@ impl Gate {
                     .eviction_policy(EvictionPolicy::lru())
                     .build(),
                 tag_flights: Flights::new(tasks),
-                hints: Hints::new(HINTS_MAX, content.parents().cloned()),
+                hints: Hints::new(HINTS_BYTES_MAX, content.parents().cloned()),
                 content,
                 disguises: Cache::new(DISGUISES_MAX),
                 disguise_places: Semaphore::new(DISGUISE_PLACES),
                 permits,
+                searches,
                 proofs,
                 metrics,
                 clock,

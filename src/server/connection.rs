@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use hyper_util::{
     server::graceful::GracefulConnection,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
@@ -36,7 +37,13 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// The size of a request's head in bytes.
     pub header_bytes_max: usize,
+    /// How long a client may take less than a kilobyte a second of an answer that waits for it.
+    pub slow_reader_timeout: Duration,
 }
+
+/// What a client is told that began a request and did not end it in time.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// A bound listener and how it is served.
 #[derive(Debug)]
@@ -81,7 +88,7 @@ pub async fn serve(
                     tls: tls.clone(),
                     limits,
                     shutdown: shutdown.clone(),
-                    place,
+                    _place: place,
                 };
                 tasks.spawn(connection.run(stream, client));
             }
@@ -125,7 +132,7 @@ struct Connection {
     tls: Option<Arc<Tls>>,
     limits: Limits,
     shutdown: CancellationToken,
-    place: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -135,7 +142,7 @@ impl Connection {
         // Small answers leave at once; failing to ask for that is no reason to refuse.
         let _ = stream.set_nodelay(true);
         let client = client.ip();
-        let stream = Stalled::new(stream, Patience::DEFAULT);
+        let stream = Stalled::new(stream, self.patience());
         match self.tls.clone() {
             None => self.http1(stream, client, None).await,
             Some(tls) => {
@@ -156,6 +163,10 @@ impl Connection {
             }
         }
         gauge.dec();
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::of(self.limits.slow_reader_timeout)
     }
 
     /// Who the TLS library says that opened this connection.
@@ -184,13 +195,23 @@ impl Connection {
             let certified = of_connection.as_ref().and_then(Holder::now);
             async move { Ok::<_, Infallible>(service.answer(request, client, certified.as_ref()).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
+        let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_read_timeout)
             .max_buf_size(self.limits.header_bytes_max.max(8192))
             .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), answer);
-        self.drive(connection, client, holder).await;
+        let ended = self.drive(Pin::new(&mut connection), client, holder).await;
+        if ended.is_err_and(|error| error.is_timeout()) {
+            let parts = connection.into_parts();
+            // Without a word to whoever was merely silent between two requests.
+            if !parts.read_buf.is_empty() {
+                let mut stream = parts.io.into_inner();
+                // It goes away one way or the other.
+                let _ = stream.write_all(TOO_SLOW).await;
+                let _ = stream.shutdown().await;
+            }
+        }
     }
 
     async fn http2<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
@@ -200,7 +221,7 @@ impl Connection {
         let service = Arc::clone(&self.service);
         let of_connection = holder.clone();
         let first_request_within = self.limits.header_read_timeout;
-        let readers = Arc::new(Readers::new(Patience::DEFAULT));
+        let readers = Arc::new(Readers::new(self.patience()));
         let watched = Arc::clone(&readers);
         let answer = service_fn(move |request: Request<Incoming>| {
             let (service, readers) = (Arc::clone(&service), Arc::clone(&watched));
@@ -218,8 +239,9 @@ impl Connection {
             .max_concurrent_streams(128)
             .max_header_list_size(header_bytes_max)
             .serve_connection(TokioIo::new(stream), answer);
+        let connection = pin!(connection);
         tokio::select! {
-            () = self.drive(connection, client, holder) => {}
+            _ = self.drive(connection, client, holder) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
             () = readers.silence(first_request_within) => {
                 debug!(%client, "nobody asks for anything; the connection is left");
@@ -228,11 +250,15 @@ impl Connection {
     }
 
     /// Serves until the other end has had enough, or until shutdown and what is under way.
-    async fn drive<C>(self, connection: C, client: IpAddr, holder: Option<Holder>)
+    async fn drive<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        client: IpAddr,
+        holder: Option<Holder>,
+    ) -> hyper::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.shutdown.cancelled() => {
@@ -245,9 +271,9 @@ impl Connection {
                 connection.await
             }
         };
-        if let Err(error) = ended {
+        if let Err(error) = &ended {
             debug!(%client, %error, "the connection broke off");
         }
-        drop(self.place);
+        ended
     }
 }

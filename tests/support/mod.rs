@@ -143,6 +143,10 @@ pub(crate) fn settings() -> gate::Settings {
         },
         index_manifests_max: 64,
         index_depth_max: 4,
+        decision_deadline: Duration::from_secs(60),
+        searches_max: 32,
+        search_queue_max: 10_000,
+        evidence_in_flight_bytes_max: 256 << 20,
         verification_threads: 2,
         verification_queue_max: 10_000,
         evidence_bytes_max: 32 << 20,
@@ -310,6 +314,7 @@ impl World {
             connections_max: 2000,
             header_read_timeout: Duration::from_secs(10),
             header_bytes_max: 32 << 10,
+            slow_reader_timeout: Duration::from_secs(60),
         };
         let address = listen(Arc::new(service), limits, &shutdown, &tasks).await;
         Self {

@@ -23,6 +23,7 @@ mod identity;
 mod limits;
 mod pullers;
 mod reload;
+mod storms;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -38,6 +38,8 @@ const CACHED: usize = 16;
 /// Connections that cached pulls come by, and how far apart they are, all together.
 const CONNECTIONS: u32 = 16;
 const PACE: Duration = Duration::from_millis(2);
+/// Within which all images of a storm are asked for.
+const ARRIVAL: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(6);
 const REPOSITORY: &str = "app";
 
@@ -196,13 +198,21 @@ async fn get(address: &str, path: &str) -> anyhow::Result<u16> {
     ask(&mut connect(address).await?, path).await
 }
 
-/// All of these at once, each by a connection of its own.
+/// All of these within [`ARRIVAL`], each by a connection of its own: far sooner than the first of
+/// them can be answered, so that nearly all wait at once.
 async fn storm(gate: &Gate, paths: Vec<String>) -> Vec<u16> {
-    let pulls: Vec<_> = paths
-        .into_iter()
-        .map(|path| {
+    let (begun, apart) = (
+        Instant::now(),
+        ARRIVAL / u32::try_from(paths.len()).unwrap_or(1),
+    );
+    let pulls: Vec<_> = (0..)
+        .zip(paths)
+        .map(|(number, path)| {
             let address = gate.address.clone();
-            tokio::spawn(async move { get(&address, &path).await.unwrap_or(0) })
+            tokio::spawn(async move {
+                tokio::time::sleep_until(begun + apart * number).await;
+                get(&address, &path).await.unwrap_or(0)
+            })
         })
         .collect();
     let mut statuses = Vec::new();
@@ -224,20 +234,43 @@ impl Latencies {
 impl std::fmt::Display for Latencies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (median, tail) = (self.at(50), self.at(99));
-        write!(f, "p50 {median:.2?}, p99 {tail:.2?} of {}", self.0.len())
+        write!(
+            f,
+            "p50 {median:.2?}, p90 {:.2?}, p99 {tail:.2?}",
+            self.at(90)
+        )?;
+        write!(f, ", max {:.2?} of {}", self.at(100), self.0.len())
     }
 }
 
-/// Cached pulls at their pace for as long as `meanwhile` takes.
+/// Cached pulls at their pace for as long as `meanwhile` takes: from a thread of their own, so that
+/// they do not wait for what the storm does in this process.
 async fn measure(
     gate: &Gate,
     cached: &[String],
     meanwhile: impl Future<Output = ()>,
 ) -> anyhow::Result<Latencies> {
-    let (ended, start) = (Arc::new(AtomicBool::new(false)), Instant::now());
+    let ended = Arc::new(AtomicBool::new(false));
+    let pulls = pull_until(Arc::clone(&ended), gate.address.clone(), cached.to_vec());
+    let measuring = std::thread::spawn(|| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build()?.block_on(pulls)
+    });
+    meanwhile.await;
+    ended.store(true, Ordering::Relaxed);
+    let measured = measuring.join();
+    measured.map_err(|_| anyhow::anyhow!("the measurement crashed"))?
+}
+
+async fn pull_until(
+    ended: Arc<AtomicBool>,
+    address: String,
+    cached: Vec<String>,
+) -> anyhow::Result<Latencies> {
+    let start = Instant::now();
     let mut pullers = Vec::new();
     for number in 0..CONNECTIONS {
-        let (mut sender, paths) = (connect(&gate.address).await?, cached.to_vec());
+        let (mut sender, paths) = (connect(&address).await?, cached.clone());
         let ended = Arc::clone(&ended);
         pullers.push(tokio::spawn(async move {
             let mut latencies = Vec::new();
@@ -258,8 +291,6 @@ async fn measure(
             Ok::<_, anyhow::Error>(latencies)
         }));
     }
-    meanwhile.await;
-    ended.store(true, Ordering::Relaxed);
     let mut all = Vec::new();
     for puller in pullers {
         all.extend(puller.await??);

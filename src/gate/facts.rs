@@ -179,6 +179,9 @@ impl Gate {
             }
         }
         drop(search);
+        // They are kept for long.
+        facts.proven.shrink_to_fit();
+        facts.rejected.shrink_to_fit();
         let doubt = found.failures.first().map(Cause::of_failure);
         Ok(FactsEntry {
             facts: Arc::new(facts),

@@ -121,6 +121,10 @@ async fn d_beyond_the_queue_pulls_are_turned_away() {
     let overflow = images - SEARCHES - queue;
     let release = async {
         until(&world, "reason=\"overloaded\"", overflow).await;
+        let one_more = image::runnable("one more");
+        world.push("app", &one_more);
+        let answer = world.manifest("app", one_more.digest()).await;
+        answer.cannot_tell("overloaded");
         world.registry.forgive(held);
     };
     let (pulls, ()) = tokio::join!(storm(&world, &packages), release);

@@ -74,6 +74,7 @@ pub fn checks() -> Checks {
     Checks {
         key: verify::check_key,
         gpg: verify::read_keyring,
+        directory: |path| content::check_directory(path).map_err(|error| error.to_string()),
         root: |json| {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
             root.map(|_| ()).map_err(|error| error.to_string())

@@ -23,7 +23,7 @@ mod tests;
 
 pub use blob::{BlobAnswer, BlobError, ByteRange};
 pub use body::{BlobBody, ByteStream};
-pub use disk::OpenError;
+pub use disk::{OpenError, check_directory};
 pub use document::Document;
 pub use parents::Parents;
 

@@ -69,6 +69,7 @@ const HOMES: [(&str, &[&str]); 37] = [
     ("bcrypt", &["authn/"]),
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
+    ("rustix", &["app/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Readiness;
 use crate::app::callers;
+use crate::app::hands::Hands;
 use crate::app::trust::Origin;
 use crate::app::trust::Roots;
 use crate::app::trust::Trust;
@@ -50,6 +51,7 @@ pub struct Built {
     /// What keeps trust roots fresh.
     pub trust: Trust,
     settings: config::Settings,
+    _hands: Hands,
 }
 
 impl Built {
@@ -118,6 +120,7 @@ pub fn build(
         disk_bytes_max: settings.cache.disk_bytes_max,
     };
     let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
+    let hands = Hands::hire()?;
     let parts = gate::Parts {
         upstreams,
         content,
@@ -126,6 +129,7 @@ pub fn build(
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
         tasks,
+        hands: hands.handle(),
     };
     let callers = callers::build(settings, &parts)?;
     let gate = Gate::new(gate_settings(settings), parts);
@@ -149,6 +153,7 @@ pub fn build(
                 .unwrap_or(usize::MAX),
         },
         settings: settings.clone(),
+        _hands: hands,
         trust: Trust::new(roots, origin),
     })
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod callers;
+mod hands;
 mod helper;
 mod logging;
 mod reload;

@@ -37,7 +37,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -201,6 +201,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where the gate's flights and proofs run; whoever owns it waits for them at the end.
     pub tasks: TaskTracker,
+    /// Whose threads prove.
+    pub hands: Handle,
 }
 
 impl Gate {
@@ -215,13 +217,15 @@ impl Gate {
             metrics,
             clock,
             tasks,
+            hands,
         } = parts;
         let proofs = Places::new(
             settings.verification_threads,
             settings.verification_queue_max,
             tasks.clone(),
+            hands.clone(),
         );
-        let searches = Searches::new(&settings, upstreams.iter(), &tasks);
+        let searches = Searches::new(&settings, upstreams.iter());
         let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
         metrics.policy_in_force(1);
         metrics.trust_in_force(1);

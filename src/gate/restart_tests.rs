@@ -98,6 +98,7 @@ impl World {
             metrics,
             clock,
             tasks: tasks.clone(),
+            hands: tokio::runtime::Handle::current(),
         };
         Process {
             gate: Gate::new(settings(), parts),

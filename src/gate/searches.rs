@@ -5,21 +5,20 @@
 use std::collections::HashMap;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::task::TaskTracker;
 
 use crate::evidence::Budget;
 use crate::evidence::Share;
 use crate::gate::Settings;
 use crate::oci::RegistryHost;
 use crate::places::NotDone;
-use crate::places::Places;
+use crate::places::Queue;
 use crate::upstream::Upstream;
 
 /// The places that searches have, and the bytes that they share.
 #[derive(Debug)]
 pub(super) struct Searches {
     /// Each registry has its own, so that one which is slow holds up nobody else's.
-    places: HashMap<RegistryHost, Places>,
+    places: HashMap<RegistryHost, Queue>,
     bytes: Budget,
 }
 
@@ -34,12 +33,11 @@ impl Searches {
     pub(super) fn new<'a>(
         settings: &Settings,
         upstreams: impl Iterator<Item = &'a Upstream>,
-        tasks: &TaskTracker,
     ) -> Self {
         let (places_max, queue_max) = (settings.searches_max, settings.search_queue_max);
         let places = upstreams.map(|upstream| {
-            let places = Places::new(places_max, queue_max, tasks.clone());
-            (upstream.host().clone(), places)
+            let queue = Queue::new(places_max, queue_max);
+            (upstream.host().clone(), queue)
         });
         Self {
             places: places.collect(),

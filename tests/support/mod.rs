@@ -30,6 +30,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -297,6 +298,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            hands: Handle::current(),
         };
         let gate = Gate::new(setup.settings, parts);
         let shutdown = CancellationToken::new();
@@ -305,6 +307,7 @@ impl World {
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 tasks: tasks.clone(),
+                hands: Handle::current(),
             };
             Arc::new(Authn::new(settings, parts).expect("callers"))
         });

@@ -43,7 +43,7 @@ const ROOMS: [(&str, &str); 20] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 37] = [
+const HOMES: [(&str, &[&str]); 40] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -69,13 +69,15 @@ const HOMES: [(&str, &[&str]); 37] = [
     ("bcrypt", &["authn/"]),
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
-    ("rustix", &["app/"]),
+    ("rustix", &["app/", "content/disk/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),
     ("sigstore_merkle", &["verify/"]),
     ("ed25519_dalek", &["verify/"]),
     ("x509_cert", &["authn/", "verify/", "sandbox/"]),
+    ("webpki", &["verify/"]),
+    ("rustls_pki_types", &["verify/"]),
     ("pgp", &["verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),

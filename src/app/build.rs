@@ -75,6 +75,7 @@ impl Built {
 pub fn checks() -> Checks {
     Checks {
         key: verify::check_key,
+        authority: verify::Authority::read,
         gpg: verify::read_keyring,
         directory: |path| content::check_directory(path).map_err(|error| error.to_string()),
         root: |json| {
@@ -118,6 +119,7 @@ pub fn build(
         memory_blob_bytes_max: MEMORY_BLOB_BYTES_MAX,
         directory: settings.cache.directory.clone(),
         disk_bytes_max: settings.cache.disk_bytes_max,
+        served_tags_max: settings.limits.served_tags_max,
     };
     let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
     let hands = Hands::hire()?;
@@ -192,6 +194,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         keys: settings.rules.keys(),
         missing: Vec::new(),
         demands: settings.rules.lenience(),
+        authorities: settings.rules.authorities(),
         gpg_keys: settings.rules.gpg_keys(),
         predicates: settings.rules.predicates(),
     })

@@ -10,6 +10,7 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
+mod ca;
 mod callers;
 mod cases;
 mod cluster_image_policy;
@@ -18,15 +19,19 @@ mod demands;
 mod docker_config;
 mod file;
 mod files;
+mod foreign;
 mod gpg;
 mod image;
 mod images;
+mod key;
+mod kyverno;
 mod limits;
 mod pem;
 mod policies;
 mod problem;
 mod pullers;
 mod reader;
+mod rollback;
 mod roots;
 mod schema;
 mod settings;

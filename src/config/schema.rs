@@ -218,6 +218,7 @@ pub(super) const SIGNER: Section = Section {
     keys: &[
         "keyless",
         "key",
+        "ca",
         "gpg",
         "transparency_log",
         "timestamp",
@@ -255,7 +256,53 @@ pub(super) const CLAIM: Section = Section {
 /// A public key that signs.
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
-    keys: &["file", "pem", "trust_root"],
+    keys: &["file", "pem", "not_before", "not_after", "trust_root"],
+    later: &[],
+};
+
+/// One of several keys of a signer.
+pub(super) const KEYS: Section = Section {
+    name: "signers.NAME.key[]",
+    keys: &["file", "pem", "not_before", "not_after"],
+    later: &[],
+};
+
+/// A certificate authority of one's own, and whom it certifies.
+pub(super) const CA: Section = Section {
+    name: "signers.NAME.ca",
+    keys: &[
+        "file",
+        "pem",
+        "intermediates",
+        "subject",
+        "issuer",
+        "claims",
+        "claims_glob",
+        "trust_root",
+    ],
+    later: &[],
+};
+
+/// Certificates that lead to the authority.
+pub(super) const CA_INTERMEDIATES: Section = Section {
+    name: "signers.NAME.ca.intermediates",
+    keys: &["file", "pem"],
+    later: &[],
+};
+
+/// The names that a certificate must have.
+pub(super) const CA_SUBJECT: Section = Section {
+    name: "signers.NAME.ca.subject",
+    keys: &[
+        "email",
+        "email_glob",
+        "email_regex",
+        "uri",
+        "uri_glob",
+        "uri_regex",
+        "dns",
+        "dns_glob",
+    ],
     later: &[],
 };
 
@@ -293,6 +340,7 @@ pub(super) const POLICY: Section = Section {
         "signed_within",
         "not_before",
         "cooldown",
+        "no_rollback",
         "digests",
         "deny",
         "unsafe_allow_unsigned",
@@ -320,6 +368,13 @@ pub(super) const SIGNED_BY: Section = Section {
 pub(super) const ATTESTED: Section = Section {
     name: "policies[].attested[]",
     keys: &["predicate_type", "by", "where"],
+    later: &[],
+};
+
+/// That a tag never moves back, with exceptions.
+pub(super) const NO_ROLLBACK: Section = Section {
+    name: "policies[].no_rollback",
+    keys: &["permit"],
     later: &[],
 };
 
@@ -376,6 +431,7 @@ pub(super) const SIGNATURE_FACT: Section = Section {
     keys: &[
         "keyless",
         "key",
+        "ca",
         "gpg",
         "trust_root",
         "signed_at",
@@ -398,6 +454,7 @@ pub(super) const ATTESTATION_FACT: Section = Section {
         "subject",
         "keyless",
         "key",
+        "ca",
         "gpg",
         "trust_root",
         "signed_at",
@@ -429,6 +486,22 @@ pub(super) const KEY_FACT: Section = Section {
 pub(super) const GPG_FACT: Section = Section {
     name: "tests[].facts.signatures[].gpg",
     keys: &["fingerprint"],
+    later: &[],
+};
+
+/// Whom an authority of one's own has certified.
+pub(super) const CA_FACT: Section = Section {
+    name: "tests[].facts.signatures[].ca",
+    keys: &[
+        "file",
+        "pem",
+        "fingerprint",
+        "email",
+        "uri",
+        "dns",
+        "issuer",
+        "claims",
+    ],
     later: &[],
 };
 
@@ -471,6 +544,10 @@ pub(super) const ALL: &[&Section] = &[
     &KEYLESS,
     &CLAIM,
     &KEY,
+    &KEYS,
+    &CA,
+    &CA_INTERMEDIATES,
+    &CA_SUBJECT,
     &GPG,
     &SIGNED_IDENTITY,
     &REMAP,
@@ -478,6 +555,7 @@ pub(super) const ALL: &[&Section] = &[
     &SIGNED_BY,
     &ATTESTED,
     &PULLED_BY,
+    &NO_ROLLBACK,
     &EXEMPTION,
 ];
 
@@ -493,6 +571,7 @@ pub(super) const CASES: &[&Section] = &[
     &IDENTITY_FACT,
     &KEY_FACT,
     &GPG_FACT,
+    &CA_FACT,
     &JSON,
     &REJECTED_FACT,
 ];

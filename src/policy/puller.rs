@@ -90,7 +90,12 @@ impl DnsRule {
         Ok(Self { text, glob })
     }
 
-    fn matches(&self, name: &str) -> bool {
+    /// Whether it is one name.
+    pub(super) fn is_exact(&self) -> bool {
+        self.glob.is_none()
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         match &self.glob {
             None => name == self.text,
@@ -133,6 +138,8 @@ pub fn judge_caller(policies: &[Arc<Policy>], caller: &Caller) -> Option<Judgeme
         policy: Arc::clone(&policy.name),
         mode: policy.mode,
         shortfall: (!pulled_by.allows(caller)).then(|| pulled_by.shortfall(caller)),
+        signed_at: None,
+        is_about_tag: false,
     });
     let mut judgement = Judgement {
         reason: Reason::Admitted,

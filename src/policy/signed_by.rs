@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
-use crate::oci::DockerReference;
 use crate::policy::Reason;
 use crate::policy::Shortfall;
 use crate::policy::SignedBy;
 use crate::policy::SignerRule;
 use crate::policy::Timing;
 use crate::policy::signer::Miss;
+use crate::policy::signer::Pull;
 use crate::verify::Fact;
 use crate::verify::Facts;
 use crate::verify::Kind;
@@ -22,15 +20,13 @@ pub(super) struct Ballot<'a> {
     pub(super) facts: Vec<&'a Fact>,
     /// When they have to have been made.
     pub(super) timing: Timing,
-    /// Now.
-    pub(super) now: Timestamp,
-    /// What is asked for, with which signatures that name an image are compared.
-    pub(super) asked: Option<&'a DockerReference>,
+    /// What is asked for, and when.
+    pub(super) pull: Pull<'a>,
 }
 
 impl<'a> Ballot<'a> {
     fn timely(&self) -> Vec<&'a Fact> {
-        let timely = |fact: &&&Fact| self.timing.miss_of(fact, self.now).is_none();
+        let timely = |fact: &&&Fact| self.timing.miss_of(fact, self.pull.now).is_none();
         self.facts.iter().filter(timely).copied().collect()
     }
 }
@@ -39,30 +35,40 @@ impl SignedBy {
     /// Whether so many of the named signers signed, each of them another key or identity.
     /// Nobody is never enough, whatever a policy says (THREATS T7).
     pub(super) fn holds(&self, ballot: &Ballot<'_>) -> bool {
-        self.count(&ballot.timely(), ballot.asked) >= self.at_least.max(1)
+        self.count(&ballot.timely(), ballot.pull) >= self.at_least.max(1)
     }
 
     /// Whether the fact is by one of the named signers, for what is asked for.
-    pub(super) fn names(&self, fact: &Fact, asked: Option<&DockerReference>) -> bool {
-        self.of.iter().any(|rule| rule.compare(fact, asked).is_ok())
+    pub(super) fn names(&self, fact: &Fact, pull: Pull<'_>) -> bool {
+        self.of.iter().any(|rule| rule.compare(fact, pull).is_ok())
+    }
+
+    /// Whether a rule that names the fact names one of the others as well.
+    pub(super) fn shares_a_rule(&self, fact: &Fact, others: &[&Fact], pull: Pull<'_>) -> bool {
+        let named = |rule: &SignerRule, fact: &Fact| rule.compare(fact, pull).is_ok();
+        self.of
+            .iter()
+            .any(|rule| named(rule, fact) && others.iter().any(|other| named(rule, other)))
     }
 
     /// How many of the named signers can be told apart in the facts: the largest pairing of
     /// rules with distinct signers. One key under two names pairs once, and one name whose
     /// glob fits two logins pairs once.
-    fn count(&self, facts: &[&Fact], asked: Option<&DockerReference>) -> usize {
-        let fits: Vec<Vec<&Signer>> = self
+    fn count(&self, facts: &[&Fact], pull: Pull<'_>) -> usize {
+        let fits = |fact: &&&Fact| self.names(fact, pull);
+        let fitting: Vec<&Fact> = facts.iter().filter(fits).copied().collect();
+        let people = people(&fitting);
+        let fits: Vec<Vec<usize>> = self
             .of
             .iter()
             .map(|rule| {
-                facts
-                    .iter()
-                    .filter(|fact| rule.compare(fact, asked).is_ok())
-                    .map(|fact| &fact.signer)
+                let by = fitting.iter().zip(&people);
+                by.filter(|(fact, _)| rule.compare(fact, pull).is_ok())
+                    .map(|(_, person)| *person)
                     .collect()
             })
             .collect();
-        let mut taken: Vec<(SignerKey<'_>, usize)> = Vec::new();
+        let mut taken: Vec<(usize, usize)> = Vec::new();
         (0..fits.len())
             .filter(|rule| pair(*rule, &fits, &mut taken, &mut BTreeSet::new()))
             .count()
@@ -114,23 +120,23 @@ impl SignedBy {
         ballot: &Ballot<'_>,
     ) -> Option<(Reason, String, Option<&'static str>)> {
         let timely = ballot.timely();
-        let count = self.count(&timely, ballot.asked);
+        let count = self.count(&timely, ballot.pull);
         if count > 0 {
             let signers = distinct(&timely);
             let found = format!("{count} of {} signers: {signers}", self.at_least);
             return Some((Reason::NotEnoughSigners, found, None));
         }
-        let named = |fact: &&&Fact| self.names(fact, ballot.asked);
+        let named = |fact: &&&Fact| self.names(fact, ballot.pull);
         let untimely = ballot.facts.iter().filter(named);
         let mut untimely = untimely.filter_map(|fact| {
-            let miss = ballot.timing.miss_of(fact, ballot.now)?;
+            let miss = ballot.timing.miss_of(fact, ballot.pull.now)?;
             Some(format!("signed by {}, {miss}", fact.signer))
         });
         if let Some(found) = untimely.next_back() {
             let remedy = Some(Timing::REMEDY);
             return Some((Reason::UntrustedSigner, found, remedy));
         }
-        let nearest = |fact: &&Fact| self.nearest(fact, ballot.asked);
+        let nearest = |fact: &&Fact| self.nearest(fact, ballot.pull);
         let misses = ballot.facts.iter().filter_map(nearest);
         let (miss, text) = misses.max_by(|one, two| one.0.cmp(&two.0))?;
         let more = match distinct_signers(&ballot.facts).len() {
@@ -145,11 +151,11 @@ impl SignedBy {
     }
 
     /// The rule that the fact comes nearest to, in words.
-    fn nearest(&self, fact: &Fact, asked: Option<&DockerReference>) -> Option<(Miss, String)> {
+    fn nearest(&self, fact: &Fact, pull: Pull<'_>) -> Option<(Miss, String)> {
         let (miss, rule) = self
             .of
             .iter()
-            .filter_map(|rule| Some((rule.compare(fact, asked).err()?, rule)))
+            .filter_map(|rule| Some((rule.compare(fact, pull).err()?, rule)))
             .max_by(|one, two| one.0.cmp(&two.0))?;
         let text = describe_miss(&miss, fact, rule);
         Some((miss, text))
@@ -219,37 +225,46 @@ fn remedy(reason: Reason) -> &'static str {
 /// How many signers a message names.
 const SIGNERS_TOLD: usize = 5;
 
-type SignerKey<'a> = &'a Signer;
+/// Whose each fact is, in numbers. Who is the same as two others makes one of all three: a
+/// certificate with two names ties those together that have one of them each.
+fn people(facts: &[&Fact]) -> Vec<usize> {
+    let mut people: Vec<usize> = Vec::new();
+    for (at, fact) in facts.iter().enumerate() {
+        let earlier = facts.iter().zip(&people);
+        let same: BTreeSet<usize> = earlier
+            .filter(|(earlier, _)| same_signer(&earlier.signer, &fact.signer))
+            .map(|(_, person)| *person)
+            .collect();
+        let person = same.first().copied().unwrap_or(at);
+        for known in people.iter_mut().filter(|known| same.contains(known)) {
+            *known = person;
+        }
+        people.push(person);
+    }
+    people
+}
 
-/// One step of the augmenting-path method for pairing rules with signers.
-fn pair<'a>(
+/// One step of the augmenting-path method for pairing rules with people.
+fn pair(
     rule: usize,
-    fits: &[Vec<&'a Signer>],
-    taken: &mut Vec<(SignerKey<'a>, usize)>,
+    fits: &[Vec<usize>],
+    taken: &mut Vec<(usize, usize)>,
     visited: &mut BTreeSet<usize>,
 ) -> bool {
     if !visited.insert(rule) {
         return false;
     }
-    for signer in &fits[rule] {
-        let holder = taken
-            .iter()
-            .position(|(other, _)| same_signer(other, signer));
-        match holder {
+    for person in &fits[rule] {
+        match taken.iter().position(|(other, _)| other == person) {
             None => {
-                taken.push((signer, rule));
+                taken.push((*person, rule));
                 return true;
             }
             Some(position) => {
                 let holder = taken[position].1;
                 if holder != rule && pair(holder, fits, taken, visited) {
-                    // The holder has moved to another signer of its own; this one is ours.
-                    if let Some(entry) = taken
-                        .iter_mut()
-                        .find(|(other, by)| same_signer(other, signer) && *by == holder)
-                    {
-                        entry.1 = rule;
-                    }
+                    // The holder has moved to another person of its own; this one is ours.
+                    taken[position].1 = rule;
                     return true;
                 }
             }
@@ -264,6 +279,12 @@ fn same_signer(one: &Signer, two: &Signer) -> bool {
         (Signer::Identity(one), Signer::Identity(two)) => {
             one.issuer == two.issuer && one.subject == two.subject
         }
+        // One name or one key is enough, whoever certified it.
+        (Signer::Certified(one), Signer::Certified(two)) => {
+            !one.names.is_disjoint(&two.names) || (one.key.is_some() && one.key == two.key)
+        }
+        (Signer::Certified(one), Signer::Key { fingerprint })
+        | (Signer::Key { fingerprint }, Signer::Certified(one)) => one.key == Some(*fingerprint),
         // The same key, whatever of it is known.
         (
             Signer::Gpg {
@@ -310,6 +331,13 @@ fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
                 "signed by {signer}, but without a proven entry in the log that {name} requires"
             )
         }
+        Miss::Window(Some(at)) => {
+            format!("signed by {signer} at {at}, when it was not one of the keys of {name}")
+        }
+        Miss::Window(None) => format!(
+            "signed by {signer}, which is not one of the keys of {name} now, and no time of \
+             signing is proven"
+        ),
         Miss::Issuer => {
             format!("signed by {signer}: the identity fits {name}, the issuer does not")
         }

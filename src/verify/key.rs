@@ -4,6 +4,7 @@
 //! same is refused when it is loaded.
 
 use aws_lc_rs::signature::{ECDSA_P521_SHA512_ASN1, UnparsedPublicKey};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Digest as _, Sha512, Signature, VerifyingKey};
 use sigstore_verify::{
     crypto::{self, SigningScheme},
@@ -137,26 +138,34 @@ fn rsa(key: &[u8]) -> Result<KeyKind, String> {
     Ok(KeyKind::Rsa)
 }
 
-/// The key among `keys` that made `signature` over `message`. A bundle's hint only says which
-/// to try first, and with so few keys the order does not matter: it is not asked.
+/// The key among `keys` that made `signature` over `message`. A bundle's hint (the SHA-256 of the
+/// key, as cosign writes it) says which to try first, and nothing else: it is anybody's word.
 pub(super) fn signer_of<'a>(
     keys: &'a [PublicKey],
+    hint: &str,
     message: Message<'_>,
     signature: &SignatureBytes,
 ) -> Result<&'a PublicKey, String> {
     if keys.is_empty() {
         return Err("signed with a key, and no policy for this image names a key".to_owned());
     }
-    let made_it = |key: &&PublicKey| {
-        kind(&key.spki).is_ok_and(|kind| {
-            let mut schemes = kind.schemes().iter();
-            schemes.any(|scheme| scheme.verifies(&key.spki, message, signature))
-        })
-    };
-    keys.iter().find(made_it).ok_or_else(|| {
+    let hint = STANDARD.decode(hint).unwrap_or_default();
+    let hinted = |key: &&PublicKey| key.fingerprint.as_bytes() == hint;
+    let others = keys.iter().filter(|key| !hinted(key));
+    let mut in_order = keys.iter().filter(hinted).chain(others);
+    let key = in_order.find(|key| made(key, message, signature));
+    key.ok_or_else(|| {
         "the signature does not verify with any key that policy names: another key signed, or \
          it was altered"
             .to_owned()
+    })
+}
+
+/// Whether the key made the signature, in one of the ways in which such keys sign.
+pub(super) fn made(key: &PublicKey, message: Message<'_>, signature: &SignatureBytes) -> bool {
+    kind(&key.spki).is_ok_and(|kind| {
+        let mut schemes = kind.schemes().iter();
+        schemes.any(|scheme| scheme.verifies(&key.spki, message, signature))
     })
 }
 

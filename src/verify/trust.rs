@@ -14,9 +14,10 @@ use sigstore_verify::{
     tsa,
     types::{SignatureBytes, TimeRange, TimestampToken},
 };
-use x509_cert::{Certificate, der::Decode as _, time::Time};
+use x509_cert::{Certificate, der::Decode as _, name::Name, time::Time};
 
 use crate::oci::Digest;
+use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::GpgKey;
 use crate::verify::PublicKey;
@@ -34,6 +35,8 @@ pub struct TrustRoot {
     /// The keys of its transparency logs.
     pub(super) log_keys: Keyring,
     timestamp_authorities: Vec<tsa::TsaAuthority>,
+    /// The names of its certificate authorities, those above them included.
+    pub(super) issuers: Vec<Name>,
 }
 
 /// Why a document is not a usable trust root.
@@ -64,6 +67,7 @@ impl TrustRoot {
         Ok(Self {
             log_keys,
             timestamp_authorities: root.tsa_authorities(),
+            issuers: issuers(&root),
             name,
             expires_at: expires_at(&root),
             document: Digest::sha256(json.as_bytes()),
@@ -146,8 +150,18 @@ fn window<'a>(
         .then_some(whole))
 }
 
+/// The names of all certificates of the certificate authorities.
+fn issuers(root: &TrustedRoot) -> Vec<Name> {
+    let authorities = root.certificate_authorities.iter();
+    let certificates = authorities.flat_map(|authority| &authority.cert_chain.certificates);
+    certificates
+        .filter_map(|entry| Certificate::from_der(entry.raw_bytes.as_bytes()).ok())
+        .map(|certificate| certificate.tbs_certificate.subject)
+        .collect()
+}
+
 /// From when to when a certificate is valid.
-fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+pub(super) fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let validity = Certificate::from_der(der).ok()?.tbs_certificate.validity;
     let timestamp = |time: Time| Timestamp::try_from(time.to_system_time()).ok();
     Some((
@@ -171,6 +185,8 @@ pub struct Material {
     pub roots: Vec<Arc<TrustRoot>>,
     /// The keys that policy names.
     pub keys: Vec<PublicKey>,
+    /// The certificate authorities of one's own that policy names, each once.
+    pub authorities: Vec<Authority>,
     /// The OpenPGP keys that policy names, each once.
     pub gpg_keys: Vec<GpgKey>,
     /// The predicate types that policy has conditions on. What attestations of these types say
@@ -210,6 +226,7 @@ impl Material {
         };
         roots(self) == roots(other)
             && self.keys == other.keys
+            && self.authorities == other.authorities
             && self.gpg_keys == other.gpg_keys
             && self.predicates == other.predicates
             && missing(self) == missing(other)

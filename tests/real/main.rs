@@ -21,6 +21,7 @@
     reason = "a test harness: what fails here fails the test, with its reason"
 )]
 
+mod airgap;
 mod certificates;
 mod chaos;
 mod clients;
@@ -31,4 +32,5 @@ mod harness;
 mod interop;
 mod pullers;
 mod pulls;
+mod tuf;
 mod upstreams;

@@ -15,14 +15,18 @@ mod auth;
 mod binding;
 mod cache;
 mod callers;
+mod certified;
 mod flights;
 mod formats;
 mod gpg;
 mod graph;
 mod identity;
+mod kyverno;
 mod limits;
 mod pullers;
 mod reload;
+mod rollback;
+mod shapes;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;

@@ -52,6 +52,9 @@ const REFERRER: &str = "a referrer";
 const SIG_TAG: &str = "the .sig tag";
 const ATT_TAG: &str = "the .att tag";
 
+/// What is always paid for, in bytes: more than nearly all signatures have.
+const SMALL_BYTES: u64 = 64 << 10;
+
 /// How many pieces of one digest's evidence are fetched at a time.
 const CONCURRENT_FETCHES: usize = 8;
 
@@ -332,14 +335,15 @@ impl Source<'_> {
         what: &'static str,
         read: impl FnOnce(Bytes) -> Option<Evidence>,
     ) -> Found {
-        // As many as it is said to have, and no more: so many are paid for.
         if layer.size > bytes_max {
             return Found {
                 truncated: true,
                 ..Found::default()
             };
         }
-        let bytes_max = layer.size;
+        // As many as it is said to have, and no more: so many are paid for. Of a small piece a
+        // little more, so that its hash says that it is another one.
+        let bytes_max = layer.size.max(SMALL_BYTES).min(bytes_max);
         self.share.take(bytes_max).await;
         let bytes = self
             .upstream

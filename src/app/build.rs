@@ -66,6 +66,7 @@ impl Built {
             || running.upstreams != settings.upstreams
             || running.default_upstream != settings.default_upstream
             || running.cache != settings.cache
+            || running.audit != settings.audit
             || running.limits != settings.limits
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::config::Sources;
 use crate::config::TlsFiles;
 use crate::config::UpstreamCredentials;
+use crate::config::audit;
 use crate::config::callers;
 use crate::config::pem;
 use crate::config::policies;
@@ -145,6 +146,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         .map_or(Some(CacheSettings::default()), |value| {
             cache(&value, checks)
         });
+    let audit = fields.at("audit").map(|value| audit::lower(&value));
     let limits = fields
         .at("limits")
         .map_or(Some(Limits::default()), |value| {
@@ -184,6 +186,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         default_trust_root: root_names.default_root(),
         last_good,
         cache,
+        audit: whole(audit)?,
         limits: limits?,
     })
 }

@@ -10,6 +10,7 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
+mod audit;
 mod ca;
 mod callers;
 mod cases;
@@ -23,6 +24,7 @@ mod foreign;
 mod gpg;
 mod image;
 mod images;
+mod json_schema;
 mod key;
 mod kyverno;
 mod limits;
@@ -49,15 +51,19 @@ pub use callers::{CallersSettings, ClientCertificateFiles, OidcIssuer, TokenSett
 pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load, load_watched};
 pub use image::{ImageError, parse as parse_image};
+pub use json_schema::{Described, json_schema};
 pub use limits::Limits;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource, Secret, Settings,
-    SigstoreInstance, TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
+    AuditSettings, CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource,
+    Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource, TufSource, UpstreamCredentials,
+    UpstreamSettings,
 };
 pub use signers::named_issuer;
 pub use watched::Sources;
 
+#[cfg(test)]
+mod json_schema_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

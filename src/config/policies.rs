@@ -329,7 +329,11 @@ fn requirement(
         (form, value) => {
             demand::complain_of_signature_keys(fields, form);
             match form {
-                "digests" => digests(&value).map(Requirement::Digests),
+                "digests" => digests(
+                    &value,
+                    "pin at least one digest; to let nothing pass, use `deny`",
+                )
+                .map(Requirement::Digests),
                 "deny" => value.text().map(|reason| Requirement::Deny {
                     reason: reason.to_owned(),
                 }),
@@ -339,8 +343,8 @@ fn requirement(
     }
 }
 
-pub(super) fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {
-    let items = value.filled_list("pin at least one digest; to let nothing pass, use `deny`")?;
+pub(super) fn digests(value: &Value<'_>, mend: &str) -> Option<BTreeSet<Digest>> {
+    let items = value.filled_list(mend)?;
     let mut digests = BTreeSet::new();
     let mut whole = true;
     for item in items {

@@ -49,6 +49,7 @@ pub(super) const CONFIGURATION: Section = Section {
         "trust_roots",
         "default_trust_root",
         "cache",
+        "audit",
         "limits",
     ],
     later: &[],
@@ -167,6 +168,13 @@ pub(super) const CACHE: Section = Section {
         "tag_ttl",
         "stale_ttl",
     ],
+    later: &[],
+};
+
+/// Where every decision is written to, where it is a file.
+pub(super) const AUDIT: Section = Section {
+    name: "audit",
+    keys: &["file", "bytes_max", "files_max"],
     later: &[],
 };
 
@@ -520,7 +528,6 @@ pub(super) const REJECTED_FACT: Section = Section {
 };
 
 /// The sections of the configuration and of policies, in the order of the reference.
-#[cfg(test)]
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
     &TLS,
@@ -535,6 +542,7 @@ pub(super) const ALL: &[&Section] = &[
     &TRUST_ROOT,
     &TUF,
     &CACHE,
+    &AUDIT,
     &LIMITS,
     &POLICY_FILE,
     &PULLER,

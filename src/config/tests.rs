@@ -58,7 +58,7 @@ pub(super) fn printed(problems: &[Problem], folder: &Path) -> String {
 }
 
 /// The parts of a case: `-- NAME --` lines and the text after each.
-fn parts(case: &str) -> Vec<(&str, &str)> {
+pub(super) fn parts(case: &str) -> Vec<(&str, &str)> {
     let mut parts = Vec::new();
     let mut rest = case;
     while let Some((_, after)) = rest.split_once("-- ") {
@@ -70,7 +70,7 @@ fn parts(case: &str) -> Vec<(&str, &str)> {
     parts
 }
 
-fn written(files: &[(&str, &str)]) -> TempDir {
+pub(super) fn written(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -158,6 +158,7 @@ fn no_key_is_known_and_not_read() {
             "",
         ),
         ("cache", "cache: { KEY: WRONG }", ""),
+        ("audit", "audit: { KEY: WRONG }", ""),
         ("limits", "limits: { KEY: WRONG }", ""),
         ("policies/*.yaml", "", "KEY: WRONG"),
         (

@@ -314,7 +314,7 @@ impl Gate {
         key: &ContentKey,
         found: Found,
     ) -> Result<Admission, Refusal> {
-        let policies = ruling.rules.matching(&ask.image, &ask.reference);
+        let policies = ruling.index.matching(&ask.image, &ask.reference);
         let manifest = match found.document.manifest() {
             Ok(manifest) => manifest,
             Err(error) => {

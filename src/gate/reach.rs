@@ -74,7 +74,7 @@ impl Gate {
         image: &ImageName,
         key: &ContentKey,
     ) -> Result<Reach, Refusal> {
-        if ruling.allows_by_default() && !ruling.rules.may_match(image) {
+        if ruling.allows_by_default() && !ruling.index.may_match(image) {
             let validity = Validity {
                 generation: ruling.generation,
                 until: Instant::now() + self.0.settings.facts_ttl,

@@ -243,7 +243,12 @@ impl Policy {
 
     /// Whether the policy is for what is asked for, by its name, by its whole reference, or in
     /// a way in which people may have written it.
-    fn applies_to_reference(&self, name: &str, reference: &str, written: &Written) -> bool {
+    pub(super) fn applies_to_reference(
+        &self,
+        name: &str,
+        reference: &str,
+        written: &Written,
+    ) -> bool {
         if self.images.iter().any(Glob::is_over_written) {
             return written.fits(&self.images, &self.except);
         }
@@ -291,17 +296,22 @@ impl Rules {
     /// The policies that are for what is asked for, in the order of the files.
     #[must_use]
     pub fn matching(&self, image: &ImageName, reference: &Reference) -> Vec<Arc<Policy>> {
-        let name = image.to_string();
-        let mut whole = image.with(reference);
-        if image.registry.as_str() == DOCKER_HUB {
-            whole = format!("index.{whole}");
-        }
+        let (name, whole) = Self::names_of(image, reference);
         let written = Written::new(image, reference);
         self.policies
             .iter()
             .filter(|policy| policy.applies_to_reference(&name, &whole, &written))
             .cloned()
             .collect()
+    }
+
+    /// What patterns over names, and over references, are matched with.
+    pub(super) fn names_of(image: &ImageName, reference: &Reference) -> (String, String) {
+        let mut whole = image.with(reference);
+        if image.registry.as_str() == DOCKER_HUB {
+            whole = format!("index.{whole}");
+        }
+        (image.to_string(), whole)
     }
 
     /// Whether a policy is for this image, or could be for a tag or digest of it.

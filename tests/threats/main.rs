@@ -11,6 +11,7 @@
 )]
 
 mod attested;
+mod audit;
 mod auth;
 mod binding;
 mod cache;
@@ -24,6 +25,7 @@ mod identity;
 mod kyverno;
 mod limits;
 mod pullers;
+mod refusals;
 mod reload;
 mod rollback;
 mod shapes;

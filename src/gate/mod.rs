@@ -221,7 +221,7 @@ impl Gate {
             settings.verification_threads,
             settings.verification_queue_max,
             tasks.clone(),
-            hands.clone(),
+            hands,
         );
         let searches = Searches::new(&settings, upstreams.iter());
         let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());

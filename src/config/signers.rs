@@ -280,14 +280,23 @@ fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<
 
 /// A public key, from the file that `form` says or in PEM.
 pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
-    let (place, text) = if form == "file" {
+    if form == "file" {
         let (path, bytes) = value.file()?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        (format!("{}: ", path.display()), text)
+        let text = String::from_utf8_lossy(&bytes);
+        key_in_pem(value, &format!("{}: ", path.display()), &text, checks)
     } else {
-        (String::new(), value.text()?.to_owned())
-    };
-    let spki = match pem::public_key(&text) {
+        key_in_pem(value, "", value.text()?, checks)
+    }
+}
+
+/// The one public key in a text. What is wrong with it is told at `value`, after `place`.
+pub(super) fn key_in_pem(
+    value: &Value<'_>,
+    place: &str,
+    text: &str,
+    checks: &Checks,
+) -> Option<PublicKey> {
+    let spki = match pem::public_key(text) {
         Ok(spki) => spki,
         Err(no_key) => {
             value.error(&format!("{place}{}", no_key.message), no_key.mend);

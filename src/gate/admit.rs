@@ -251,8 +251,8 @@ impl Gate {
         };
         let found = self.find(upstream, ask, asked).await?;
         let key = ContentKey::of(&ask.image, *found.document.digest());
-        if matches!(ask.reference, Reference::Tag(_)) {
-            self.0.hints.tagged(key.clone());
+        if let Reference::Tag(tag) = &ask.reference {
+            self.0.hints.tagged(key.clone(), tag);
         }
         Ok((upstream, key, found))
     }
@@ -346,6 +346,17 @@ impl Gate {
             facts,
             holds,
         } = judged;
+        if !judgement.is_admitted() {
+            let index = self.admitted_by_index(ruling, upstream, ask, key, &policies, &judgement);
+            if let Some(index) = index.await? {
+                let grounds = index.decision.grounds.clone();
+                let holds = Holds {
+                    until: index.validity.until,
+                    ends_at: index.validity.ends_at,
+                };
+                return Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)));
+            }
+        }
         match judgement.refusal() {
             None => Ok(self.admission(
                 ruling,

@@ -111,7 +111,7 @@ impl<'a> Scope<'a> {
 
     /// A digest with its own facts.
     pub(super) async fn alone(&self, key: &ContentKey, shape: Shape) -> Result<Subject, Cause> {
-        let tagged = self.gate.0.hints.of(key).await.tagged;
+        let tagged = !self.gate.0.hints.of(key).await.tags.is_empty();
         if !self.policies.iter().any(|policy| policy.needs_evidence()) {
             return Ok(Subject::alone(
                 key.digest,

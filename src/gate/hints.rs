@@ -15,9 +15,12 @@ use crate::content::ContentKey;
 use crate::content::Document;
 use crate::content::Parents;
 use crate::oci::Digest;
+use crate::oci::Tag;
 
 /// Parents remembered for one digest: the latest admitted, then others.
 const PARENTS_MAX: usize = 16;
+/// Tags remembered for one digest.
+const TAGS_MAX: usize = 4;
 /// Children remembered of one manifest. Real images have some ten layers, and clients refuse
 /// manifests long before this number.
 const CHILDREN_MAX: usize = 1000;
@@ -27,8 +30,8 @@ const CHILDREN_MAX: usize = 1000;
 pub(super) struct Hint {
     /// The latest admitted first.
     pub(super) parents: Vec<Digest>,
-    /// A tag named it.
-    pub(super) tagged: bool,
+    /// The tags that named it, the latest first.
+    pub(super) tags: Vec<Tag>,
     /// What the store knows is among the parents.
     loaded: bool,
 }
@@ -56,7 +59,7 @@ impl Hints {
             return held;
         };
         let stored = store.of(key).await;
-        if stored.is_empty() && held.parents.is_empty() && !held.tagged {
+        if stored.is_empty() && held.parents.is_empty() && held.tags.is_empty() {
             // Nothing is known, and nothing is kept, so that asking for what is not there
             // drives nothing out that is.
             return held;
@@ -74,11 +77,15 @@ impl Hints {
     }
 
     /// Remembers that a tag named this digest.
-    pub(super) fn tagged(&self, key: ContentKey) {
+    pub(super) fn tagged(&self, key: ContentKey, tag: &Tag) {
         self.update(key, |hint| {
-            let changed = !hint.tagged;
-            hint.tagged = true;
-            changed
+            if hint.tags.first() == Some(tag) {
+                return false;
+            }
+            hint.tags.retain(|known| known != tag);
+            hint.tags.insert(0, tag.clone());
+            hint.tags.truncate(TAGS_MAX);
+            true
         });
     }
 

@@ -29,5 +29,6 @@ mod downstream;
 mod gpg;
 mod harness;
 mod interop;
+mod policy_json;
 mod pullers;
 mod pulls;

@@ -21,6 +21,7 @@ mod gpg;
 mod graph;
 mod identity;
 mod limits;
+mod policy_json;
 mod pullers;
 mod reload;
 #[path = "../support/mod.rs"]

@@ -4,6 +4,7 @@
 //! `containers-image` is a small program over the library `go.podman.io/image/v5`
 //! (tests/real/containers_image), which `.ci/install` builds.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ struct Site {
     eve: Holder,
     folder: PathBuf,
     /// What is asked for: references behind the registry's address.
-    images: Vec<String>,
+    images: RefCell<Vec<String>>,
     _undertaker: Undertaker,
 }
 
@@ -61,7 +62,7 @@ impl Site {
             other: KeyPair::generate(),
             ada: holder(),
             eve: holder(),
-            images: Vec::new(),
+            images: RefCell::default(),
             runtime,
             folder,
             _undertaker: undertaker,
@@ -106,15 +107,15 @@ impl Site {
     }
 
     /// An image of its own content, under a tag.
-    fn push(&mut self, repository: &str, tag: &str) -> Package {
+    fn push(&self, repository: &str, tag: &str) -> Package {
         let package = image::runnable(&format!("{repository}:{tag}")).tagged(tag);
         self.push_as(repository, tag, &package);
         package
     }
 
-    fn push_as(&mut self, repository: &str, tag: &str, package: &Package) {
+    fn push_as(&self, repository: &str, tag: &str, package: &Package) {
         self.registry.put_package(repository, package);
-        self.images.push(format!("{repository}:{tag}"));
+        self.images.borrow_mut().push(format!("{repository}:{tag}"));
         self.images
             .push(format!("{repository}@{}", package.digest()));
     }
@@ -142,11 +143,10 @@ impl Site {
     }
 
     /// Everything that may be signed in one way or another.
-    fn publish(&mut self) {
-        let (ops, other) = (KeyPair::clone(&self.ops), KeyPair::clone(&self.other));
-        let unlogged = Recipe::key(&ops, Log::None);
-        let logged = Recipe::key(&ops, Log::RekorV1);
-        let by_other = Recipe::key(&other, Log::RekorV1);
+    fn publish(&self) {
+        let unlogged = Recipe::key(&self.ops, Log::None);
+        let logged = Recipe::key(&self.ops, Log::RekorV1);
+        let by_other = Recipe::key(&self.other, Log::RekorV1);
         let app = self.push("app", "v1");
         self.sign("app", &app, &[("app:v1", &unlogged)]);
         // The same content, and with it the same signature, elsewhere.
@@ -172,7 +172,7 @@ impl Site {
             ("entry-of-other", Fault::EntryOfOtherSignature),
         ] {
             let package = self.push("faults", tag);
-            let recipe = Recipe::key(&ops, Log::RekorV1).with(fault);
+            let recipe = Recipe::key(&self.ops, Log::RekorV1).with(fault);
             let reference = format!("faults:{tag}");
             self.sign("faults", &package, &[(&reference, &recipe)]);
         }
@@ -239,7 +239,8 @@ impl Site {
         scoped(json!({ &host: [accept], self.named("team/logged"): [reject] }));
         scoped(json!({ &host: [reject], self.named("app:v1"): [accept] }));
         scoped(json!({ self.named("app"): [key], self.named("app:again"): [reject] }));
-        let digest = self.images.iter().find(|name| name.starts_with("app@"));
+        let images = self.images.borrow();
+        let digest = images.iter().find(|name| name.starts_with("app@"));
         let digest = digest.expect("an image");
         scoped(json!({ self.named("app"): [reject], self.named(digest): [key] }));
         // Who signed, and what for.
@@ -382,9 +383,14 @@ impl Site {
 #[test]
 #[ignore = "needs the real parts that .ci/install brings"]
 fn containers_image_says_the_same() {
-    let mut site = Site::new();
+    let site = Site::new();
     site.publish();
-    let images: Vec<String> = site.images.iter().map(|name| site.named(name)).collect();
+    let images: Vec<String> = site
+        .images
+        .borrow()
+        .iter()
+        .map(|name| site.named(name))
+        .collect();
     let documents = site.documents();
     let paths = site.written(&documents);
     let asked: Vec<(PathBuf, String)> = paths

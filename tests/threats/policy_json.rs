@@ -113,19 +113,19 @@ async fn b_the_most_specific_scope_decides_alone() {
     let teams = push(&world, "teams", "no path below team");
     world.manifest("teams", "v1").await.admits(&teams.manifest);
 
-    let unsigned = push(&world, "team/app", "unsigned");
+    push(&world, "team/app", "unsigned");
     world.manifest("team/app", "v1").await.denies("unsigned");
-    sign_by_key(&world, "team/app", &unsigned, &named("team/app:v1"), &key);
+    let signed = push(&world, "team/signed", "signed");
+    let reference = named("team/signed:v1");
+    sign_by_key(&world, "team/signed", &signed, &reference, &key);
     enforce(
         &world,
         &scopes(&json!({ HOST: [{ "type": "reject" }], named("team"): [signed_with(&key)] })),
     );
-    let answer = world.manifest("team/app", "v1").await;
-    answer.admits(&unsigned.manifest);
-    world
-        .manifest("other", "v1")
-        .await
-        .denies("denied_by_policy");
+    let answer = world.manifest("team/signed", "v1").await;
+    answer.admits(&signed.manifest);
+    let answer = world.manifest("other", "v1").await;
+    answer.denies("denied_by_policy");
 }
 
 #[tokio::test]
@@ -228,22 +228,17 @@ async fn i4_a_bundle_does_not_count_under_a_signed_identity() {
         &world,
         &everywhere(&identified(signed_with(&key), identity)),
     );
-    let package = push(&world, "app", "content");
     let recipe = Recipe::key(&key, Log::None);
-    let bundle = world.sigstore.signature(&package.digest(), &recipe);
-    world.attach("app", &package, &bundle);
-    let answer = world.manifest("app", "v1").await;
+    let bundled = push(&world, "bundled", "content");
+    let both = push(&world, "both", "other content");
+    for (repository, package) in [("bundled", &bundled), ("both", &both)] {
+        let bundle = world.sigstore.signature(&package.digest(), &recipe);
+        world.attach(repository, package, &bundle);
+    }
+    sign_by_key(&world, "both", &both, &named("both"), &key);
+    let answer = world.manifest("bundled", "v1").await;
     answer.denies("untrusted_signer");
-    sign_by_key(&world, "app", &package, &named("app"), &key);
-    enforce(
-        &world,
-        &everywhere(&identified(
-            signed_with(&key),
-            json!({ "type": "matchRepository" }),
-        )),
-    );
-    let answer = world.manifest("app", package.digest()).await;
-    answer.admits(&package.manifest);
+    world.manifest("both", "v1").await.admits(&both.manifest);
 }
 
 #[tokio::test]
@@ -368,4 +363,90 @@ async fn g_what_a_signed_index_lists_passes_through_it() {
     }
     let answer = world.manifest("app", stranger.digest()).await;
     answer.denies("unsigned");
+}
+
+// A scope, or a signature, for a tag is for all that the tag leads to, by whatever digest clients
+// then ask for it; and for nothing else.
+#[tokio::test]
+async fn g_what_a_tag_admits_passes_with_all_that_it_consists_of() {
+    let key = KeyPair::generate();
+    let world = world().await;
+    let exact = identified(signed_with(&key), json!({ "type": "matchExact" }));
+    enforce(
+        &world,
+        &scopes(&json!({ named("app:v1"): [signed_with(&key)], named("exact"): [exact] })),
+    );
+    for repository in ["app", "exact"] {
+        let child = image::runnable(&format!("a platform of {repository}"));
+        let stranger = image::runnable(&format!("in no index of {repository}"));
+        let index = image::index(&[child.descriptor()]).tagged("v1");
+        for package in [&child, &stranger, &index] {
+            world.push(repository, package);
+        }
+        let reference = named(&format!("{repository}:v1"));
+        sign_by_key(&world, repository, &index, &reference, &key);
+        let layer = Digest::sha256(&child.blobs[0]);
+        let refused = world.manifest(repository, child.digest()).await;
+        assert!(!refused.status.is_success(), "before anybody asked for the tag");
+        world.blob(repository, layer).await.denies("not_reachable");
+
+        let answer = world.manifest(repository, "v1").await;
+        answer.admits(&index.manifest);
+        let answer = world.manifest(repository, child.digest()).await;
+        answer.admits(&child.manifest);
+        for blob in &child.blobs {
+            let answer = world.blob(repository, Digest::sha256(blob)).await;
+            answer.admits(blob);
+        }
+        // What is asked for by its digest is judged by that, and so is what no index lists.
+        for digest in [index.digest(), stranger.digest()] {
+            let answer = world.manifest(repository, digest).await;
+            assert!(!answer.status.is_success(), "{}", answer.message());
+        }
+    }
+    let single = image::runnable("an image alone").tagged("v2");
+    world.push("exact", &single);
+    sign_by_key(&world, "exact", &single, &named("exact:v2"), &key);
+    world.manifest("exact", "v2").await.admits(&single.manifest);
+    let blob = &single.blobs[0];
+    world.blob("exact", Digest::sha256(blob)).await.admits(blob);
+}
+
+// THREATS G5: a tag that has moved on vouches no more for what it named.
+#[tokio::test]
+async fn g5_a_tag_that_has_moved_brings_nothing_any_more() {
+    let key = KeyPair::generate();
+    let world = world().await;
+    let document = scopes(&json!({ named("app:v1"): [signed_with(&key)] }));
+    enforce(&world, &document);
+    let package = push(&world, "app", "the first");
+    sign_by_key(&world, "app", &package, &named("app:v1"), &key);
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    let blob = &package.blobs[0];
+    world.blob("app", Digest::sha256(blob)).await.admits(blob);
+    push(&world, "app", "another, unsigned");
+    enforce(&world, &document);
+    let answer = world.blob("app", Digest::sha256(blob)).await;
+    answer.denies("not_reachable");
+}
+
+// What policy says of one digest it means, whatever tag leads there.
+#[tokio::test]
+async fn g_a_scope_for_a_digest_is_not_overruled_by_a_tag() {
+    let world = world().await;
+    let child = image::runnable("a platform");
+    let index = image::index(&[child.descriptor()]).tagged("v1");
+    world.push("app", &child);
+    world.push("app", &index);
+    let listed = named(&format!("app@{}", child.digest()));
+    enforce(
+        &world,
+        &scopes(&json!({
+            named("app:v1"): [{ "type": "insecureAcceptAnything" }],
+            listed: [{ "type": "reject" }],
+        })),
+    );
+    world.manifest("app", "v1").await.admits(&index.manifest);
+    let answer = world.manifest("app", child.digest()).await;
+    answer.denies("denied_by_policy");
 }

@@ -40,9 +40,9 @@ pub(super) fn lower(requirement: &Fields<'_>) -> Option<SignedIdentity> {
         Form::MatchExact => {
             value.fields(&sections::MATCH)?;
             word.warn(
-                "clients ask for platforms and mostly for all manifests by digest, which is \
-                 refused where the signature was made for a tag",
-                "write matchRepoDigestOrExact, unless signatures are made for digests",
+                "docker and containerd look a tag up and then ask for its digest, which is refused \
+                 where the signature was made for the tag",
+                "write matchRepoDigestOrExact, unless all who pull are podman, skopeo or CRI-O",
             );
             Some(SignedIdentity::MatchExact)
         }

@@ -264,11 +264,11 @@ fn scope(text: &str, value: &Value<'_>, parts: &mut Vec<Part>, reader: &Reader<'
             return;
         }
     };
-    if matches!(scope, Scope::Reference { .. }) {
+    if matches!(&scope, Scope::Reference { text } if !text.contains('@')) {
         value.warn(
-            "clients ask for platforms, and mostly for all manifests, by digests that this scope \
-             is not for: they fall to the wider scopes and the default",
-            "name the repository, and say the tag in `signedIdentity`",
+            "docker and containerd look a tag up and then ask for its digest, which this scope is \
+             not for: they fall to the wider scopes and the default",
+            "name the repository, unless all who pull are podman, skopeo or CRI-O",
         );
     }
     match &scope {

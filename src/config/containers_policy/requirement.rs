@@ -50,6 +50,9 @@ const MEND_KEY: &str = "name the file with the public key: \"keyPath\": \"ops.pu
 /// Lowers a requirement on the images of a scope, which is `called` so in messages. `None` where
 /// something is wrong with it, or where it has no effect here and is only looked at.
 pub(super) fn lower(item: &Value<'_>, called: &str, reader: &Reader<'_>) -> Option<Requirement> {
+    if !item.is_map() {
+        item.fields(&sections::PLAIN)?;
+    }
     let Some((_, word)) = item.peek("type") else {
         item.error("`type` is missing", "write { \"type\": \"reject\" }");
         return None;

@@ -121,7 +121,7 @@ impl VerifyBundle {
     fn is_by(&self, signer: &Signer) -> bool {
         match signer {
             Signer::Key { .. } => self.key.is_some(),
-            Signer::Gpg { .. } => false,
+            Signer::Gpg { .. } | Signer::Certified(_) => false,
             Signer::Identity(identity) => {
                 self.certificate_identity.as_ref() == Some(&identity.subject)
                     && self.certificate_oidc_issuer.as_ref() == Some(&identity.issuer)

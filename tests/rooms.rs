@@ -43,7 +43,7 @@ const ROOMS: [(&str, &str); 20] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 37] = [
+const HOMES: [(&str, &[&str]); 39] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -75,6 +75,8 @@ const HOMES: [(&str, &[&str]); 37] = [
     ("sigstore_merkle", &["verify/"]),
     ("ed25519_dalek", &["verify/"]),
     ("x509_cert", &["authn/", "verify/", "sandbox/"]),
+    ("webpki", &["verify/"]),
+    ("rustls_pki_types", &["verify/"]),
     ("pgp", &["verify/", "sandbox/"]),
     ("prometheus", &["metrics/"]),
     ("aws_lc_rs::digest", &["oci/", "sandbox/"]),

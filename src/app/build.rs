@@ -73,6 +73,7 @@ impl Built {
 pub fn checks() -> Checks {
     Checks {
         key: verify::check_key,
+        authority: verify::Authority::read,
         gpg: verify::read_keyring,
         root: |json| {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
@@ -187,6 +188,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         keys: settings.rules.keys(),
         missing: Vec::new(),
         demands: settings.rules.lenience(),
+        authorities: settings.rules.authorities(),
         gpg_keys: settings.rules.gpg_keys(),
         predicates: settings.rules.predicates(),
     })

@@ -14,8 +14,10 @@ use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::policy::Shape;
 use crate::policy::Subject;
+use crate::verify::Certified;
 use crate::verify::Fact;
 use crate::verify::Kind;
+use crate::verify::Name;
 use crate::verify::Rejected;
 use crate::verify::Signer;
 
@@ -123,6 +125,9 @@ fn fact_record(fact: &Fact) -> Map<String, Value> {
         Signer::Gpg { fingerprint, .. } => {
             record.insert("gpg".to_owned(), json!({ "fingerprint": fingerprint }));
         }
+        Signer::Certified(certified) => {
+            record.insert("ca".to_owned(), certified_record(certified));
+        }
         Signer::Identity(identity) => {
             let identity = json!({
                 "issuer": identity.issuer,
@@ -150,6 +155,27 @@ fn fact_record(fact: &Fact) -> Map<String, Value> {
         }
     }
     record
+}
+
+fn certified_record(certified: &Certified) -> Value {
+    let mut record = Map::new();
+    record.insert("fingerprint".to_owned(), json!(certified.authority));
+    for name in &certified.names {
+        let kind = match name {
+            Name::Email(_) => "email",
+            Name::Uri(_) => "uri",
+            Name::Dns(_) => "dns",
+        };
+        let names = record.entry(kind).or_insert_with(|| json!([]));
+        if let Value::Array(names) = names {
+            names.push(json!(name.as_str()));
+        }
+    }
+    if let Some(issuer) = &certified.issuer {
+        record.insert("issuer".to_owned(), json!(issuer));
+    }
+    record.insert("claims".to_owned(), json!(certified.claims));
+    Value::Object(record)
 }
 
 fn rejected_record(rejected: &Rejected) -> Value {

@@ -34,6 +34,7 @@ use crate::config::units;
 use crate::config::upstreams;
 use crate::oci::RegistryHost;
 use crate::policy::CONDITION_STEPS_MAX;
+use crate::verify::Authority;
 use crate::verify::GpgKey;
 use crate::verify::KeyringError;
 
@@ -42,6 +43,8 @@ use crate::verify::KeyringError;
 pub struct Checks {
     /// Whether a key (SubjectPublicKeyInfo in DER) is one that can be verified with.
     pub key: fn(&[u8]) -> Result<(), String>,
+    /// A certificate authority by its certificate, with those that lead to it; in DER.
+    pub authority: fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>,
     /// The OpenPGP keys of a keyring.
     pub gpg: fn(&[u8]) -> Result<Vec<GpgKey>, KeyringError>,
     /// Whether a text is a Sigstore `trusted_root.json`.

@@ -10,6 +10,7 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
+mod ca;
 mod callers;
 mod cases;
 mod cluster_image_policy;

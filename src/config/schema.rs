@@ -214,6 +214,7 @@ pub(super) const SIGNER: Section = Section {
     keys: &[
         "keyless",
         "key",
+        "ca",
         "gpg",
         "transparency_log",
         "timestamp",
@@ -252,6 +253,46 @@ pub(super) const CLAIM: Section = Section {
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
     keys: &["file", "pem", "trust_root"],
+    later: &[],
+};
+
+/// A certificate authority of one's own, and whom it certifies.
+pub(super) const CA: Section = Section {
+    name: "signers.NAME.ca",
+    keys: &[
+        "file",
+        "pem",
+        "intermediates",
+        "subject",
+        "issuer",
+        "claims",
+        "claims_glob",
+        "trust_root",
+    ],
+    later: &[],
+};
+
+/// Certificates that lead to the authority.
+pub(super) const CA_INTERMEDIATES: Section = Section {
+    name: "signers.NAME.ca.intermediates",
+    keys: &["file", "pem"],
+    later: &[],
+};
+
+/// The names that a certificate must have.
+pub(super) const CA_SUBJECT: Section = Section {
+    name: "signers.NAME.ca.subject",
+    keys: &[
+        "email",
+        "email_glob",
+        "email_regex",
+        "uri",
+        "uri_glob",
+        "uri_regex",
+        "dns",
+        "dns_glob",
+        "dns_regex",
+    ],
     later: &[],
 };
 
@@ -372,6 +413,7 @@ pub(super) const SIGNATURE_FACT: Section = Section {
     keys: &[
         "keyless",
         "key",
+        "ca",
         "gpg",
         "trust_root",
         "signed_at",
@@ -394,6 +436,7 @@ pub(super) const ATTESTATION_FACT: Section = Section {
         "subject",
         "keyless",
         "key",
+        "ca",
         "gpg",
         "trust_root",
         "signed_at",
@@ -425,6 +468,22 @@ pub(super) const KEY_FACT: Section = Section {
 pub(super) const GPG_FACT: Section = Section {
     name: "tests[].facts.signatures[].gpg",
     keys: &["fingerprint"],
+    later: &[],
+};
+
+/// Whom an authority of one's own has certified.
+pub(super) const CA_FACT: Section = Section {
+    name: "tests[].facts.signatures[].ca",
+    keys: &[
+        "file",
+        "pem",
+        "fingerprint",
+        "email",
+        "uri",
+        "dns",
+        "issuer",
+        "claims",
+    ],
     later: &[],
 };
 
@@ -467,6 +526,9 @@ pub(super) const ALL: &[&Section] = &[
     &KEYLESS,
     &CLAIM,
     &KEY,
+    &CA,
+    &CA_INTERMEDIATES,
+    &CA_SUBJECT,
     &GPG,
     &SIGNED_IDENTITY,
     &REMAP,
@@ -489,6 +551,7 @@ pub(super) const CASES: &[&Section] = &[
     &IDENTITY_FACT,
     &KEY_FACT,
     &GPG_FACT,
+    &CA_FACT,
     &JSON,
     &REJECTED_FACT,
 ];

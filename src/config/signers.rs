@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::config::Checks;
+use crate::config::ca;
 use crate::config::demands;
 use crate::config::gpg;
 use crate::config::pem;
@@ -59,13 +60,13 @@ pub(super) struct Context<'a> {
 /// Lowers the signer `name`.
 pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Option<SignerRule> {
     const MEND: &str =
-        "write `keyless:` with an issuer and an identity, or `key:` or `gpg:` with a file";
+        "write `keyless:` with an issuer and an identity, or `key:`, `ca:` or `gpg:` with a file";
     let fields = value.fields(&schema::SIGNER)?;
     if name.trim().is_empty() {
         value.error("a signer has no name", "give it one");
         return None;
     }
-    let (form, given) = fields.exactly_one(&["keyless", "key", "gpg"], MEND)?;
+    let (form, given) = fields.exactly_one(&["keyless", "key", "ca", "gpg"], MEND)?;
     let signed_identity = match fields.at("signed_identity") {
         Some(value) => signed_identity::lower(&value).map(Some),
         // A GPG signature names its image, and who makes one means it.
@@ -75,6 +76,7 @@ pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opt
     let kind = match form {
         "keyless" => keyless(&given, &fields, context).map(SignerKind::Keyless),
         "gpg" => gpg::lower(&given, &fields, context),
+        "ca" => ca::lower(&given, &fields, context),
         _ => key(&given, &fields, context),
     };
     Some(SignerRule {
@@ -84,8 +86,12 @@ pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opt
     })
 }
 
-/// The trust root that the signer names: beside `keyless` or `key`, or within it.
-fn root(outer: &Fields<'_>, inner: &Fields<'_>, context: &Context<'_>) -> Option<RootName> {
+/// The trust root that the signer names: beside `keyless`, `key` or `ca`, or within it.
+pub(super) fn root(
+    outer: &Fields<'_>,
+    inner: &Fields<'_>,
+    context: &Context<'_>,
+) -> Option<RootName> {
     match (outer.at("trust_root"), inner.at("trust_root")) {
         (None, None) => Some(context.roots.default_root()),
         (Some(value), None) | (None, Some(value)) => context.roots.find(&value),
@@ -190,7 +196,7 @@ pub(super) fn identity_rule(key: &str, value: &Value<'_>) -> Option<IdentityRule
     Some(rule)
 }
 
-fn pattern(
+pub(super) fn pattern(
     value: &Value<'_>,
     parse: fn(&str) -> Result<IdentityRule, PatternError>,
 ) -> Option<IdentityRule> {
@@ -207,7 +213,7 @@ fn pattern(
     }
 }
 
-fn warn_of_literal_star(value: &Value<'_>, rule: &IdentityRule, key: &str) {
+pub(super) fn warn_of_literal_star(value: &Value<'_>, rule: &IdentityRule, key: &str) {
     if matches!(rule, IdentityRule::Exact(text) if text.contains('*')) {
         value.warn(
             &format!("`{key}` is compared literally, so the `*` only matches a `*`"),
@@ -231,7 +237,7 @@ pub(super) fn first_line(error: &PatternError) -> String {
     }
 }
 
-fn claims(
+pub(super) fn claims(
     value: &Value<'_>,
     parse: fn(&str) -> Result<IdentityRule, PatternError>,
 ) -> Option<Vec<Claim>> {
@@ -280,13 +286,8 @@ fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<
 
 /// A public key, from the file that `form` says or in PEM.
 pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
-    if form == "file" {
-        let (path, bytes) = value.file()?;
-        let text = String::from_utf8_lossy(&bytes);
-        key_in_pem(value, &format!("{}: ", path.display()), &text, checks)
-    } else {
-        key_in_pem(value, "", value.text()?, checks)
-    }
+    let (place, text) = pem_text(form, value)?;
+    key_in_pem(value, &place, &text, checks)
 }
 
 /// The one public key in a text. What is wrong with it is told at `value`, after `place`.
@@ -313,10 +314,21 @@ pub(super) fn key_in_pem(
     Some(PublicKey::from_spki(&spki))
 }
 
+/// The text of a PEM, in the file that `form` says or as it stands, and where that is.
+pub(super) fn pem_text(form: &str, value: &Value<'_>) -> Option<(String, String)> {
+    if form != "file" {
+        return Some((String::new(), value.text()?.to_owned()));
+    }
+    let (path, bytes) = value.file()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Some((format!("{}: ", path.display()), text))
+}
+
 /// Whether two rules can only ever mean one and the same signer.
 pub(super) fn same(one: &Arc<SignerRule>, two: &Arc<SignerRule>) -> bool {
     match (&one.kind, &two.kind) {
         (SignerKind::Key { key: one, .. }, SignerKind::Key { key: two, .. }) => one == two,
+        (SignerKind::CertifiedBy(one), SignerKind::CertifiedBy(two)) => one.means_the_same(two),
         (SignerKind::Gpg { keys: one }, SignerKind::Gpg { keys: two }) => match (&**one, &**two) {
             ([one], [two]) => one.fingerprint() == two.fingerprint(),
             _ => false,

@@ -26,6 +26,7 @@ pub(super) const CHECKS: Checks = Checks {
         0..64 => Err("it is too short".to_owned()),
         _ => Ok(()),
     },
+    authority: crate::verify::Authority::read,
     gpg: crate::verify::read_keyring,
     root: |json| {
         serde_json::from_str::<serde_json::Value>(json)

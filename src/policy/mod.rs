@@ -4,6 +4,7 @@
 //! does not know how facts were proven, where policies are written, or what HTTP is.
 
 mod caller;
+mod certified_by;
 mod condition;
 mod demand;
 mod glob;
@@ -17,6 +18,7 @@ mod signer;
 mod timing;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
+pub use certified_by::{CertifiedBy, NameKind, NameRule};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
 pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};

@@ -15,6 +15,7 @@ use crate::policy::Glob;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::Format;
 use crate::verify::GpgKey;
@@ -275,6 +276,7 @@ impl Policy {
     pub fn roots(&self) -> impl Iterator<Item = &RootName> {
         self.signers().filter_map(|signer| match &signer.kind {
             SignerKind::Keyless(keyless) => Some(&keyless.root),
+            SignerKind::CertifiedBy(rule) => rule.root.as_ref(),
             SignerKind::Key { log, .. } => log.as_ref(),
             SignerKind::Gpg { .. } => None,
         })
@@ -344,6 +346,17 @@ impl Rules {
         keys
     }
 
+    /// The certificate authorities of one's own that evidence is to be tried under.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<Authority> {
+        let kinds = self.signers().map(|signer| &signer.kind);
+        let authorities = kinds.filter_map(|kind| match kind {
+            SignerKind::CertifiedBy(rule) => Some(&rule.authorities),
+            _ => None,
+        });
+        Authority::merged(authorities.flatten())
+    }
+
     /// The least that a signer demands of keyless signatures under each trust root, where that
     /// is less than usual: so that other edits of policy leave facts what they are.
     #[must_use]
@@ -366,7 +379,7 @@ impl Rules {
     pub fn unsafe_signers(&self) -> usize {
         let weak = |signer: &&SignerRule| match &signer.kind {
             SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
-            SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
+            SignerKind::CertifiedBy(_) | SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
         };
         let names: BTreeSet<&str> = self
             .signers()

@@ -51,18 +51,20 @@ impl SignedBy {
     /// rules with distinct signers. One key under two names pairs once, and one name whose
     /// glob fits two logins pairs once.
     fn count(&self, facts: &[&Fact], asked: Option<&DockerReference>) -> usize {
-        let fits: Vec<Vec<&Signer>> = self
+        let fits = |fact: &&&Fact| self.names(fact, asked);
+        let fitting: Vec<&Fact> = facts.iter().filter(fits).copied().collect();
+        let people = people(&fitting);
+        let fits: Vec<Vec<usize>> = self
             .of
             .iter()
             .map(|rule| {
-                facts
-                    .iter()
-                    .filter(|fact| rule.compare(fact, asked).is_ok())
-                    .map(|fact| &fact.signer)
+                let by = fitting.iter().zip(&people);
+                by.filter(|(fact, _)| rule.compare(fact, asked).is_ok())
+                    .map(|(_, person)| *person)
                     .collect()
             })
             .collect();
-        let mut taken: Vec<(SignerKey<'_>, usize)> = Vec::new();
+        let mut taken: Vec<(usize, usize)> = Vec::new();
         (0..fits.len())
             .filter(|rule| pair(*rule, &fits, &mut taken, &mut BTreeSet::new()))
             .count()
@@ -219,37 +221,46 @@ fn remedy(reason: Reason) -> &'static str {
 /// How many signers a message names.
 const SIGNERS_TOLD: usize = 5;
 
-type SignerKey<'a> = &'a Signer;
+/// Whose each fact is, in numbers. Who is the same as two others makes one of all three: a
+/// certificate with two names ties those together that have one of them each.
+fn people(facts: &[&Fact]) -> Vec<usize> {
+    let mut people: Vec<usize> = Vec::new();
+    for (at, fact) in facts.iter().enumerate() {
+        let earlier = facts.iter().zip(&people);
+        let same: BTreeSet<usize> = earlier
+            .filter(|(earlier, _)| same_signer(&earlier.signer, &fact.signer))
+            .map(|(_, person)| *person)
+            .collect();
+        let person = same.first().copied().unwrap_or(at);
+        for known in people.iter_mut().filter(|known| same.contains(known)) {
+            *known = person;
+        }
+        people.push(person);
+    }
+    people
+}
 
-/// One step of the augmenting-path method for pairing rules with signers.
-fn pair<'a>(
+/// One step of the augmenting-path method for pairing rules with people.
+fn pair(
     rule: usize,
-    fits: &[Vec<&'a Signer>],
-    taken: &mut Vec<(SignerKey<'a>, usize)>,
+    fits: &[Vec<usize>],
+    taken: &mut Vec<(usize, usize)>,
     visited: &mut BTreeSet<usize>,
 ) -> bool {
     if !visited.insert(rule) {
         return false;
     }
-    for signer in &fits[rule] {
-        let holder = taken
-            .iter()
-            .position(|(other, _)| same_signer(other, signer));
-        match holder {
+    for person in &fits[rule] {
+        match taken.iter().position(|(other, _)| other == person) {
             None => {
-                taken.push((signer, rule));
+                taken.push((*person, rule));
                 return true;
             }
             Some(position) => {
                 let holder = taken[position].1;
                 if holder != rule && pair(holder, fits, taken, visited) {
-                    // The holder has moved to another signer of its own; this one is ours.
-                    if let Some(entry) = taken
-                        .iter_mut()
-                        .find(|(other, by)| same_signer(other, signer) && *by == holder)
-                    {
-                        entry.1 = rule;
-                    }
+                    // The holder has moved to another person of its own; this one is ours.
+                    taken[position].1 = rule;
                     return true;
                 }
             }
@@ -264,6 +275,12 @@ fn same_signer(one: &Signer, two: &Signer) -> bool {
         (Signer::Identity(one), Signer::Identity(two)) => {
             one.issuer == two.issuer && one.subject == two.subject
         }
+        // One name or one key is enough, whoever certified it.
+        (Signer::Certified(one), Signer::Certified(two)) => {
+            !one.names.is_disjoint(&two.names) || (one.key.is_some() && one.key == two.key)
+        }
+        (Signer::Certified(one), Signer::Key { fingerprint })
+        | (Signer::Key { fingerprint }, Signer::Certified(one)) => one.key == Some(*fingerprint),
         // The same key, whatever of it is known.
         (
             Signer::Gpg {

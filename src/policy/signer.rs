@@ -1,10 +1,11 @@
 //! Signers, as policy names them: who a proven signature must be by.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use regex::Regex;
 
 use crate::oci::DockerReference;
+use crate::policy::CertifiedBy;
 use crate::policy::Glob;
 use crate::policy::SignedIdentity;
 use crate::verify::Demands;
@@ -32,6 +33,8 @@ pub struct SignerRule {
 pub enum SignerKind {
     /// A login, certified by Fulcio under a trust root.
     Keyless(Keyless),
+    /// Somebody whom a certificate authority of one's own certifies.
+    CertifiedBy(CertifiedBy),
     /// The holder of a key.
     Key {
         /// The key.
@@ -297,6 +300,9 @@ impl SignerRule {
                 }
             }
             (SignerKind::Keyless(rule), Signer::Identity(identity)) => rule.compare(identity, fact),
+            (SignerKind::CertifiedBy(rule), Signer::Certified(certified)) => {
+                rule.compare(certified, fact)
+            }
             (SignerKind::Gpg { keys }, Signer::Gpg { fingerprint, .. }) => {
                 let named = keys.iter().any(|key| key.fingerprint() == &**fingerprint);
                 named.then_some(()).ok_or(Miss::Stranger)
@@ -316,6 +322,7 @@ impl SignerRule {
 
     fn describe_signer(&self) -> String {
         match &self.kind {
+            SignerKind::CertifiedBy(rule) => rule.describe(&self.name),
             SignerKind::Gpg { keys } => {
                 let told = keys.iter().take(KEYS_TOLD).map(GpgKey::fingerprint);
                 let told = told.collect::<Vec<_>>().join(" or ");
@@ -368,8 +375,18 @@ impl Keyless {
         if let Some(missing) = self.demands.missing(&fact.assurance) {
             return Err(Miss::Missing(missing));
         }
-        for claim in &self.claims {
-            let found = identity.claims.get(claim.name);
+        Claim::all_met(&self.claims, &identity.claims)
+    }
+}
+
+impl Claim {
+    /// Whether each of the claims is there with such a value, and which is the first that is not.
+    pub(super) fn all_met(
+        claims: &[Self],
+        found: &BTreeMap<&'static str, String>,
+    ) -> Result<(), Miss> {
+        for claim in claims {
+            let found = found.get(claim.name);
             if !found.is_some_and(|found| claim.value.matches(found)) {
                 return Err(Miss::Claim(claim.name, found.cloned()));
             }

@@ -28,7 +28,8 @@ impl Timing {
             return Some("without a proven timestamp (RFC 3161)".to_owned());
         }
         let bounds_the_past = self.signed_within.is_some() || self.not_before.is_some();
-        if bounds_the_past && matches!(fact.signer, Signer::Key { .. }) {
+        let lasts = matches!(fact.signer, Signer::Key { .. } | Signer::Certified(_));
+        if bounds_the_past && lasts {
             return Some(
                 "but nothing proves when a key signed: anybody can have its signature timestamped \
                  anew (`signed_within` and `not_before` are for keyless signers)"

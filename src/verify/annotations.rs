@@ -19,6 +19,7 @@ use crate::oci::Descriptor;
 use crate::oci::Digest;
 
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+const CHAIN: &str = "dev.sigstore.cosign/chain";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
 const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
@@ -27,6 +28,8 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 pub struct Annotations {
     /// The signing certificate in PEM, where it is keyless.
     pub certificate: Option<String>,
+    /// Certificates that lead from it to an authority, in PEM. They only help to find the way.
+    pub chain: Option<String>,
     /// The log's promise (`dev.sigstore.cosign/bundle`), where it was logged.
     pub log_entry: Option<String>,
     /// A timestamp over the signature (`dev.sigstore.cosign/rfc3161timestamp`), where there is
@@ -38,6 +41,7 @@ impl Annotations {
     pub(super) fn of(descriptor: &Descriptor) -> Self {
         Self {
             certificate: filled(descriptor, CERTIFICATE),
+            chain: filled(descriptor, CHAIN),
             log_entry: filled(descriptor, BUNDLE),
             timestamp: filled(descriptor, TIMESTAMP),
         }

@@ -59,6 +59,7 @@ pub(super) fn prove(
     let carrier = Carrier {
         format: Format::AttLayer,
         source: layer.source,
+        chain: layer.annotations.chain.as_deref(),
     };
     bundle::prove_envelope(&bundles, &envelope, carrier, digest, (material, now))
 }

@@ -25,9 +25,11 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// What carried a signature, for the facts.
 #[derive(Clone, Copy)]
-pub(super) struct Carrier {
+pub(super) struct Carrier<'a> {
     pub(super) format: Format,
     pub(super) source: Digest,
+    /// Certificates in PEM that stand beside it.
+    pub(super) chain: Option<&'a str>,
 }
 
 /// Proves a bundle about the image `digest`.
@@ -48,6 +50,7 @@ pub(super) fn prove(
     let carrier = Carrier {
         format: Format::Bundle,
         source,
+        chain: None,
     };
     let content = bundle.content.clone();
     let bundles = [bundle];
@@ -66,7 +69,7 @@ pub(super) fn prove(
 pub(super) fn prove_envelope(
     bundles: &[Bundle],
     envelope: &DsseEnvelope,
-    carrier: Carrier,
+    carrier: Carrier<'_>,
     digest: &Digest,
     (material, now): (&Material, Timestamp),
 ) -> Result<Vec<Fact>, String> {
@@ -85,6 +88,7 @@ pub(super) fn prove_envelope(
             envelope: Some(envelope),
             message: Message::Bytes(&message),
             signature: &envelope.signature.sig,
+            chain: carrier.chain,
         };
         proof::proofs(&signed, material, now)
     })?;
@@ -99,7 +103,7 @@ pub(super) fn prove_envelope(
 fn prove_message(
     bundles: &[Bundle],
     message: &MessageSignature,
-    carrier: Carrier,
+    carrier: Carrier<'_>,
     digest: &Digest,
     (material, now): (&Material, Timestamp),
 ) -> Result<Vec<Fact>, String> {
@@ -116,6 +120,7 @@ fn prove_message(
             envelope: None,
             message: Message::Digest(digest),
             signature: &message.signature,
+            chain: carrier.chain,
         };
         proof::proofs(&signed, material, now)
     })?;
@@ -123,7 +128,7 @@ fn prove_message(
     Ok(facts(proofs, &Kind::Signature, carrier))
 }
 
-fn facts(proofs: Vec<Proof>, kind: &Kind, carrier: Carrier) -> Vec<Fact> {
+fn facts(proofs: Vec<Proof>, kind: &Kind, carrier: Carrier<'_>) -> Vec<Fact> {
     let facts = proofs.into_iter().map(|proof| Fact {
         kind: kind.clone(),
         signer: proof.signer,

@@ -10,7 +10,10 @@ use sigstore_verify::{
 use x509_cert::{
     Certificate,
     der::{Decode as _, asn1::Utf8StringRef, oid::ObjectIdentifier},
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    ext::{
+        Extension,
+        pkix::{SubjectAltName, name::GeneralName},
+    },
 };
 
 use crate::verify::Identity;
@@ -81,21 +84,7 @@ pub(super) fn proofs(
 fn refuse_ambiguous(certificate: &DerCertificate) -> Result<bool, String> {
     let certificate = Certificate::from_der(certificate.as_bytes())
         .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
-    let extensions = certificate
-        .tbs_certificate
-        .extensions
-        .as_deref()
-        .unwrap_or_default();
-    let mut seen = std::collections::BTreeSet::new();
-    if let Some(twice) = extensions
-        .iter()
-        .find(|extension| !seen.insert(extension.extn_id))
-    {
-        return Err(format!(
-            "the certificate has the extension {} twice",
-            twice.extn_id
-        ));
-    }
+    refuse_two_readings(&certificate)?;
     let names = certificate
         .tbs_certificate
         .get::<SubjectAltName>()
@@ -112,10 +101,24 @@ fn refuse_ambiguous(certificate: &DerCertificate) -> Result<bool, String> {
             ));
         }
     }
+    Ok(extension(&certificate, CERTIFICATE_TIMESTAMPS).is_some())
+}
+
+/// Refuses a certificate that has an extension twice, or two issuers.
+pub(super) fn refuse_two_readings(certificate: &Certificate) -> Result<(), String> {
+    let extensions = certificate.tbs_certificate.extensions.iter().flatten();
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = extensions
+        .into_iter()
+        .find(|extension| !seen.insert(extension.extn_id))
+    {
+        return Err(format!(
+            "the certificate has the extension {} twice",
+            twice.extn_id
+        ));
+    }
     let text = |oid| {
-        let value = extensions
-            .iter()
-            .find(|extension| extension.extn_id == oid)?;
+        let value = extension(certificate, oid)?;
         let bytes = value.extn_value.as_bytes();
         let text = Utf8StringRef::from_der(bytes).map(|text| text.as_str().as_bytes());
         Some(text.unwrap_or(bytes).to_vec())
@@ -124,8 +127,13 @@ fn refuse_ambiguous(certificate: &DerCertificate) -> Result<bool, String> {
         (Some(one), Some(two)) if one != two => {
             Err("the certificate's two issuer extensions disagree".to_owned())
         }
-        _ => Ok(seen.contains(&CERTIFICATE_TIMESTAMPS)),
+        _ => Ok(()),
     }
+}
+
+fn extension(certificate: &Certificate, oid: ObjectIdentifier) -> Option<&Extension> {
+    let mut extensions = certificate.tbs_certificate.extensions.iter().flatten();
+    extensions.find(|extension| extension.extn_id == oid)
 }
 
 fn identity(info: &CertificateInfo) -> Result<Identity, String> {

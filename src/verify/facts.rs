@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::oci::Digest;
+use crate::verify::Certified;
 use crate::verify::Statement;
 
 /// The name under which configuration knows a trust root. Cheap to clone.
@@ -94,12 +95,14 @@ impl Facts {
         300 + proven.sum::<usize>() + rejected.sum::<usize>()
     }
 
-    /// When the first of the facts ends, by the wall clock: a key or a signature that expires.
+    /// When the first of the facts ends, by the wall clock: a key, a signature
+    /// or a certificate that expires.
     #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
         let ends = self.proven.iter().filter_map(|fact| match &fact.signer {
             Signer::Gpg { ends_at, .. } => *ends_at,
-            _ => None,
+            Signer::Certified(certified) => certified.ends_at,
+            Signer::Key { .. } | Signer::Identity(_) => None,
         });
         ends.min()
     }
@@ -121,6 +124,11 @@ impl Fact {
             Signer::Identity(identity) => {
                 let claims = identity.claims.values().map(|claim| claim.len() + 100);
                 600 + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
+            }
+            Signer::Certified(certified) => {
+                let names = certified.names.iter().map(|name| name.as_str().len() + 100);
+                let claims = certified.claims.values().map(|claim| claim.len() + 100);
+                700 + names.sum::<usize>() + claims.sum::<usize>()
             }
         };
         let kind = match &self.kind {
@@ -280,8 +288,10 @@ pub enum Signer {
         #[serde(skip_serializing_if = "Option::is_none")]
         ends_at: Option<Timestamp>,
     },
-    /// A login, as a certificate authority has certified it.
+    /// A login, as Fulcio has certified it.
     Identity(Arc<Identity>),
+    /// A name, as a certificate authority of one's own has certified it.
+    Certified(Arc<Certified>),
 }
 
 /// A certified login (Fulcio, oid-info.md).
@@ -304,6 +314,7 @@ impl fmt::Display for Signer {
             Self::Identity(identity) => {
                 write!(f, "{} (issuer {})", identity.subject, identity.issuer)
             }
+            Self::Certified(certified) => write!(f, "{certified}"),
         }
     }
 }

@@ -147,16 +147,20 @@ pub(super) fn signer_of<'a>(
     if keys.is_empty() {
         return Err("signed with a key, and no policy for this image names a key".to_owned());
     }
-    let made_it = |key: &&PublicKey| {
-        kind(&key.spki).is_ok_and(|kind| {
-            let mut schemes = kind.schemes().iter();
-            schemes.any(|scheme| scheme.verifies(&key.spki, message, signature))
-        })
-    };
-    keys.iter().find(made_it).ok_or_else(|| {
+    let mut keys = keys.iter();
+    let key = keys.find(|key| made(key, message, signature));
+    key.ok_or_else(|| {
         "the signature does not verify with any key that policy names: another key signed, or \
          it was altered"
             .to_owned()
+    })
+}
+
+/// Whether the key made the signature, in one of the ways in which such keys sign.
+pub(super) fn made(key: &PublicKey, message: Message<'_>, signature: &SignatureBytes) -> bool {
+    kind(&key.spki).is_ok_and(|kind| {
+        let mut schemes = kind.schemes().iter();
+        schemes.any(|scheme| scheme.verifies(&key.spki, message, signature))
     })
 }
 

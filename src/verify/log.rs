@@ -1,4 +1,5 @@
-//! Entries of transparency logs, for signatures by key: that a log holds an entry (step 2), and
+//! Entries of transparency logs, for signatures by key and by certificates of one's own
+//! authority: that a log holds an entry (step 2), and
 //! that the entry is of this very signature (THREATS B1).
 //!
 //! The verifier family does the same for keyless signatures. Of keys it knows one way of signing
@@ -13,8 +14,8 @@ use sigstore_verify::{
     crypto::{self, Checkpoint, Keyring},
     rekor::body::RekorEntryBody,
     types::{
-        DerPublicKey, DsseEnvelope, HashAlgorithm, KindVersion, Sha256Hash, SignatureBytes,
-        TransparencyLogEntry, bundle::InclusionProof,
+        DerCertificate, DerPublicKey, DsseEnvelope, HashAlgorithm, KindVersion, Sha256Hash,
+        SignatureBytes, TransparencyLogEntry, bundle::InclusionProof,
     },
 };
 
@@ -29,8 +30,32 @@ pub(super) struct Recorded<'a> {
     pub(super) message: Message<'a>,
     /// The signature.
     pub(super) signature: &'a SignatureBytes,
-    /// The key that made it, as SubjectPublicKeyInfo.
-    pub(super) key: &'a [u8],
+    /// What it is verified with.
+    pub(super) verifier: Verifier<'a>,
+}
+
+/// What a signature is verified with, as logs record it; in DER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verifier<'a> {
+    /// A key, as SubjectPublicKeyInfo.
+    Key(&'a [u8]),
+    /// The certificate of a key.
+    Certificate(&'a [u8]),
+}
+
+impl Verifier<'_> {
+    /// Whether a PEM holds it, and is of its kind.
+    fn is_in(self, pem: &[u8]) -> bool {
+        let Ok(pem) = std::str::from_utf8(pem) else {
+            return false;
+        };
+        match self {
+            Self::Key(der) => DerPublicKey::from_pem(pem).is_ok_and(|key| key.as_bytes() == der),
+            Self::Certificate(der) => {
+                DerCertificate::from_pem(pem).is_ok_and(|certificate| certificate.as_bytes() == der)
+            }
+        }
+    }
 }
 
 /// What a proven entry says.
@@ -142,11 +167,10 @@ pub(super) fn describes(entry: &TransparencyLogEntry, what: &Recorded<'_>) -> Re
     let fits = match (&body, what.envelope) {
         (RekorEntryBody::HashedRekordV001(body), None) => {
             let (data, signature) = (&body.spec.data.hash, &body.spec.signature);
-            let key = key_of(signature.public_key.content.as_bytes());
             what.message
                 .hashes_to(data.algorithm, &decoded_hex(data.value.as_str()))
                 && signature.content == *what.signature
-                && key.as_deref() == Some(what.key)
+                && what.verifier.is_in(signature.public_key.content.as_bytes())
         }
         (RekorEntryBody::DsseV001(body), Some(envelope)) => {
             let hash = &body.spec.payload_hash;
@@ -156,7 +180,7 @@ pub(super) fn describes(entry: &TransparencyLogEntry, what: &Recorded<'_>) -> Re
             let payload = Message::Bytes(envelope.payload.as_bytes());
             payload.hashes_to(hash.algorithm, &decoded_hex(&hash.value))
                 && signature.signature == *what.signature
-                && key_of(signature.verifier.as_bytes()).as_deref() == Some(what.key)
+                && what.verifier.is_in(signature.verifier.as_bytes())
         }
         (RekorEntryBody::IntotoV002(body), Some(envelope)) => {
             let content = &body.spec.content;
@@ -167,11 +191,10 @@ pub(super) fn describes(entry: &TransparencyLogEntry, what: &Recorded<'_>) -> Re
             let hash = content.payload_hash.value.decode().unwrap_or_default();
             // This entry has the signature in Base64 twice over.
             let logged = STANDARD.decode(signature.sig.as_bytes()).ok();
-            let key = signature.parse_public_key().ok();
             payload.hashes_to(content.payload_hash.algorithm, &hash)
                 && content.envelope.payload_type == envelope.payload_type
                 && logged.as_deref() == Some(what.signature.as_bytes())
-                && key.is_some_and(|key| key.as_bytes() == what.key)
+                && what.verifier.is_in(signature.public_key.as_bytes())
         }
         _ => return Err("the log entry is of another kind of signature".to_owned()),
     };
@@ -219,12 +242,13 @@ struct SignatureV2 {
 struct VerifierV2 {
     #[serde(rename = "keyDetails")]
     _key_details: String,
-    public_key: PublicKeyV2,
+    public_key: Option<BytesV2>,
+    x509_certificate: Option<BytesV2>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct PublicKeyV2 {
+struct BytesV2 {
     raw_bytes: String,
 }
 
@@ -234,9 +258,19 @@ fn describes_v2(entry: &TransparencyLogEntry, what: &Recorded<'_>) -> Result<(),
     let record = body.spec.hashed_rekord_v002;
     let is = |text: &str, bytes: &[u8]| STANDARD.decode(text).is_ok_and(|found| found == bytes);
     let hash = STANDARD.decode(&record.data.digest).unwrap_or_default();
+    let recorded = record.signature.verifier;
+    let verifier = match (
+        what.verifier,
+        recorded.public_key,
+        recorded.x509_certificate,
+    ) {
+        (Verifier::Key(der), Some(found), None)
+        | (Verifier::Certificate(der), None, Some(found)) => is(&found.raw_bytes, der),
+        _ => false,
+    };
     let fits = what.message.hashes_to(record.data.algorithm, &hash)
         && is(&record.signature.content, what.signature.as_bytes())
-        && is(&record.signature.verifier.public_key.raw_bytes, what.key);
+        && verifier;
     fits.then_some(()).ok_or_else(another)
 }
 
@@ -272,12 +306,4 @@ fn decoded_hex(text: &str) -> Vec<u8> {
         _ => None,
     });
     pairs.collect::<Option<Vec<u8>>>().unwrap_or_default()
-}
-
-/// The SubjectPublicKeyInfo in a PEM.
-fn key_of(pem: &[u8]) -> Option<Vec<u8>> {
-    let pem = std::str::from_utf8(pem).ok()?;
-    DerPublicKey::from_pem(pem)
-        .ok()
-        .map(|key| key.as_bytes().to_vec())
 }

@@ -15,8 +15,10 @@
 
 mod annotations;
 mod att_layer;
+mod authority;
 mod bundle;
 mod certificate;
+mod certified;
 mod claims;
 mod facts;
 mod gpg;
@@ -30,6 +32,8 @@ mod unambiguous;
 
 pub use annotations::Annotations;
 pub use att_layer::AttLayer;
+pub use authority::Authority;
+pub use certified::{Certified, Name};
 pub use claims::CLAIMS;
 pub use facts::{
     Assurance, Demands, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName,

@@ -1,6 +1,7 @@
 //! Who made a signature, whatever format carried it (steps 2 and 4).
 
 use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use sigstore_verify::types::{
     Artifact, Bundle, DsseEnvelope, SignatureBytes, bundle::VerificationMaterialContent,
 };
@@ -9,14 +10,16 @@ use crate::oci::Digest;
 use crate::verify::Assurance;
 use crate::verify::Logged;
 use crate::verify::Material;
-use crate::verify::PublicKey;
+use crate::verify::PARTS_MAX;
 use crate::verify::RootName;
 use crate::verify::Signer;
 use crate::verify::TrustRoot;
 use crate::verify::certificate;
+use crate::verify::certified;
 use crate::verify::key;
 use crate::verify::log;
 use crate::verify::log::Recorded;
+use crate::verify::log::Verifier;
 
 /// A signature, in the form that the verifier family reads and in plain.
 pub(super) struct Signed<'a> {
@@ -30,6 +33,27 @@ pub(super) struct Signed<'a> {
     pub(super) message: Message<'a>,
     /// The signature over it.
     pub(super) signature: &'a SignatureBytes,
+    /// Certificates in PEM that stand beside the bundle, in cosign's first formats.
+    pub(super) chain: Option<&'a str>,
+}
+
+impl Signed<'_> {
+    /// The certificates that came with the signer's, in DER; their order says nothing.
+    pub(super) fn chain(&self) -> Result<Vec<Vec<u8>>, String> {
+        let mut chain = Vec::new();
+        let content = &self.bundle.verification_material.content;
+        if let VerificationMaterialContent::X509CertificateChain { certificates } = content {
+            let above = certificates.iter().skip(1);
+            chain.extend(above.map(|one| one.raw_bytes.as_bytes().to_vec()));
+        }
+        let beside = CertificateDer::pem_slice_iter(self.chain.unwrap_or_default().as_bytes());
+        for certificate in beside.take(PARTS_MAX + 1) {
+            let certificate =
+                certificate.map_err(|_| "the chain annotation does not parse".to_owned())?;
+            chain.push(certificate.to_vec());
+        }
+        Ok(chain)
+    }
 }
 
 /// What a signature is over.
@@ -58,7 +82,7 @@ pub(super) fn proofs(
 ) -> Result<Vec<Proof>, String> {
     let vouchers = &signed.bundle.verification_material.content;
     if !matches!(vouchers, VerificationMaterialContent::PublicKey(_)) {
-        return certificate::proofs(signed.bundle, &signed.artifact, material);
+        return by_certificate(signed, material, now);
     }
     let key = key::signer_of(&material.keys, signed.message, signed.signature)?;
     let signer = Signer::Key {
@@ -67,13 +91,13 @@ pub(super) fn proofs(
     let vouched = material
         .roots
         .iter()
-        .filter_map(|root| vouched(signed, key, root, now));
+        .filter_map(|root| vouched(signed, Verifier::Key(&key.spki), root, now));
     let proofs: Vec<Proof> = vouched
-        .map(|(root, signed_at, assurance)| Proof {
+        .map(|vouched| Proof {
             signer: signer.clone(),
-            root: Some(root),
-            signed_at,
-            assurance,
+            root: Some(vouched.root),
+            signed_at: vouched.times.into_iter().min(),
+            assurance: vouched.assurance,
         })
         .collect();
     if proofs.is_empty() {
@@ -87,6 +111,28 @@ pub(super) fn proofs(
         }]);
     }
     Ok(proofs)
+}
+
+/// Proves a signature by certificate: Fulcio's under each trust root, one's own authority's under
+/// each of these.
+fn by_certificate(
+    signed: &Signed<'_>,
+    material: &Material,
+    now: Timestamp,
+) -> Result<Vec<Proof>, String> {
+    let keyless = || certificate::proofs(signed.bundle, &signed.artifact, material);
+    if material.authorities.is_empty() {
+        return keyless();
+    }
+    let certified = certified::proofs(signed, material, now);
+    if material.roots.is_empty() {
+        return certified;
+    }
+    match (certified, keyless()) {
+        (Ok(one), Ok(two)) => Ok(one.into_iter().chain(two).collect()),
+        (Ok(proofs), Err(_)) | (Err(_), Ok(proofs)) => Ok(proofs),
+        (Err(one), Err(two)) => Err(format!("{one}; {two}")),
+    }
 }
 
 /// The proofs of the first of several readings of one signature that a trust root vouches for;
@@ -106,20 +152,28 @@ pub(super) fn of_first(
     proofs
 }
 
-/// What a trust root vouches for: when all log entries and timestamps of a key's signature are
-/// proven under it, and there are any. One that is not makes the others doubtful.
-fn vouched(
+/// What a trust root vouches for about a signature.
+pub(super) struct Vouched {
+    pub(super) root: RootName,
+    /// When the signature was there.
+    pub(super) times: Vec<Timestamp>,
+    pub(super) assurance: Assurance,
+}
+
+/// What a trust root vouches for: when all log entries and timestamps of a signature are proven
+/// under it, and there are any. One that is not makes the others doubtful.
+pub(super) fn vouched(
     signed: &Signed<'_>,
-    key: &PublicKey,
+    verifier: Verifier<'_>,
     root: &TrustRoot,
     now: Timestamp,
-) -> Option<(RootName, Option<Timestamp>, Assurance)> {
+) -> Option<Vouched> {
     let material = &signed.bundle.verification_material;
     let what = Recorded {
         envelope: signed.envelope,
         message: signed.message,
         signature: signed.signature,
-        key: &key.spki,
+        verifier,
     };
     let mut times = Vec::new();
     let mut logged = Vec::new();
@@ -142,7 +196,11 @@ fn vouched(
         timestamp: !timestamps.is_empty(),
         certificate_timestamp: false,
     };
-    Some((root.name.clone(), times.into_iter().min(), assurance))
+    Some(Vouched {
+        root: root.name.clone(),
+        times,
+        assurance,
+    })
 }
 
 /// What vouches for a bundle that was proven with all of its parts.

@@ -75,6 +75,7 @@ pub(super) fn prove(
             envelope: None,
             message: Message::Bytes(&layer.payload),
             signature: &signature,
+            chain: layer.annotations.chain.as_deref(),
         };
         proof::proofs(&signed, material, now)
     })?;

@@ -17,6 +17,7 @@ use sigstore_verify::{
 use x509_cert::{Certificate, der::Decode as _, time::Time};
 
 use crate::oci::Digest;
+use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::GpgKey;
 use crate::verify::PublicKey;
@@ -147,7 +148,7 @@ fn window<'a>(
 }
 
 /// From when to when a certificate is valid.
-fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+pub(super) fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let validity = Certificate::from_der(der).ok()?.tbs_certificate.validity;
     let timestamp = |time: Time| Timestamp::try_from(time.to_system_time()).ok();
     Some((
@@ -171,6 +172,8 @@ pub struct Material {
     pub roots: Vec<Arc<TrustRoot>>,
     /// The keys that policy names.
     pub keys: Vec<PublicKey>,
+    /// The certificate authorities of one's own that policy names, each once.
+    pub authorities: Vec<Authority>,
     /// The OpenPGP keys that policy names, each once.
     pub gpg_keys: Vec<GpgKey>,
     /// The predicate types that policy has conditions on. What attestations of these types say
@@ -210,6 +213,7 @@ impl Material {
         };
         roots(self) == roots(other)
             && self.keys == other.keys
+            && self.authorities == other.authorities
             && self.gpg_keys == other.gpg_keys
             && self.predicates == other.predicates
             && missing(self) == missing(other)

@@ -600,6 +600,7 @@ pub(crate) fn material(trusted_root: &str, rules: &Rules) -> Material {
     Material {
         roots: vec![Arc::new(root)],
         keys: rules.keys(),
+        authorities: rules.authorities(),
         gpg_keys: rules.gpg_keys(),
         predicates: rules.predicates(),
         demands: rules.lenience(),

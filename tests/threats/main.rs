@@ -15,6 +15,7 @@ mod auth;
 mod binding;
 mod cache;
 mod callers;
+mod certified;
 mod flights;
 mod formats;
 mod gpg;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::config::attested;
 use crate::config::cases::Context;
+use crate::config::cases::certified;
 use crate::config::files;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
@@ -226,7 +227,7 @@ impl Reader<'_> {
             .map(|value| value.text().map(str::to_owned));
         let usual = match &signer {
             Signer::Gpg { .. } => Format::SimpleSigning,
-            Signer::Identity(_) | Signer::Key { .. } => Format::Bundle,
+            Signer::Identity(_) | Signer::Certified(_) | Signer::Key { .. } => Format::Bundle,
         };
         Some(Fact {
             kind,
@@ -254,10 +255,10 @@ impl Reader<'_> {
     }
 
     fn signer(&self, fields: &Fields<'_>) -> Option<Signer> {
-        const MEND: &str =
-            "say who signed: `keyless:` with issuer and identity, `key:` with a file, or `gpg:`";
-        match fields.exactly_one(&["keyless", "key", "gpg"], MEND)? {
+        const MEND: &str = "say who signed: `keyless:` with issuer and identity, `key:` with a file, `ca:` or `gpg:`";
+        match fields.exactly_one(&["keyless", "key", "ca", "gpg"], MEND)? {
             ("keyless", value) => identity(&value),
+            ("ca", value) => certified::lower(&value),
             ("gpg", value) => openpgp(&value),
             (_, value) => self.key(&value),
         }
@@ -338,7 +339,7 @@ fn identity(value: &Value<'_>) -> Option<Signer> {
     })))
 }
 
-fn claims(value: &Value<'_>) -> Option<BTreeMap<&'static str, String>> {
+pub(super) fn claims(value: &Value<'_>) -> Option<BTreeMap<&'static str, String>> {
     let fields = value.fields(&schema::CLAIM)?;
     let mut claims = BTreeMap::new();
     for name in schema::CLAIM.keys {

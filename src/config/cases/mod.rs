@@ -3,6 +3,7 @@
 //! The facts are written by hand in the test, or stand in a file that `pullgate verify
 //! --record` has written; both are read by the same sections. Nothing is judged here.
 
+mod certified;
 mod facts;
 
 use std::path::{Path, PathBuf};

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::oci::Digest;
 use crate::oci::ImageName;
+use crate::verify::Name;
 use crate::verify::Signer;
 
 use evaluate::{Evaluation, Stop};
@@ -140,6 +141,12 @@ impl Condition {
                 "issuer": identity.issuer,
                 "subject": identity.subject,
                 "claims": identity.claims,
+            }),
+            Signer::Certified(certified) => json!({
+                "authority": certified.authority.to_string(),
+                "names": certified.names.iter().map(Name::as_str).collect::<Vec<_>>(),
+                "issuer": certified.issuer,
+                "claims": certified.claims,
             }),
             Signer::Key { fingerprint } => json!({ "key": fingerprint.to_string() }),
             Signer::Gpg { fingerprint, .. } => json!({ "key": fingerprint }),

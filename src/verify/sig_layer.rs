@@ -68,7 +68,7 @@ pub(super) fn prove(
     let content = SignatureContent::MessageSignature(MessageSignature::new(signature.clone()));
     let bundles = layer.annotations.bundles(LOG_ENTRIES, &content)?;
     // 2. Cryptography.
-    let proofs = proof::of_first(&bundles, |bundle| {
+    let proofs = proof::of_readings(&bundles, material.roots.len(), |bundle| {
         let signed = Signed {
             bundle,
             artifact: Artifact::from(layer.payload.as_ref()),

@@ -20,7 +20,9 @@ use pullgate::policy::Caller;
 use pullgate::sandbox::gpg::{Holder, Life};
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::Registry;
-use pullgate::sandbox::sigstore::{Fault, KeyPair, Log, Recipe, Sigstore, signature_tag};
+use pullgate::sandbox::sigstore::{
+    CertificateAuthority, Fault, Identity, KeyPair, Log, Recipe, Signer, Sigstore, signature_tag,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
@@ -37,11 +39,15 @@ struct Site {
     other: KeyPair,
     ada: Holder,
     eve: Holder,
+    /// Certifies signers in Fulcio's stead.
+    authority: CertificateAuthority,
     folder: PathBuf,
     /// What is asked for: references behind the registry's address.
     images: RefCell<Vec<String>>,
     _undertaker: Undertaker,
 }
+
+const GOOGLE: &str = "https://accounts.google.com";
 
 fn yesterday() -> Timestamp {
     Clock::system().now() - SignedDuration::from_hours(24)
@@ -62,6 +68,7 @@ impl Site {
             other: KeyPair::generate(),
             ada: holder(),
             eve: holder(),
+            authority: CertificateAuthority::new(1, Clock::system().now() - minute),
             images: RefCell::default(),
             runtime,
             folder,
@@ -78,6 +85,8 @@ impl Site {
                 site.log_key(&Sigstore::new(Clock::system().now()))
                     .into_bytes(),
             ),
+            ("fulcio.pem", site.fulcio_certificates().into_bytes()),
+            ("pki.pem", site.authority.root_pem().into_bytes()),
             ("registries.conf", Vec::new()),
         ] {
             std::fs::write(site.folder.join(file), bytes).expect("a file");
@@ -100,6 +109,22 @@ impl Site {
             .as_str()
             .expect("Base64");
         format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n")
+    }
+
+    fn fulcio_certificates(&self) -> String {
+        let root: Value = serde_json::from_str(&self.sigstore.trusted_root_json()).expect("JSON");
+        let authorities = root["certificateAuthorities"]
+            .as_array()
+            .expect("authorities");
+        let chains = authorities
+            .iter()
+            .map(|one| &one["certChain"]["certificates"]);
+        let certificates = chains.flat_map(|chain| chain.as_array().expect("certificates"));
+        let pem = certificates.map(|one| {
+            let der = one["rawBytes"].as_str().expect("Base64");
+            format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+        });
+        pem.collect()
     }
 
     fn named(&self, name: &str) -> String {
@@ -196,6 +221,83 @@ impl Site {
         self.sign("index", &index, &[("index:v1", &unlogged)]);
     }
 
+    /// What logins and certified names have signed.
+    fn publish_certified(&self) {
+        let alice = Identity::email("alice@acme.test", GOOGLE);
+        let bob = Identity::email("bob@acme.test", GOOGLE);
+        let elsewhere = Identity::email("alice@acme.test", "https://github.com/login/oauth");
+        let logged = Recipe::keyless(&alice, Log::RekorV1);
+        for (tag, recipe) in [
+            ("v1", logged.clone()),
+            ("bob", Recipe::keyless(&bob, Log::RekorV1)),
+            ("elsewhere", Recipe::keyless(&elsewhere, Log::RekorV1)),
+            ("unlogged", Recipe::keyless(&alice, Log::None)),
+            ("expired", logged.clone().with(Fault::ExpiredCertificate)),
+            ("early", logged.clone().with(Fault::FutureCertificate)),
+            ("foreign", logged.clone().with(Fault::ForeignAuthority)),
+            ("no-promise", logged.clone().with(Fault::NoPromise)),
+            ("promise", logged.clone().with(Fault::ForeignPromise)),
+            ("entry", logged.clone().with(Fault::EntryOfOtherVerifier)),
+            ("no-sct", logged.clone().with(Fault::NoSct)),
+            ("broken", logged.clone().with(Fault::BrokenSignature)),
+        ] {
+            let package = self.push("login", tag);
+            self.sign("login", &package, &[(&format!("login:{tag}"), &recipe)]);
+        }
+        let stranger = CertificateAuthority::new(1, Clock::system().now());
+        for (tag, authority, subject) in [
+            ("mail", &self.authority, "release@acme.test"),
+            ("host", &self.authority, "signer.acme.test"),
+            ("other", &self.authority, "other@acme.test"),
+            ("stranger", &stranger, "release@acme.test"),
+        ] {
+            let package = self.push("certified", tag);
+            let recipe = Recipe::new(Signer::Certified { authority, subject }, Log::None);
+            self.sign(
+                "certified",
+                &package,
+                &[(&format!("certified:{tag}"), &recipe)],
+            );
+        }
+    }
+
+    /// Requirements that rest on authorities.
+    fn certified(&self) -> Vec<Value> {
+        let fulcio = |issuer: &str, email: &str, log: &str| {
+            json!({
+                "type": "sigstoreSigned",
+                "fulcio": {
+                    "caPath": self.path("fulcio.pem"), "oidcIssuer": issuer, "subjectEmail": email,
+                },
+                "rekorPublicKeyPath": self.path(log),
+            })
+        };
+        let pki = |mut names: Value| {
+            names["caRootsPath"] = json!(self.path("pki.pem"));
+            json!({ "type": "sigstoreSigned", "pki": names })
+        };
+        vec![
+            fulcio(GOOGLE, "alice@acme.test", "rekor.pub"),
+            fulcio(GOOGLE, "alice@acme.test", "other-rekor.pub"),
+            fulcio(GOOGLE, "bob@acme.test", "rekor.pub"),
+            fulcio(
+                "https://github.com/login/oauth",
+                "alice@acme.test",
+                "rekor.pub",
+            ),
+            pki(json!({ "subjectEmail": "release@acme.test" })),
+            pki(json!({ "subjectHostname": "signer.acme.test" })),
+            pki(json!({ "subjectHostname": "SIGNER.acme.test." })),
+            pki(json!({
+                "subjectEmail": "release@acme.test", "subjectHostname": "signer.acme.test",
+            })),
+            pki(json!({
+                "subjectEmail": "release@acme.test",
+                "caIntermediatesPath": self.path("fulcio.pem"),
+            })),
+        ]
+    }
+
     fn path(&self, file: &str) -> String {
         self.folder.join(file).display().to_string()
     }
@@ -288,6 +390,9 @@ impl Site {
             let mut requirement = key.clone();
             requirement["rekorPublicKeyPaths"] = logs;
             requirement["signedIdentity"] = json!({ "type": "matchRepository" });
+            scoped(json!({ &host: [requirement] }));
+        }
+        for requirement in self.certified() {
             scoped(json!({ &host: [requirement] }));
         }
         // All of a list.
@@ -385,6 +490,7 @@ impl Site {
 fn containers_image_says_the_same() {
     let site = Site::new();
     site.publish();
+    site.publish_certified();
     let images: Vec<String> = site
         .images
         .borrow()

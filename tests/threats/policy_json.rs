@@ -1,7 +1,7 @@
 //! policy.json of containers/image: the most specific scope decides alone, each requirement has to
 //! hold, and a signature is for the image that it names.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,9 @@ use pullgate::config::{self, RootSource};
 use pullgate::oci::Digest;
 use pullgate::sandbox::gpg::{Holder, Life};
 use pullgate::sandbox::image::{self, Package};
-use pullgate::sandbox::sigstore::{KeyPair, Log, Recipe, Sigstore, signature_tag};
+use pullgate::sandbox::sigstore::{
+    CertificateAuthority, Fault, Identity, KeyPair, Log, Recipe, Signer, Sigstore, signature_tag,
+};
 use pullgate::verify::TrustRoot;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -387,7 +389,10 @@ async fn g_what_a_tag_admits_passes_with_all_that_it_consists_of() {
         sign_by_key(&world, repository, &index, &reference, &key);
         let layer = Digest::sha256(&child.blobs[0]);
         let refused = world.manifest(repository, child.digest()).await;
-        assert!(!refused.status.is_success(), "before anybody asked for the tag");
+        assert!(
+            !refused.status.is_success(),
+            "before anybody asked for the tag"
+        );
         world.blob(repository, layer).await.denies("not_reachable");
 
         let answer = world.manifest(repository, "v1").await;
@@ -449,4 +454,119 @@ async fn g_a_scope_for_a_digest_is_not_overruled_by_a_tag() {
     world.manifest("app", "v1").await.admits(&index.manifest);
     let answer = world.manifest("app", child.digest()).await;
     answer.denies("denied_by_policy");
+}
+
+const ISSUER: &str = "https://accounts.google.com";
+
+/// The certificates of this Sigstore's Fulcio, in Base64 of PEM.
+fn authorities(sigstore: &Sigstore) -> String {
+    let root: Value = serde_json::from_str(&sigstore.trusted_root_json()).expect("JSON");
+    let authorities = root["certificateAuthorities"]
+        .as_array()
+        .expect("authorities");
+    let chains = authorities
+        .iter()
+        .map(|one| &one["certChain"]["certificates"]);
+    let certificates = chains.flat_map(|chain| chain.as_array().expect("certificates"));
+    let pem: String = certificates
+        .map(|one| {
+            let der = one["rawBytes"].as_str().expect("Base64");
+            format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+        })
+        .collect();
+    STANDARD.encode(pem)
+}
+
+// THREATS I1, B1: the address, the issuer, the authority and the log, each of them.
+#[tokio::test]
+async fn i_a_login_is_told_by_authority_issuer_and_address() {
+    let world = world().await;
+    let other = Sigstore::new(Clock::system().now());
+    let fulcio = |authority: &Sigstore, log: &Sigstore, issuer: &str, email: &str| {
+        everywhere(&json!({
+            "type": "sigstoreSigned",
+            "fulcio": {
+                "caData": authorities(authority), "oidcIssuer": issuer, "subjectEmail": email,
+            },
+            "rekorPublicKeyDatas": logs(log),
+        }))
+    };
+    let alice = Identity::email("alice@acme.test", ISSUER);
+    let recipe = Recipe::keyless(&alice, Log::RekorV1);
+    let package = push(&world, "app", "content");
+    sign(&world, "app", &package, &named("app:v1"), &recipe);
+    let unlogged = push(&world, "unlogged", "no promise");
+    let broken = recipe.clone().with(Fault::NoPromise);
+    sign(
+        &world,
+        "unlogged",
+        &unlogged,
+        &named("unlogged:v1"),
+        &broken,
+    );
+    let (here, address) = (&world.sigstore, "alice@acme.test");
+    enforce(&world, &fulcio(here, here, ISSUER, address));
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    let answer = world.manifest("unlogged", "v1").await;
+    assert!(!answer.status.is_success(), "{}", answer.message());
+    for document in [
+        fulcio(&other, here, ISSUER, address),
+        fulcio(here, &other, ISSUER, address),
+        fulcio(here, here, "https://github.com/login/oauth", address),
+        fulcio(here, here, ISSUER, "bob@acme.test"),
+        fulcio(here, here, ISSUER, "lice@acme.test"),
+    ] {
+        enforce(&world, &document);
+        let answer = world.manifest("app", "v1").await;
+        assert!(!answer.status.is_success(), "{document}");
+    }
+}
+
+// `pki`: the authority, every name that is given, and certificates that are valid now.
+#[tokio::test]
+async fn i_a_certificate_has_the_names_that_are_asked_for_and_is_valid_now() {
+    let now = Clock::system().now();
+    let authority = CertificateAuthority::new(1, now);
+    let other = CertificateAuthority::new(1, now);
+    let pki = |authority: &CertificateAuthority, names: Value| {
+        let mut pki = names;
+        pki["caRootsData"] = json!(STANDARD.encode(authority.root_pem()));
+        everywhere(&json!({ "type": "sigstoreSigned", "pki": pki }))
+    };
+    let certified = |subject| Signer::Certified {
+        authority: &authority,
+        subject,
+    };
+    let world = world().await;
+    let by_mail = push(&world, "mail", "by mail");
+    let recipe = Recipe::new(certified("release@acme.test"), Log::None);
+    sign(&world, "mail", &by_mail, &named("mail:v1"), &recipe);
+    let by_host = push(&world, "host", "by host");
+    let recipe = Recipe::new(certified("signer.acme.test"), Log::None);
+    sign(&world, "host", &by_host, &named("host:v1"), &recipe);
+    let mail = json!({ "subjectEmail": "release@acme.test" });
+    let host = json!({ "subjectHostname": "Signer.acme.test" });
+    let both = json!({
+        "subjectEmail": "release@acme.test", "subjectHostname": "signer.acme.test",
+    });
+    let above = json!({ "subjectHostname": "acme.test" });
+    for (document, by_mail, by_host) in [
+        (pki(&authority, mail.clone()), true, false),
+        (pki(&authority, host), false, true),
+        (pki(&authority, both), false, false),
+        (pki(&authority, above), false, false),
+        (pki(&other, mail.clone()), false, false),
+    ] {
+        enforce(&world, &document);
+        for (repository, passes) in [("mail", by_mail), ("host", by_host)] {
+            let answer = world.manifest(repository, "v1").await;
+            let told = format!("{repository} {document}: {}", answer.message());
+            assert_eq!(answer.status.is_success(), passes, "{told}");
+        }
+    }
+    enforce(&world, &pki(&authority, mail));
+    world.manifest("mail", "v1").await.admits(&by_mail.manifest);
+    world.pass(Duration::from_secs(400 * 86_400));
+    let answer = world.manifest("mail", "v1").await;
+    assert!(!answer.status.is_success(), "the certificate has expired");
 }

@@ -6,6 +6,7 @@
 //! Of the transports, `docker` is the one that pulls come by. What stands under the others is
 //! read as strictly and has no effect, so its keys need not be there.
 
+mod authorities;
 mod identity;
 mod keys;
 mod logs;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::containers_policy::Reader;
+use crate::config::containers_policy::authorities;
 use crate::config::containers_policy::identity;
 use crate::config::containers_policy::keys;
 use crate::config::containers_policy::keys::Forms;
@@ -19,6 +20,7 @@ use crate::policy::SignedIdentity;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::verify::GpgKey;
+use crate::verify::RootName;
 
 #[derive(Clone, Copy)]
 enum Form {
@@ -39,6 +41,10 @@ const WORDS: &[(&str, Form)] = &[
 
 const GPG_KEYS: Forms = &["keyPath", "keyPaths", "keyData"];
 const KEYS: Forms = &["keyPath", "keyPaths", "keyData", "keyDatas"];
+/// Who may sign: keys, or whom an authority certifies.
+const SOURCES: Forms = &[
+    "keyPath", "keyPaths", "keyData", "keyDatas", "fulcio", "pki",
+];
 const REKOR_KEYS: Forms = &[
     "rekorPublicKeyPath",
     "rekorPublicKeyPaths",
@@ -133,45 +139,85 @@ fn key_type_of(value: &Value<'_>) -> Option<()> {
 
 fn sigstore_signed(fields: &Fields<'_>, reader: &Reader<'_>) -> Option<Vec<Arc<SignerRule>>> {
     let identity = identity::lower(fields);
-    let logged = REKOR_KEYS.iter().any(|key| fields.at(key).is_some());
-    if !reader.has_effect {
-        keys::has_shape(fields, KEYS, MEND_KEY)?;
-        if logged {
-            keys::has_shape(fields, REKOR_KEYS, "keep one")?;
+    let form = fields.exactly_one(SOURCES, MEND_KEY);
+    let log = log(fields, reader);
+    let (form, value) = form?;
+    let rules = match form {
+        "fulcio" => {
+            if log == Some(None) {
+                fields.value().error(
+                    "`fulcio` stands without the key of a log",
+                    "name it in `rekorPublicKeyPath`: the log proves when it was signed",
+                );
+            }
+            let by = authorities::fulcio(&value, log.clone().flatten(), reader)?;
+            vec![(form.to_owned(), SignerKind::CertifiedBy(by))]
         }
+        "pki" => {
+            if !matches!(log, Some(None)) {
+                fields.value().error(
+                    "`rekorPublicKey...` has no meaning beside `pki`",
+                    "remove it",
+                );
+            }
+            let by = authorities::pki(&value, reader)?;
+            vec![(form.to_owned(), SignerKind::CertifiedBy(by))]
+        }
+        _ => by_keys(fields, log.clone().flatten().as_ref(), reader)?,
+    };
+    let (identity, _) = (identity?, log?);
+    let rules = rules.into_iter();
+    Some(
+        rules
+            .map(|(name, kind)| rule(&name, kind, identity.clone()))
+            .collect(),
+    )
+}
+
+/// The trust root with the logs that are given; `None` within where none is, which is right as
+/// far as this goes.
+#[expect(
+    clippy::option_option,
+    reason = "wrong, none and some are three things here"
+)]
+fn log(fields: &Fields<'_>, reader: &Reader<'_>) -> Option<Option<RootName>> {
+    if REKOR_KEYS.iter().all(|key| fields.at(key).is_none()) {
+        return Some(None);
+    }
+    if !reader.has_effect {
+        keys::has_shape(fields, REKOR_KEYS, "keep one")?;
         return None;
     }
-    let log = match logged {
-        true => keys::given(fields, REKOR_KEYS, "keep one")
-            .and_then(|given| logs::root(&given, reader))
-            .map(Some),
-        false => Some(None),
-    };
+    let given = keys::given(fields, REKOR_KEYS, "keep one")?;
+    logs::root(&given, reader).map(Some)
+}
+
+fn by_keys(
+    fields: &Fields<'_>,
+    log: Option<&RootName>,
+    reader: &Reader<'_>,
+) -> Option<Vec<(String, SignerKind)>> {
+    if !reader.has_effect {
+        keys::has_shape(fields, KEYS, MEND_KEY)?;
+        return None;
+    }
     let given = keys::given(fields, KEYS, MEND_KEY)?;
-    let keys: Vec<SignerKind> = given
+    let keys: Vec<(String, SignerKind)> = given
         .iter()
         .filter_map(|given| {
             let Given {
                 value,
                 place,
+                name,
                 bytes,
-                ..
             } = given;
             let text = String::from_utf8_lossy(bytes);
             let key = signers::key_in_pem(value, place, &text, reader.context.signers.checks)?;
-            let log = log.clone().flatten();
-            Some(SignerKind::Key { key, log })
+            let log = log.cloned();
+            Some((name.clone(), SignerKind::Key { key, log }))
         })
         .collect();
-    let (identity, _) = (identity?, log?);
-    if keys.len() < given.len() {
-        return None;
-    }
-    let rules = given
-        .iter()
-        .zip(keys)
-        .map(|(given, kind)| rule(&given.name, kind, identity.clone()));
-    Some(rules.collect())
+    (keys.len() == given.len()).then_some(keys)
 }
 
 fn rule(name: &str, kind: SignerKind, identity: SignedIdentity) -> Arc<SignerRule> {

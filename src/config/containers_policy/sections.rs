@@ -1,6 +1,5 @@
 //! The members of policy.json's objects (containers-policy.json(5)).
 
-use crate::config::schema::Later;
 use crate::config::schema::Section;
 
 pub(super) const DOCUMENT: Section = Section {
@@ -37,24 +36,34 @@ pub(super) const SIGSTORE_SIGNED: Section = Section {
         "keyPaths",
         "keyData",
         "keyDatas",
+        "fulcio",
+        "pki",
         "rekorPublicKeyPath",
         "rekorPublicKeyPaths",
         "rekorPublicKeyData",
         "rekorPublicKeyDatas",
         "signedIdentity",
     ],
-    later: &[
-        Later {
-            key: "fulcio",
-            why: "certificates of an authority that the document gives itself",
-            mend: "write the signer as one of pullgate's own, with `keyless` and a trust root",
-        },
-        Later {
-            key: "pki",
-            why: "certificates of an authority that the document gives itself",
-            mend: "name the signers' public keys in `keyPaths`",
-        },
+    later: &[],
+};
+
+pub(super) const FULCIO: Section = Section {
+    name: "fulcio",
+    keys: &["caPath", "caData", "oidcIssuer", "subjectEmail"],
+    later: &[],
+};
+
+pub(super) const PKI: Section = Section {
+    name: "pki",
+    keys: &[
+        "caRootsPath",
+        "caRootsData",
+        "caIntermediatesPath",
+        "caIntermediatesData",
+        "subjectEmail",
+        "subjectHostname",
     ],
+    later: &[],
 };
 
 /// `matchExact`, `matchRepoDigestOrExact` and `matchRepository`.

@@ -3,7 +3,7 @@
 //! A key has one encoding here, so that one key is never two signers: whatever else says the
 //! same is refused when it is loaded.
 
-use aws_lc_rs::signature::{ECDSA_P521_SHA512_ASN1, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA512_ASN1, UnparsedPublicKey};
 use ed25519_dalek::{Digest as _, Sha512, Signature, VerifyingKey};
 use sigstore_verify::{
     crypto::{self, SigningScheme},
@@ -43,13 +43,15 @@ enum KeyKind {
 enum Scheme {
     Family(SigningScheme),
     EcdsaP521Sha512,
+    EcdsaP521Sha256,
     Ed25519ph,
 }
 
 impl KeyKind {
     /// How such a key signs, the usual way first: as cosign does (P-384 over SHA-384 since
-    /// version 3, over SHA-256 before; Ed25519ph since version 3, Ed25519 before; RSA by
-    /// PKCS #1 v1.5), and as key services do that leave no choice (RSA).
+    /// version 3, over SHA-256 before; P-521 over SHA-512; Ed25519ph since version 3, Ed25519
+    /// before; RSA by PKCS #1 v1.5), as containers/image does (everything over SHA-256), and as key
+    /// services do that leave no choice (RSA).
     fn schemes(self) -> &'static [Scheme] {
         use Scheme::Family;
         match self {
@@ -58,7 +60,7 @@ impl KeyKind {
                 Family(SigningScheme::EcdsaP384Sha384),
                 Family(SigningScheme::EcdsaP384Sha256),
             ],
-            Self::P521 => &[Scheme::EcdsaP521Sha512],
+            Self::P521 => &[Scheme::EcdsaP521Sha512, Scheme::EcdsaP521Sha256],
             Self::Ed25519 => &[Scheme::Ed25519ph, Family(SigningScheme::Ed25519)],
             Self::Rsa => &[
                 Family(SigningScheme::RsaPkcs1Sha256),
@@ -185,11 +187,18 @@ impl Scheme {
                 let key = UnparsedPublicKey::new(&ECDSA_P521_SHA512_ASN1, key);
                 key.verify(bytes, signature.as_bytes()).is_ok()
             }),
+            (Self::EcdsaP521Sha256, Message::Bytes(bytes)) => key().is_some_and(|key| {
+                let key = UnparsedPublicKey::new(&ECDSA_P521_SHA256_ASN1, key);
+                key.verify(bytes, signature.as_bytes()).is_ok()
+            }),
             (Self::Ed25519ph, Message::Bytes(bytes)) => {
                 key().is_some_and(|key| ed25519ph(&key, bytes, signature).is_some())
             }
-            // These two are over SHA-512, and whoever has a digest alone seldom has that one.
-            (Self::EcdsaP521Sha512 | Self::Ed25519ph, Message::Digest(_)) => false,
+            // Two of these are over SHA-512, and whoever has a digest alone seldom has that one.
+            (
+                Self::EcdsaP521Sha512 | Self::EcdsaP521Sha256 | Self::Ed25519ph,
+                Message::Digest(_),
+            ) => false,
         }
     }
 }

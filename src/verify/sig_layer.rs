@@ -116,9 +116,8 @@ struct PayloadImage {
 }
 
 fn claims(payload: &[u8], digest: &Digest) -> Result<Option<String>, String> {
-    let payload: Payload = serde_json::from_slice(payload)
+    let Payload { critical } = serde_json::from_slice(payload)
         .map_err(|error| format!("the signed payload does not parse: {error}"))?;
-    let critical = payload.critical;
     if critical.payload_type != PAYLOAD_TYPE {
         return Err(format!(
             "the payload is of the type {:?}",

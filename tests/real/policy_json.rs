@@ -199,7 +199,7 @@ impl Site {
             let package = self.push("faults", tag);
             let recipe = Recipe::key(&self.ops, Log::RekorV1).with(fault);
             let reference = format!("faults:{tag}");
-            self.sign("faults", &package, &[(&reference, &recipe)]);
+            self.sign("faults", &package, &[(reference.as_str(), &recipe)]);
         }
         let bundled = self.push("bundled", "v1");
         let bundle = self.sigstore.signature(&bundled.digest(), &unlogged);
@@ -242,7 +242,8 @@ impl Site {
             ("broken", logged.clone().with(Fault::BrokenSignature)),
         ] {
             let package = self.push("login", tag);
-            self.sign("login", &package, &[(&format!("login:{tag}"), &recipe)]);
+            let reference = format!("login:{tag}");
+            self.sign("login", &package, &[(reference.as_str(), &recipe)]);
         }
         let stranger = CertificateAuthority::new(1, Clock::system().now());
         for (tag, authority, subject) in [
@@ -253,11 +254,8 @@ impl Site {
         ] {
             let package = self.push("certified", tag);
             let recipe = Recipe::new(Signer::Certified { authority, subject }, Log::None);
-            self.sign(
-                "certified",
-                &package,
-                &[(&format!("certified:{tag}"), &recipe)],
-            );
+            let reference = format!("certified:{tag}");
+            self.sign("certified", &package, &[(reference.as_str(), &recipe)]);
         }
     }
 

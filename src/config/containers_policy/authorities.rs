@@ -91,7 +91,7 @@ fn subject(fields: &Fields<'_>) -> Option<Vec<NameRule>> {
         );
         return None;
     }
-    let given = email.is_some() as usize + hostname.is_some() as usize;
+    let given = usize::from(email.is_some()) + usize::from(hostname.is_some());
     let rules = [
         email.and_then(|value| email_rule(&value)),
         hostname.and_then(|value| hostname_rule(&value)),

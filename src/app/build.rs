@@ -116,6 +116,7 @@ pub fn build(
         memory_blob_bytes_max: MEMORY_BLOB_BYTES_MAX,
         directory: settings.cache.directory.clone(),
         disk_bytes_max: settings.cache.disk_bytes_max,
+        served_tags_max: settings.limits.served_tags_max,
     };
     let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
     let parts = gate::Parts {

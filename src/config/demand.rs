@@ -16,7 +16,7 @@ use crate::policy::Timing;
 /// Keys that only mean something where signatures are asked for, and are errors elsewhere: who
 /// writes one believes that it is kept.
 pub(super) fn complain_of_signature_keys(fields: &Fields<'_>, form: &str) {
-    for key in ["signed_within", "not_before", "cooldown"] {
+    for key in ["signed_within", "not_before", "cooldown", "no_rollback"] {
         if let Some(value) = fields.at(key) {
             value.error(
                 &format!("`{key}` has no meaning beside `{form}`"),

@@ -155,6 +155,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         },
         hosts,
         now,
+        remembers: cache.as_ref().is_none_or(|cache| cache.directory.is_some()),
         condition_steps_max: limits
             .as_ref()
             .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),

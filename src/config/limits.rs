@@ -76,6 +76,8 @@ limits! {
     index_manifests_max: usize = 128;
     /// How many indexes may lie between a tag and an image.
     index_depth_max: usize = 4;
+    /// Of how many tags it is remembered what they named, under policies with `no_rollback`.
+    served_tags_max: usize = 100_000;
     /// The largest header block of a request.
     header_bytes_max: u64 = 32 * KIB;
     /// How many connections are open at once on the pull listener.

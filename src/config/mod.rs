@@ -30,6 +30,7 @@ mod policies;
 mod problem;
 mod pullers;
 mod reader;
+mod rollback;
 mod roots;
 mod schema;
 mod settings;

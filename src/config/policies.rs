@@ -15,6 +15,7 @@ use crate::config::pullers::{self, Pullers, Ways};
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::reader::whole;
+use crate::config::rollback;
 use crate::config::schema;
 use crate::config::signers;
 use crate::config::units;
@@ -39,6 +40,8 @@ pub(super) struct Context<'a> {
     pub(super) hosts: Option<&'a [RegistryHost]>,
     /// The time, for exemptions that have ended.
     pub(super) now: Timestamp,
+    /// Whether what is remembered of tags outlives the process.
+    pub(super) remembers: bool,
     /// How many steps the evaluation of a condition takes at most.
     pub(super) condition_steps_max: usize,
 }
@@ -244,6 +247,7 @@ fn policy(
     let pulled_by = fields
         .at("pulled_by")
         .map(|value| pullers::pulled_by(&value, pullers, context.ways.as_ref()));
+    let no_rollback = rollback::lower(fields, requirement.as_ref(), context.remembers);
     Some(Policy {
         name: name?,
         images: images?,
@@ -252,6 +256,7 @@ fn policy(
         requirement: requirement?,
         signs: signs?,
         pulled_by: whole(pulled_by)?,
+        no_rollback: no_rollback?,
     })
 }
 
@@ -311,7 +316,7 @@ fn requirement(
     }
 }
 
-fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {
+pub(super) fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {
     let items = value.filled_list("pin at least one digest; to let nothing pass, use `deny`")?;
     let mut digests = BTreeSet::new();
     let mut whole = true;

@@ -330,6 +330,7 @@ pub(super) const POLICY: Section = Section {
         "signed_within",
         "not_before",
         "cooldown",
+        "no_rollback",
         "digests",
         "deny",
         "unsafe_allow_unsigned",
@@ -357,6 +358,13 @@ pub(super) const SIGNED_BY: Section = Section {
 pub(super) const ATTESTED: Section = Section {
     name: "policies[].attested[]",
     keys: &["predicate_type", "by", "where"],
+    later: &[],
+};
+
+/// That a tag never moves back, with exceptions.
+pub(super) const NO_ROLLBACK: Section = Section {
+    name: "policies[].no_rollback",
+    keys: &["permit"],
     later: &[],
 };
 
@@ -536,6 +544,7 @@ pub(super) const ALL: &[&Section] = &[
     &SIGNED_BY,
     &ATTESTED,
     &PULLED_BY,
+    &NO_ROLLBACK,
     &EXEMPTION,
 ];
 

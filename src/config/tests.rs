@@ -220,6 +220,11 @@ fn no_key_is_known_and_not_read() {
             "policies: [{ attested: [{ KEY: WRONG }] }]",
         ),
         (
+            "policies[].no_rollback",
+            "",
+            "policies: [{ no_rollback: { KEY: WRONG } }]",
+        ),
+        (
             "policies[].unsafe_allow_unsigned",
             "",
             "policies: [{ unsafe_allow_unsigned: { KEY: WRONG } }]",

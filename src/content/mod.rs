@@ -15,6 +15,7 @@ mod fill;
 mod follow;
 mod inner;
 mod parents;
+mod served;
 mod transfer;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use body::{BlobBody, ByteStream};
 pub use disk::OpenError;
 pub use document::Document;
 pub use parents::Parents;
+pub use served::{Mark, Recalled, Served, TagKey, Unusable};
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -83,6 +85,8 @@ pub struct Settings {
     pub directory: Option<PathBuf>,
     /// Bytes that the directory may hold.
     pub disk_bytes_max: u64,
+    /// Tags of which it is remembered what they named, where policy asks.
+    pub served_tags_max: usize,
 }
 
 /// What one held entry costs beside its bytes, roughly: keys, counters, parsed manifest.
@@ -95,6 +99,7 @@ const HINTS_SHARE: u64 = 50;
 pub struct Store {
     inner: Arc<Inner>,
     parents: Option<Parents>,
+    served: Served,
 }
 
 impl Store {
@@ -130,6 +135,12 @@ impl Store {
                 tasks.clone(),
             )
         });
+        let served = Served::new(
+            settings.directory.as_deref(),
+            settings.served_tags_max,
+            Arc::clone(&metrics),
+            tasks.clone(),
+        );
         let half = settings.memory_bytes_max / 2;
         let weigh = |bytes: usize| u32::try_from(bytes + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
         let inner = Inner {
@@ -154,6 +165,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(inner),
             parents,
+            served,
         })
     }
 
@@ -161,6 +173,12 @@ impl Store {
     #[must_use]
     pub fn parents(&self) -> Option<&Parents> {
         self.parents.as_ref()
+    }
+
+    /// What tags named before.
+    #[must_use]
+    pub fn served(&self) -> &Served {
+        &self.served
     }
 
     /// A manifest by digest, brought in one flight for all who ask.

@@ -58,6 +58,7 @@ impl World {
             memory_blob_bytes_max: SMALL,
             directory: self.directory.as_ref().map(|it| it.path().to_owned()),
             disk_bytes_max: self.disk_bytes_max,
+            served_tags_max: 1000,
         };
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new().expect("metrics"));
@@ -651,6 +652,7 @@ async fn a_directory_has_one_user() {
         memory_blob_bytes_max: 0,
         directory: Some(world.directory().to_owned()),
         disk_bytes_max: 0,
+        served_tags_max: 1000,
     };
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let second = Store::open(&settings, metrics, Clock::system(), TaskTracker::new());

@@ -26,6 +26,7 @@ use crate::gate::callers::{Misgiven, Misgivings};
 use crate::gate::facts::{crashed, not_proven};
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, Doubt, describe, own_shortfall};
+use crate::gate::rollback::{Latest, Noted, Watch};
 use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
 use crate::metrics::DecisionCounter;
@@ -36,6 +37,7 @@ use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::oci::Tag;
 use crate::policy::Caller;
+use crate::policy::Earlier;
 use crate::policy::Judgement;
 use crate::policy::Policy;
 use crate::policy::Question;
@@ -44,6 +46,7 @@ use crate::policy::Shape;
 use crate::policy::Shortfall;
 use crate::policy::Subject;
 use crate::policy::judge;
+use crate::policy::judge_tag;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
 use crate::verify::Facts;
@@ -68,6 +71,8 @@ pub(super) struct Admission {
     pub(super) decision: Arc<Decision>,
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
+    /// What its tag may not have moved on from.
+    pub(super) latest: Box<[Latest]>,
     stale: bool,
     counter: DecisionCounter,
 }
@@ -200,11 +205,7 @@ impl Gate {
         let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let misgivings = self.let_ask(&ruling, &ask.image, caller, asked)?;
         self.permit_manifest(&ask.image, &ask.reference).await?;
-        let held = self
-            .0
-            .admissions
-            .get(ask)
-            .filter(|held| held.validity.holds(&ruling, &self.0.clock));
+        let held = self.held(&ruling, ask);
         self.0
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
@@ -345,6 +346,7 @@ impl Gate {
             judgement,
             facts,
             holds,
+            latest,
         } = judged;
         if !judgement.is_admitted() {
             let index = self.admitted_by_index(ruling, upstream, ask, key, &policies, &judgement);
@@ -358,14 +360,14 @@ impl Gate {
             }
         }
         match judgement.refusal() {
-            None => Ok(self.admission(
-                ruling,
-                ask,
-                found,
-                Grounds::Judged(judgement),
-                facts,
-                Some(holds),
-            )),
+            None => {
+                let grounds = Grounds::Judged(judgement);
+                let admission = self.admission(ruling, ask, found, grounds, facts, Some(holds));
+                Ok(Admission {
+                    latest,
+                    ..admission
+                })
+            }
             Some((outcome, shortfall)) => {
                 let (policy, shortfall) = (Arc::clone(&outcome.policy), shortfall.clone());
                 Err(self.denied(
@@ -428,7 +430,9 @@ impl Gate {
         let key = &ContentKey::of(&ask.image, *document.digest());
         let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let mut not_before = None;
+        let mut watch = Watch::new(policies, ask);
         loop {
+            let earlier = self.recall(&watch).await;
             let scope = Scope::new(
                 self,
                 ruling,
@@ -438,10 +442,14 @@ impl Gate {
                 not_before,
             );
             let mut subject = scope.alone(key, shape).await?;
-            let mut judgement = self.judge_once(key, policies, &subject).await?;
+            let judge = async |subject: &Subject| {
+                let earlier = (!watch.is_empty()).then_some(earlier.as_slice());
+                self.judge_once(key, policies, subject, earlier).await
+            };
+            let mut judgement = judge(&subject).await?;
             if !judgement.is_complete() && scope.may_lie_around() {
                 scope.look_around(key, document, &mut subject).await;
-                judgement = self.judge_once(key, policies, &subject).await?;
+                judgement = judge(&subject).await?;
             }
             // Facts with which a policy fell short may be old: somebody may have signed since.
             let fresh_enough = scope.oldest() + self.0.settings.unsigned_ttl > started;
@@ -462,10 +470,21 @@ impl Gate {
                 return Err(Cause::new(Doubt::TrustRootUnavailable, text));
             }
             let holds = self.holds(&scope, &judgement);
+            let mut latest = Box::default();
+            if judgement.is_admitted() {
+                let noted = self
+                    .note(&mut watch, policies, &judgement, &key.digest)
+                    .await;
+                let Noted::Latest(noted) = noted else {
+                    continue;
+                };
+                latest = noted;
+            }
             return Ok(Judged {
                 judgement,
                 facts: subject.facts,
                 holds,
+                latest,
             });
         }
     }
@@ -477,6 +496,7 @@ impl Gate {
         key: &ContentKey,
         policies: &[Arc<Policy>],
         subject: &Subject,
+        earlier: Option<&[Earlier]>,
     ) -> Result<Judgement, Cause> {
         let image = ImageName {
             registry: key.host.clone(),
@@ -485,12 +505,13 @@ impl Gate {
         let now = self.0.clock.now();
         if !policies.iter().any(|policy| policy.is_costly()) {
             let image = &image;
-            return Ok(judge(policies, subject, &Question { image, now }));
+            return Ok(judged(policies, subject, &Question { image, now }, earlier));
         }
         let (policies, subject) = (policies.to_vec(), subject.clone());
+        let earlier = earlier.map(<[Earlier]>::to_vec);
         let judging = self.0.proofs.run(move || {
-            let image = &image;
-            judge(&policies, &subject, &Question { image, now })
+            let question = Question { image: &image, now };
+            judged(&policies, &subject, &question, earlier.as_deref())
         });
         judging.await.map_err(not_proven)
     }
@@ -559,6 +580,7 @@ impl Gate {
         Admission {
             decision: Arc::new(decision),
             validity,
+            latest: Box::default(),
             stale: found.stale,
             document: found.document,
             facts,
@@ -756,12 +778,27 @@ struct Judged {
     judgement: Judgement,
     facts: Arc<Facts>,
     holds: Holds,
+    latest: Box<[Latest]>,
 }
 
 /// For how long a judgement may be repeated: until what it rests on is too old, or ends.
 struct Holds {
     until: Instant,
     ends_at: Option<Timestamp>,
+}
+
+/// By the facts, and where a tag is asked for that may not move back, by what it named before.
+fn judged(
+    policies: &[Arc<Policy>],
+    subject: &Subject,
+    question: &Question<'_>,
+    earlier: Option<&[Earlier]>,
+) -> Judgement {
+    let mut judgement = judge(policies, subject, question);
+    if let Some(earlier) = earlier {
+        judge_tag(&mut judgement, policies, subject, question, earlier);
+    }
+    judgement
 }
 
 fn outside(document: &Document) -> Refused {

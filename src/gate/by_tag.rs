@@ -60,8 +60,11 @@ impl Gate {
 
     /// The admission that is held, if it holds.
     pub(super) fn held(&self, ruling: &Ruling, ask: &Ask) -> Option<Arc<Admission>> {
-        let held = self.0.admissions.get(ask);
-        held.filter(|held| held.validity.holds(ruling, &self.0.clock))
+        self.0.admissions.get(ask).filter(|held| {
+            let served = self.0.content.served();
+            held.validity.holds(ruling, &self.0.clock)
+                && held.latest.iter().all(|latest| latest.holds(served))
+        })
     }
 
     /// The admission of an index that lists the manifest, under a tag, where all policies that

@@ -21,6 +21,7 @@ mod refusal;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod restart_tests;
+mod rollback;
 mod ruling;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.

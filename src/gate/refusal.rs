@@ -232,8 +232,11 @@ impl Cause {
 }
 
 impl Denied {
-    /// For a manifest that nobody looked at before it was refused: the digest, where it was
-    /// asked for by one. Whether it is there was not asked either.
+    /// Where a HEAD does not tell what was found: the digest, where it was asked for by one.
+    ///
+    /// Nobody looked at a manifest that the caller may not pull, nor asked whether it is there.
+    /// And where it is the tag that is refused, a client that had the digest would go on with
+    /// that, and pull what a tag has moved back to.
     #[must_use]
     pub fn unseen(&self) -> Option<Option<Digest>> {
         match (&self.asked, self.shortfall.reason) {
@@ -241,8 +244,14 @@ impl Denied {
                 Reference::Digest(digest) => Some(Some(*digest)),
                 Reference::Tag(_) => Some(None),
             },
+            (Asked::Manifest(_, Reference::Tag(_)), _) => self.is_about_tag().then_some(None),
             _ => None,
         }
+    }
+
+    fn is_about_tag(&self) -> bool {
+        let refusal = self.judgement.as_ref().and_then(Judgement::refusal);
+        refusal.is_some_and(|(outcome, _)| outcome.is_about_tag)
     }
 
     /// What people are told, but for the decision's id.

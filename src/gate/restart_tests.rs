@@ -73,6 +73,7 @@ impl World {
             memory_blob_bytes_max: 1 << 10,
             directory: Some(self.directory.path().to_owned()),
             disk_bytes_max: 10 << 20,
+            served_tags_max: 1000,
         };
         let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
         let content = content.expect("opens");
@@ -86,6 +87,7 @@ impl World {
             requirement: Requirement::Digests([self.index].into()),
             signs: Signs::Either,
             pulled_by: None,
+            no_rollback: None,
         };
         let parts = Parts {
             upstreams: vec![Upstream::new(upstream).expect("builds")],

@@ -106,6 +106,8 @@ pub enum DiskFailure {
     Write,
     /// The store of hints could not be read or written.
     Hints,
+    /// The store of what tags named could not be read or written.
+    Served,
 }
 
 impl DiskFailure {
@@ -114,6 +116,7 @@ impl DiskFailure {
             Self::Read => "read",
             Self::Write => "write",
             Self::Hints => "hints",
+            Self::Served => "served",
         }
     }
 }

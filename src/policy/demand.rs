@@ -109,7 +109,7 @@ impl Demand {
         }
     }
 
-    fn shortfall(
+    pub(super) fn shortfall(
         &self,
         signs: Signs,
         subject: &Subject,

@@ -96,6 +96,13 @@ pub struct PolicyOutcome {
     /// `None` when it passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Shortfall>,
+    /// When the image was signed, as the policy counts, where it asks whether a tag has moved
+    /// back and what the tag names passes otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<Timestamp>,
+    /// True when it is only the tag that does not pass: the digest may.
+    #[serde(skip)]
+    pub is_about_tag: bool,
 }
 
 fn mode_word<S: serde::Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -162,6 +169,8 @@ pub fn judge(policies: &[Arc<Policy>], subject: &Subject, question: &Question<'_
             policy: Arc::clone(&policy.name),
             mode: policy.mode,
             shortfall: policy.shortfall(subject, question),
+            signed_at: None,
+            is_about_tag: false,
         })
         .collect();
     let holds_until = policies

@@ -93,6 +93,7 @@ fn policy(at_least: usize, of: &[Arc<SignerRule>], signs: Signs) -> Arc<Policy> 
         }),
         signs,
         pulled_by: None,
+        no_rollback: None,
     })
 }
 

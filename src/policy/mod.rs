@@ -11,6 +11,7 @@ mod glob;
 mod judge;
 mod puller;
 mod reason;
+mod rollback;
 mod rule;
 mod signed_by;
 mod signed_identity;
@@ -24,6 +25,7 @@ pub use glob::{Glob, GlobError};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
 pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use reason::Reason;
+pub use rollback::{Earlier, NoRollback, judge_tag};
 pub use rule::{
     Attested, Carrier, DefaultRule, Demand, Mode, Policy, Requirement, Rules, SignedBy, Signs,
     Timing,

@@ -133,6 +133,8 @@ pub fn judge_caller(policies: &[Arc<Policy>], caller: &Caller) -> Option<Judgeme
         policy: Arc::clone(&policy.name),
         mode: policy.mode,
         shortfall: (!pulled_by.allows(caller)).then(|| pulled_by.shortfall(caller)),
+        signed_at: None,
+        is_about_tag: false,
     });
     let mut judgement = Judgement {
         reason: Reason::Admitted,

@@ -70,6 +70,7 @@ fn policy(name: &str, mode: Mode, any: &[Arc<PullerRule>]) -> Arc<Policy> {
         requirement: Requirement::Digests(BTreeSet::new()),
         signs: Signs::Either,
         pulled_by: Some(PulledBy { any: any.to_vec() }),
+        no_rollback: None,
     })
 }
 
@@ -218,6 +219,7 @@ fn every_policy_that_asks_must_be_met_and_warnings_only_warn() {
     let nobody = policy("nobody", Mode::Enforce, &[]);
     let quiet = Arc::new(Policy {
         pulled_by: None,
+        no_rollback: None,
         ..Policy::clone(&alice)
     });
     let all = [Arc::clone(&alice), both, quiet];

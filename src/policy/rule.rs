@@ -12,6 +12,7 @@ use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::policy::Condition;
 use crate::policy::Glob;
+use crate::policy::NoRollback;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
@@ -61,6 +62,8 @@ pub struct Policy {
     pub signs: Signs,
     /// Who may pull; `None` where the policy does not ask.
     pub pulled_by: Option<PulledBy>,
+    /// That a tag never moves back, where the policy says so.
+    pub no_rollback: Option<NoRollback>,
 }
 
 /// Whether a refusal refuses.

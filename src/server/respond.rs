@@ -224,12 +224,12 @@ pub(super) fn mark_api(answer: &mut Answer) {
 
 /// The one place where a refusal becomes a status. A HEAD of a refused manifest is answered
 /// with its digest and no bytes, so that the client comes back with the GET whose body it can
-/// show; where nobody looked at the manifest, without what nobody knows.
+/// show; without the digest where nobody looked at the manifest, or it is the tag that is refused.
 pub(super) fn refuse(refusal: &Refusal, decision: Option<DecisionId>, is_head: bool) -> Answer {
     let id = decision.map(|decision| decision.to_string());
     let mut answer = match refusal {
         Refusal::Denied(denied, _) => match (&denied.refused, denied.unseen()) {
-            (None, Some(digest)) if is_head => {
+            (_, Some(digest)) if is_head => {
                 let mut answer = Response::new(BlobBody::Held(None));
                 if let Some(digest) = digest {
                     set(&mut answer, CONTENT_DIGEST, digest.to_string());

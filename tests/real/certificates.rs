@@ -1,133 +1,31 @@
 //! Client certificates: who comes in by one, and who does not; by curl, and by real clients.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::clients::keep_apart;
 use crate::harness::catalogue::OURS;
 use crate::harness::cosign::Cosign;
 use crate::harness::gate::Gate;
 use crate::harness::gate::before;
-use crate::harness::process::{Undertaker, command, must, must_run, run};
+use crate::harness::office::Office;
+use crate::harness::process::{Undertaker, command, run};
 use crate::harness::world;
 
-/// A folder of keys and certificates.
-struct Office<'a>(&'a Path);
-
-impl Office<'_> {
-    fn path(&self, file: &str) -> PathBuf {
-        self.0.join(file)
+/// The status that curl gets for the base of the registry; `000` where the TLS handshake
+/// fails.
+fn status_for(office: &Office<'_>, address: &str, certificate: Option<&str>) -> String {
+    let port = address.rsplit_once(':').expect("a port").1;
+    let mut curl = command("curl");
+    curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
+        .args(["--cacert", &office.text("own.pem")])
+        .args(["--resolve", &format!("gate.acme.test:{port}:127.0.0.1")]);
+    if let Some(name) = certificate {
+        curl.args(["--cert", &office.text(&format!("{name}.pem"))])
+            .args(["--key", &office.text(&format!("{name}.key"))]);
     }
-
-    fn text(&self, file: &str) -> String {
-        self.path(file).display().to_string()
-    }
-
-    /// A new key, and for it what `openssl req` makes.
-    fn request(&self, name: &str, subject: &str, out: &str, more: &[&str]) {
-        let mut openssl = command("openssl");
-        openssl.args([
-            "req",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-        ]);
-        openssl.args(["-nodes", "-keyout", &self.text(&format!("{name}.key"))]);
-        must(openssl.args(["-out", out, "-subj", subject]).args(more));
-    }
-
-    /// An authority that signs itself, with the database that openssl wants for revoking.
-    fn authority(&self, name: &str) {
-        let out = self.text(&format!("{name}.pem"));
-        let subject = format!("/CN={name}");
-        self.request(name, &subject, &out, &["-x509", "-days", "30"]);
-        std::fs::write(self.path(&format!("{name}.db")), "").expect("a file");
-        // With a number openssl writes lists of version 2, the only ones that are read.
-        std::fs::write(self.path(&format!("{name}.number")), "01\n").expect("a file");
-        let settings = format!(
-            "[ca]\ndefault_ca=it\n[it]\ndatabase={}\ncrlnumber={}\ndefault_md=sha256\n\
-             certificate={}\nprivate_key={}\n",
-            self.text(&format!("{name}.db")),
-            self.text(&format!("{name}.number")),
-            self.text(&format!("{name}.pem")),
-            self.text(&format!("{name}.key")),
-        );
-        std::fs::write(self.path(&format!("{name}.cnf")), settings).expect("a file");
-    }
-
-    /// A certificate with these names, as `subjectAltName` has them; only a common name without.
-    fn issue(&self, name: &str, authority: &str, names: Option<&str>) {
-        let file = |suffix: &str| self.text(&format!("{name}.{suffix}"));
-        self.request(name, "/CN=node1.nodes.acme.test", &file("csr"), &[]);
-        let names = names.map_or(String::new(), |names| format!("subjectAltName={names}\n"));
-        // Without any extension openssl writes a certificate of version 1, which is refused.
-        let extensions = format!("basicConstraints=CA:FALSE\n{names}");
-        std::fs::write(self.path(&format!("{name}.ext")), extensions).expect("a file");
-        must_run(
-            "openssl",
-            [
-                "x509",
-                "-req",
-                "-in",
-                &file("csr"),
-                "-CA",
-                &self.text(&format!("{authority}.pem")),
-                "-CAkey",
-                &self.text(&format!("{authority}.key")),
-                "-CAcreateserial",
-                "-out",
-                &file("pem"),
-                "-days",
-                "30",
-                "-extfile",
-                &file("ext"),
-            ],
-        );
-    }
-
-    fn revoke(&self, name: &str, authority: &str) {
-        let (settings, certificate) = (
-            self.text(&format!("{authority}.cnf")),
-            self.text(&format!("{name}.pem")),
-        );
-        must_run(
-            "openssl",
-            ["ca", "-config", &settings, "-revoke", &certificate],
-        );
-    }
-
-    fn list(&self, authority: &str) {
-        must_run(
-            "openssl",
-            [
-                "ca",
-                "-config",
-                &self.text(&format!("{authority}.cnf")),
-                "-gencrl",
-                "-crldays",
-                "7",
-                "-out",
-                &self.text("revoked.pem"),
-            ],
-        );
-    }
-
-    /// The status that curl gets for the base of the registry; `000` where the TLS handshake
-    /// fails.
-    fn status(&self, address: &str, certificate: Option<&str>) -> String {
-        let port = address.rsplit_once(':').expect("a port").1;
-        let mut curl = command("curl");
-        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
-            .args(["--cacert", &self.text("own.pem")])
-            .args(["--resolve", &format!("gate.acme.test:{port}:127.0.0.1")]);
-        if let Some(name) = certificate {
-            curl.args(["--cert", &self.text(&format!("{name}.pem"))])
-                .args(["--key", &self.text(&format!("{name}.key"))]);
-        }
-        curl.arg(format!("https://gate.acme.test:{port}/v2/"));
-        let said = run(&mut curl).stdout;
-        String::from_utf8_lossy(&said).trim().to_owned()
-    }
+    curl.arg(format!("https://gate.acme.test:{port}/v2/"));
+    let said = run(&mut curl).stdout;
+    String::from_utf8_lossy(&said).trim().to_owned()
 }
 
 #[test]
@@ -164,7 +62,7 @@ policies: [policies.yaml]
     );
     let policies = "policies: [{ name: none, images: [\"**\"], deny: nothing }]\n";
     let gate = Gate::serve("certificates-gate", &settings, policies, &undertaker);
-    let status = |certificate| office.status(gate.address(), certificate);
+    let status = |certificate| status_for(&office, gate.address(), certificate);
     assert_eq!(status(Some("node")), "200", "{}", gate.log());
     assert_eq!(status(None), "401");
     assert_eq!(status(Some("nameless")), "401");

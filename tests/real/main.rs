@@ -2,8 +2,8 @@
 //!
 //! Nothing here is simulated: the images are signed by cosign with a key, and keyless against
 //! Fulcio, Rekor and a timestamp authority; they lie in the distribution registry and in one
-//! with a referrers API of its own; podman, skopeo, containerd, docker and helm pull them through
-//! `pullgate serve`. Everything runs on loopback, in one folder under the temporary directory,
+//! with a referrers API of its own; podman, buildah, skopeo, containerd, docker, oras, crane,
+//! regctl and helm pull them through `pullgate serve`. Everything runs on loopback, in one folder under the temporary directory,
 //! and is gone when the test process is.
 //!
 //! The parts are many and take minutes to build, so every test is ignored unless asked for.
@@ -32,3 +32,4 @@ mod interop;
 mod policy_json;
 mod pullers;
 mod pulls;
+mod upstreams;

@@ -7,6 +7,7 @@ use pullgate::clock::Clock;
 use pullgate::sandbox::oidc::Issuer;
 use pullgate::sandbox::oidc::Token;
 
+use crate::clients::BuildahLogin;
 use crate::clients::CraneLogin;
 use crate::clients::Cri;
 use crate::clients::CtrLogin;
@@ -16,6 +17,7 @@ use crate::clients::Login;
 use crate::clients::LogsIn;
 use crate::clients::OrasLogin;
 use crate::clients::PodmanLogin;
+use crate::clients::RegctlLogin;
 use crate::clients::SkopeoLogin;
 use crate::harness::World;
 use crate::harness::catalogue::OURS;
@@ -153,7 +155,9 @@ macro_rules! tests_of {
 tests_of! {
     podman_logs_in: PodmanLogin;
     skopeo_logs_in: SkopeoLogin;
+    buildah_logs_in: BuildahLogin;
     crane_logs_in: CraneLogin;
+    regctl_logs_in: RegctlLogin;
     oras_logs_in: OrasLogin;
     ctr_logs_in: CtrLogin;
     cri_logs_in: Cri;

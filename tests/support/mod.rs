@@ -166,6 +166,7 @@ pub(crate) fn policy(name: &str, images: &str, requirement: Requirement) -> Poli
         requirement,
         signs: Signs::Either,
         pulled_by: None,
+        no_rollback: None,
     }
 }
 
@@ -229,6 +230,8 @@ pub(crate) struct World {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
     pub(crate) decisions: Arc<Decisions>,
+    /// What tags named when they were served.
+    pub(crate) served: content::Served,
     /// Who says who asks, where callers are asked.
     pub(crate) authn: Option<Arc<Authn>>,
     address: SocketAddr,
@@ -282,12 +285,15 @@ impl World {
             memory_blob_bytes_max: setup.memory_blob_bytes_max,
             directory: directory.as_ref().map(|held| held.path().to_owned()),
             disk_bytes_max: 1 << 30,
+            served_tags_max: 1000,
         };
         let content =
             content::Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
+        let content = content.expect("opens");
+        let served = content.served().clone();
         let parts = Parts {
             upstreams,
-            content: content.expect("opens"),
+            content,
             material: material(&sigstore.trusted_root_json(), &setup.rules),
             rules: setup.rules,
             metrics: Arc::clone(&metrics),
@@ -320,6 +326,7 @@ impl World {
             metrics,
             tasks,
             decisions,
+            served,
             authn,
             address,
             seconds_passed,

@@ -25,6 +25,7 @@ mod limits;
 mod policy_json;
 mod pullers;
 mod reload;
+mod rollback;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

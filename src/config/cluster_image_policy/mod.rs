@@ -87,6 +87,7 @@ pub(super) fn lower(document: &Value<'_>, context: &Context<'_>) -> Option<Polic
         requirement: requirement?,
         signs: Signs::Asked,
         pulled_by: None,
+        no_rollback: None,
     })
 }
 

@@ -179,6 +179,7 @@ impl Part {
             requirement: self.requirement.clone(),
             signs: Signs::Asked,
             pulled_by: None,
+            no_rollback: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::clients::Client;
 use crate::clients::Route;
 use crate::harness::World;
 use crate::harness::catalogue::Entry;
+use crate::harness::image::Image;
 use crate::harness::process::Daemon;
 use crate::harness::process::command;
 use crate::harness::process::run;
@@ -59,12 +60,16 @@ impl Containerd {
     }
 
     /// Panics unless the content store holds the very bytes that were published.
-    pub(crate) fn compare(&self, namespace: &str, entry: &Entry) {
-        for content in entry.image.native() {
+    pub(crate) fn compare(&self, namespace: &str, image: &Image) {
+        for content in image.native() {
             let digest = format!("sha256:{}", content.hex);
             let found = run(self.ctr(namespace).args(["content", "get", &digest]));
-            assert!(found.success, "{}: {}", entry.reference, found.said);
-            assert_eq!(found.stdout, content.bytes, "{} {digest}", entry.reference);
+            assert!(
+                found.success,
+                "{digest} of {}: {}",
+                image.digest, found.said
+            );
+            assert_eq!(found.stdout, content.bytes, "{digest} of {}", image.digest);
         }
     }
 }
@@ -132,6 +137,6 @@ impl Client for Ctr {
     }
 
     fn compare(&self, entry: &Entry) {
-        self.0.compare(NAMESPACE, entry);
+        self.0.compare(NAMESPACE, &entry.image);
     }
 }

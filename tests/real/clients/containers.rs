@@ -9,6 +9,7 @@ use crate::clients::Route;
 use crate::harness::World;
 use crate::harness::catalogue::Entry;
 use crate::harness::image::FILE;
+use crate::harness::image::Image;
 use crate::harness::image::sha256;
 use crate::harness::process::command;
 use crate::harness::process::must;
@@ -98,15 +99,19 @@ impl Client for Podman {
     }
 
     fn compare(&self, entry: &Entry) {
-        let format = ["image", "inspect", "--format", "{{json .RepoDigests}}"];
-        let digests = must(self.command().args(format).arg(&entry.reference));
-        assert!(digests.contains(&entry.image.digest), "{digests}");
-        let mount = ["image", "mount", &entry.reference];
-        let files = PathBuf::from(must(self.command().args(mount)));
-        let text = std::fs::read_to_string(files.join(FILE)).expect("the image's file");
-        assert_eq!(text, entry.image.text);
-        must(self.command().args(["image", "unmount", &entry.reference]));
+        compare_stored(|| self.command(), &entry.reference, &entry.image);
     }
+}
+
+/// Panics unless podman, as `podman` starts it, stores this image under this name.
+pub(super) fn compare_stored(podman: impl Fn() -> Command, reference: &str, image: &Image) {
+    let format = ["image", "inspect", "--format", "{{json .RepoDigests}}"];
+    let digests = must(podman().args(format).arg(reference));
+    assert!(digests.contains(&image.digest), "{digests}");
+    let files = PathBuf::from(must(podman().args(["image", "mount", reference])));
+    let text = std::fs::read_to_string(files.join(FILE)).expect("the image's file");
+    assert_eq!(text, image.text);
+    must(podman().args(["image", "unmount", reference]));
 }
 
 /// skopeo, which copies an image into a folder.
@@ -138,18 +143,22 @@ impl Client for Skopeo {
     }
 
     fn compare(&self, entry: &Entry) {
-        let copy = self.copy_of(entry);
-        let root = &entry.image.contents[0];
-        assert_eq!(read(&copy.join("manifest.json")), root.bytes);
-        for content in &entry.image.contents[1..] {
-            let blob = copy.join(&content.hex);
-            let manifest = copy.join(format!("{}.manifest.json", content.hex));
-            let path = if blob.exists() { blob } else { manifest };
-            assert_eq!(read(&path), content.bytes, "{}", path.display());
-        }
+        compare_folder(&self.copy_of(entry), &entry.image);
     }
 }
 
-fn read(path: &Path) -> Vec<u8> {
+/// Panics unless a folder that skopeo has copied an image into holds its very bytes.
+pub(super) fn compare_folder(copy: &Path, image: &Image) {
+    let root = &image.contents[0];
+    assert_eq!(read(&copy.join("manifest.json")), root.bytes);
+    for content in &image.contents[1..] {
+        let blob = copy.join(&content.hex);
+        let manifest = copy.join(format!("{}.manifest.json", content.hex));
+        let path = if blob.exists() { blob } else { manifest };
+        assert_eq!(read(&path), content.bytes, "{}", path.display());
+    }
+}
+
+pub(super) fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

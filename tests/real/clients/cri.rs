@@ -20,6 +20,7 @@ use crate::clients::Route;
 use crate::clients::containerd::Containerd;
 use crate::harness::World;
 use crate::harness::catalogue::Entry;
+use crate::harness::image::Image;
 
 /// The namespace that the interface's images live in.
 const NAMESPACE: &str = "k8s.io";
@@ -43,11 +44,16 @@ impl Client for Cri {
     }
 
     fn compare(&self, entry: &Entry) {
-        self.containerd.compare(NAMESPACE, entry);
+        self.compare_image(&entry.image);
     }
 }
 
 impl Cri {
+    /// Panics unless containerd holds the very bytes of an image that it has pulled.
+    pub(super) fn compare_image(&self, image: &Image) {
+        self.containerd.compare(NAMESPACE, image);
+    }
+
     /// Pulls with a user and password, where there are such.
     pub(crate) fn pull_with(
         &self,

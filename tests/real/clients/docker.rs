@@ -4,13 +4,17 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::clients::Holds;
 use crate::clients::Login;
 use crate::clients::LogsIn;
 use crate::clients::Route;
 use crate::clients::containerd::Containerd;
+use crate::clients::containers::read;
 use crate::clients::logins::Program;
 use crate::clients::logins::said;
 use crate::harness::World;
+use crate::harness::image::FILE;
+use crate::harness::image::Image;
 use crate::harness::process::Daemon;
 use crate::harness::process::command;
 use crate::harness::process::must;
@@ -52,10 +56,23 @@ impl LogsIn for DockerLogin {
         let mut entered = self.docker();
         entered.args(["login", "--username", &login.user]);
         said(entered.args(["--password", &login.password, gate]))?;
-        said(self.docker().args(["pull", "--quiet", reference]))?;
-        // What is there already would not be fetched by the next one who asks.
-        must(self.docker().args(["image", "rm", reference]));
-        Ok(())
+        // What is there already would not be fetched; the first time there is nothing.
+        run(self.docker().args(["image", "rm", "--force", reference]));
+        said(self.docker().args(["pull", "--quiet", reference]))
+    }
+}
+
+impl Holds for DockerLogin {
+    fn compare(&self, reference: &str, image: &Image) {
+        let format = ["image", "inspect", "--format", "{{json .RepoDigests}}"];
+        let digests = must(self.docker().args(format).arg(reference));
+        assert!(digests.contains(&image.digest), "{digests}");
+        let container = must(self.docker().args(["create", reference, "never-run"]));
+        let copy = self.program.file(FILE);
+        let file = format!("{container}:/{FILE}");
+        must(self.docker().args(["cp", &file]).arg(&copy));
+        assert_eq!(read(&copy), image.text.as_bytes());
+        must(self.docker().args(["rm", &container]));
     }
 }
 

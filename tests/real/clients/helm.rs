@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::clients::Login;
 use crate::clients::LogsIn;
+use crate::clients::containers::read;
 use crate::clients::logins::Program;
 use crate::clients::logins::said;
 use crate::harness::World;
@@ -33,10 +34,13 @@ impl LogsIn for HelmLogin {
     fn set_up(world: &'static World) -> Self {
         let program = Program::named(world, "helm");
         let archive = package(&program);
-        let host = world.sites[0].front.host();
-        let digest = push(&program, &archive, &format!("{host}/{CHARTS}"));
-        let name = format!("{host}/{}@{digest}", Self::REPOSITORY);
-        world.cosign.sign(Signing::Keyless(OURS), &name);
+        for site in &world.sites {
+            let host = site.front.host();
+            let digest = push(&program, &archive, &format!("{host}/{CHARTS}"));
+            let name = format!("{host}/{}@{digest}", Self::REPOSITORY);
+            world.cosign.sign(Signing::Keyless(OURS), &name);
+            site.front.forget();
+        }
         Self { program, archive }
     }
 
@@ -76,7 +80,7 @@ fn helm(program: &Program) -> Command {
 /// The archive of a chart that has nothing but a name.
 fn package(program: &Program) -> PathBuf {
     let folder = program.file("widget");
-    std::fs::create_dir(&folder).expect("a folder for the chart");
+    std::fs::create_dir_all(&folder).expect("a folder for the chart");
     std::fs::write(folder.join("Chart.yaml"), CHART).expect("a chart");
     must(
         helm(program)
@@ -101,8 +105,4 @@ fn push(program: &Program, archive: &Path, charts: &str) -> String {
         Some(digest) if pushed.success => digest.trim().to_owned(),
         _ => panic!("helm push failed: {}", pushed.said),
     }
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

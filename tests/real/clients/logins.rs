@@ -80,9 +80,14 @@ impl Program {
         self.0.join(name)
     }
 
-    /// A folder that nothing was pulled into.
+    /// The folder that the last pull went into.
+    pub(super) fn pulled(&self) -> PathBuf {
+        self.0.join("pulled")
+    }
+
+    /// The same, with nothing in it.
     pub(super) fn empty(&self) -> PathBuf {
-        let folder = self.0.join("pulled");
+        let folder = self.pulled();
         // The first time there is none.
         let _ = std::fs::remove_dir_all(&folder);
         folder
@@ -96,10 +101,10 @@ pub(super) fn said(command: &mut Command) -> Result<(), String> {
 }
 
 /// `podman login`, then `podman pull`.
-pub(crate) struct PodmanLogin(Program);
+pub(crate) struct PodmanLogin(pub(super) Program);
 
 impl PodmanLogin {
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let mut command = self.0.command("podman");
         keep_apart(&mut command, &self.0.0);
         command
@@ -128,7 +133,7 @@ impl LogsIn for PodmanLogin {
 }
 
 /// `skopeo copy --src-creds`.
-pub(crate) struct SkopeoLogin(Program);
+pub(crate) struct SkopeoLogin(pub(super) Program);
 
 impl LogsIn for SkopeoLogin {
     fn set_up(world: &'static World) -> Self {
@@ -138,15 +143,15 @@ impl LogsIn for SkopeoLogin {
     fn pull_as(&self, login: &Login, reference: &str) -> Result<(), String> {
         let mut copy = self.0.command("skopeo");
         copy.arg("--policy").arg(self.0.0.join("policy.json"));
-        copy.args(["copy", "--quiet", "--src-tls-verify=false", "--src-creds"]);
-        copy.arg(login.joined())
+        copy.args(["copy", "--quiet", "--all", "--src-tls-verify=false"]);
+        copy.args(["--src-creds", &login.joined()])
             .arg(format!("docker://{reference}"));
         said(copy.arg(format!("dir:{}", self.0.empty().display())))
     }
 }
 
 /// `crane auth login`, then `crane pull`.
-pub(crate) struct CraneLogin(Program);
+pub(crate) struct CraneLogin(pub(super) Program);
 
 impl LogsIn for CraneLogin {
     fn set_up(world: &'static World) -> Self {
@@ -167,7 +172,7 @@ impl LogsIn for CraneLogin {
 }
 
 /// `oras cp` with credentials.
-pub(crate) struct OrasLogin(Program);
+pub(crate) struct OrasLogin(pub(super) Program);
 
 impl LogsIn for OrasLogin {
     fn set_up(world: &'static World) -> Self {
@@ -185,8 +190,11 @@ impl LogsIn for OrasLogin {
     }
 }
 
+/// The namespace of what is pulled with credentials.
+pub(super) const LOGINS: &str = "logins";
+
 /// `ctr images pull --user`.
-pub(crate) struct CtrLogin(Containerd);
+pub(crate) struct CtrLogin(pub(super) Containerd);
 
 impl LogsIn for CtrLogin {
     fn set_up(world: &'static World) -> Self {
@@ -194,7 +202,7 @@ impl LogsIn for CtrLogin {
     }
 
     fn pull_as(&self, login: &Login, reference: &str) -> Result<(), String> {
-        let mut pull = self.0.ctr("logins");
+        let mut pull = self.0.ctr(LOGINS);
         pull.args(["images", "pull", "--plain-http", "--snapshotter", "native"]);
         said(pull.args(["--user", &login.joined(), reference]))
     }

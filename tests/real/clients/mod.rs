@@ -1,15 +1,19 @@
 //! The programs that pull, each told to ask the gate and nobody else.
 
+mod buildah;
 mod containerd;
 mod containers;
 mod cri;
 mod docker;
 mod helm;
+mod holds;
 mod logins;
+mod regctl;
 
 use crate::harness::World;
 use crate::harness::catalogue::Entry;
 
+pub(crate) use crate::clients::buildah::BuildahLogin;
 pub(crate) use crate::clients::containerd::Ctr;
 pub(crate) use crate::clients::containers::Podman;
 pub(crate) use crate::clients::containers::Skopeo;
@@ -17,6 +21,7 @@ pub(crate) use crate::clients::containers::keep_apart;
 pub(crate) use crate::clients::cri::Cri;
 pub(crate) use crate::clients::docker::DockerLogin;
 pub(crate) use crate::clients::helm::HelmLogin;
+pub(crate) use crate::clients::holds::Holds;
 pub(crate) use crate::clients::logins::CraneLogin;
 pub(crate) use crate::clients::logins::CtrLogin;
 pub(crate) use crate::clients::logins::Login;
@@ -24,6 +29,7 @@ pub(crate) use crate::clients::logins::LogsIn;
 pub(crate) use crate::clients::logins::OrasLogin;
 pub(crate) use crate::clients::logins::PodmanLogin;
 pub(crate) use crate::clients::logins::SkopeoLogin;
+pub(crate) use crate::clients::regctl::RegctlLogin;
 
 /// Whom a client asks for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,9 @@ pub(crate) const OURS: &str = "acme/widget";
 /// One whose workflow may not.
 pub(crate) const THEIRS: &str = "mallory/widget";
 
+/// The image of two platforms.
+const INDEX: &str = "release/index";
+
 /// An image that is unsigned at first, and that one test signs.
 const SPARE: &str = "release/signed-later";
 
@@ -50,7 +53,7 @@ const PLANS: [Plan; 15] = [
     served("release/keyless", Signing::Keyless(OURS)),
     Plan {
         is_index: true,
-        ..served("release/index", Signing::Keyless(OURS))
+        ..served(INDEX, Signing::Keyless(OURS))
     },
     served("release/rekor-v1", Signing::KeylessRekorV1(OURS)),
     served("release/old-format", Signing::OldKeyless(OURS)),
@@ -119,6 +122,12 @@ impl Catalogue {
     /// Those that have to come out.
     pub(crate) fn served(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter().filter(|entry| entry.refused.is_none())
+    }
+
+    /// The signed image of two platforms.
+    pub(crate) fn index(&self) -> &Entry {
+        let found = self.0.iter().find(|entry| entry.repository == INDEX);
+        found.expect("the index is among the plans")
     }
 
     /// The unsigned image that one test signs.

@@ -7,6 +7,7 @@ pub(crate) mod front;
 pub(crate) mod gate;
 pub(crate) mod image;
 mod issuer;
+pub(crate) mod office;
 mod pki;
 pub(crate) mod process;
 pub(crate) mod provider;

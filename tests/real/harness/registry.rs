@@ -1,5 +1,6 @@
 //! The original registries, where images are pushed and signed.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 
@@ -15,28 +16,63 @@ pub(crate) struct Registry {
     _daemon: Daemon,
 }
 
+/// What stands before a registry that is not for everybody: files, by their paths.
+pub(crate) struct Guard<'a> {
+    /// Its certificate.
+    pub(crate) certificate: &'a str,
+    /// The key of it.
+    pub(crate) key: &'a str,
+    /// Its users, as `htpasswd` writes them.
+    pub(crate) users: &'a str,
+}
+
 impl Registry {
     /// The distribution project's registry: no referrers API, so evidence lies under fallback
     /// tags.
     pub(crate) fn distribution(undertaker: &Undertaker) -> Self {
-        let folder = undertaker.folder("distribution");
+        Self::over_the_images("distribution", None, undertaker)
+    }
+
+    /// The same registry over the same images, by TLS and for those who are in a file of users.
+    pub(crate) fn guarded(guard: &Guard<'_>, undertaker: &Undertaker) -> Self {
+        Self::over_the_images("guarded", Some(guard), undertaker)
+    }
+
+    fn over_the_images(
+        name: &'static str,
+        guard: Option<&Guard<'_>>,
+        undertaker: &Undertaker,
+    ) -> Self {
         let port = free_port();
-        let settings = folder.join("registry.yml");
-        let text = format!(
+        let images = undertaker.folder("distribution").join("data");
+        let mut text = format!(
             "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: \"127.0.0.1:{port}\"}}\n",
-            folder.join("data").display()
+             http:\n  addr: \"127.0.0.1:{port}\"\n",
+            images.display()
         );
+        if let Some(guard) = guard {
+            let Guard {
+                certificate,
+                key,
+                users,
+            } = guard;
+            let _ = write!(
+                text,
+                "  tls: {{certificate: {certificate}, key: {key}}}\n\
+                 auth: {{htpasswd: {{realm: guarded, path: {users}}}}}\n"
+            );
+        }
+        let settings = undertaker.folder(name).join("registry.yml");
         std::fs::write(&settings, text).expect("the registry's settings");
         let daemon = undertaker.start(
-            "distribution",
+            name,
             command("registry")
                 .env("OTEL_TRACES_EXPORTER", "none")
                 .arg("serve")
                 .arg(settings),
         );
-        Self::ready("distribution", port, daemon)
+        Self::ready(name, port, daemon)
     }
 
     /// A registry with a referrers API of its own.

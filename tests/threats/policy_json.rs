@@ -429,7 +429,8 @@ async fn g5_a_tag_that_has_moved_brings_nothing_any_more() {
     world.manifest("app", "v1").await.admits(&package.manifest);
     let blob = &package.blobs[0];
     world.blob("app", Digest::sha256(blob)).await.admits(blob);
-    push(&world, "app", "another, unsigned");
+    let next = push(&world, "app", "the next");
+    sign_by_key(&world, "app", &next, &named("app:v1"), &key);
     enforce(&world, &document);
     let answer = world.blob("app", Digest::sha256(blob)).await;
     answer.denies("not_reachable");

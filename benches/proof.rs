@@ -1,5 +1,5 @@
-//! What one proof of each format costs, beside the single ECDSA verification that it cannot be
-//! had without: `cargo bench --bench proof`.
+//! What one proof of each format costs, beside the signatures that it cannot be had without, each
+//! verified once and nothing else: `cargo bench --bench proof`. docs/PERFORMANCE.md has the ratios.
 
 #![allow(
     clippy::expect_used,
@@ -9,19 +9,28 @@
 
 use std::{hint::black_box, sync::Arc};
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 
 use pullgate::clock::Clock;
 use pullgate::oci::Digest;
 use pullgate::sandbox::image;
-use pullgate::sandbox::sigstore::{Identity, KeyPair, Log, Recipe, Sigstore};
-use pullgate::verify::{Evidence, Material, PublicKey, RootName, SigLayer, TrustRoot, prove};
+use pullgate::sandbox::sigstore::{
+    CertificateAuthority, Identity, KeyPair, KeyType, Log, Recipe, Signer, Sigstore,
+};
+use pullgate::verify::{
+    Authority, Evidence, Material, PublicKey, RootName, SigLayer, TrustRoot, prove,
+};
 
 struct World {
     sigstore: Sigstore,
     identity: Identity,
     key: KeyPair,
+    authority: CertificateAuthority,
     image: image::Package,
     material: Material,
     now: Timestamp,
@@ -34,8 +43,10 @@ impl World {
         let key = KeyPair::generate();
         let root = TrustRoot::from_json(RootName::from("bench"), &sigstore.trusted_root_json())
             .expect("the sandbox's root is usable");
+        let authority = CertificateAuthority::new(0, now);
+        let ours = Authority::read(authority.root_der(), &[]).expect("an authority");
         let material = Material {
-            missing: Vec::new(),
+            authorities: vec![ours],
             roots: vec![Arc::new(root)],
             keys: vec![PublicKey::from_spki(&key.public_key_der())],
             ..Material::default()
@@ -45,6 +56,7 @@ impl World {
             sigstore,
             identity,
             key,
+            authority,
             image: image::runnable("bench"),
             material,
             now,
@@ -70,52 +82,153 @@ impl World {
     }
 }
 
-fn proofs(criterion: &mut Criterion) {
-    let world = World::new();
-    let message = b"one ECDSA P-256 verification over SHA-256";
-    let signature = world.key.sign(message);
-    let spki = world.key.public_key_der();
-    let mut group = criterion.benchmark_group("proof");
-    group.bench_function("peer: one ECDSA P-256 verification", |bencher| {
-        // The point is the last 65 bytes of a P-256 SubjectPublicKeyInfo.
-        let key = aws_lc_rs::signature::UnparsedPublicKey::new(
-            &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
-            &spki[spki.len() - 65..],
-        );
-        bencher.iter(|| {
-            key.verify(black_box(message), &signature)
-                .expect("verifies");
+/// The kinds of signatures that formats are made of.
+#[derive(Clone, Copy)]
+enum Operation {
+    /// ECDSA P-256 over SHA-256: keys of signers, logs of certificates, Rekor v1.
+    P256,
+    /// ECDSA P-384 over SHA-384: certificates.
+    P384,
+    /// ECDSA P-384 over SHA-256: timestamps.
+    P384Sha256,
+    /// Ed25519: checkpoints of Rekor v2.
+    Ed25519,
+}
+
+/// A signature of each kind, made once, over as many bytes as a certificate has.
+struct Raw {
+    signatures: Vec<(&'static dyn VerificationAlgorithm, Vec<u8>, Vec<u8>)>,
+    message: Vec<u8>,
+}
+
+impl Raw {
+    fn new() -> Self {
+        let message = vec![7; 700];
+        let kinds: [(KeyType, &'static dyn VerificationAlgorithm, usize); 4] = [
+            (KeyType::P256, &ECDSA_P256_SHA256_ASN1, 65),
+            (KeyType::P384, &ECDSA_P384_SHA384_ASN1, 97),
+            (KeyType::P384Sha256, &ECDSA_P384_SHA256_ASN1, 97),
+            (KeyType::Ed25519, &ED25519, 32),
+        ];
+        let signatures = kinds.map(|(kind, algorithm, bytes)| {
+            let key = KeyPair::of(kind);
+            let spki = key.public_key_der();
+            // The key itself stands at the end of a SubjectPublicKeyInfo.
+            let public = spki[spki.len() - bytes..].to_vec();
+            (algorithm, public, key.sign(&message))
         });
-    });
+        Self {
+            signatures: signatures.into(),
+            message,
+        }
+    }
+
+    fn verify(&self, operation: Operation) {
+        let (algorithm, key, signature) = &self.signatures[operation as usize];
+        let key = UnparsedPublicKey::new(*algorithm, key);
+        let message = black_box(&self.message);
+        key.verify(message, signature).expect("verifies");
+    }
+}
+
+fn proofs(criterion: &mut Criterion) {
+    use Operation::{Ed25519, P256, P384, P384Sha256};
+    let world = World::new();
+    let raw = Raw::new();
     let keyless = |log| Recipe::keyless(&world.identity, log);
     let keyed = |log| Recipe::key(&world.key, log);
-    for (name, evidence) in [
+    let certified = |log| {
+        let signer = Signer::Certified {
+            authority: &world.authority,
+            subject: "release@acme.test",
+        };
+        Recipe::new(signer, log)
+    };
+    // In the order in which they are needed: the signature; the certificate, its timestamp; the
+    // log's checkpoint, its promise; the timestamp and its authority's certificate.
+    let formats: [(&str, Evidence, &[Operation]); 9] = [
         (
             "bundle, keyless, Rekor v2, timestamp",
             world.bundle(&keyless(Log::RekorV2)),
+            &[P256, P384, P256, Ed25519, P384Sha256, P384],
         ),
         (
             "bundle, keyless, Rekor v1",
             world.bundle(&keyless(Log::RekorV1)),
+            &[P256, P384, P256, P256, P256],
         ),
         (
             "bundle, key, Rekor v2, timestamp",
             world.bundle(&keyed(Log::RekorV2)),
+            &[P256, Ed25519, P384Sha256, P384],
         ),
-        ("bundle, key, no log", world.bundle(&keyed(Log::None))),
+        (
+            "bundle, key, no log",
+            world.bundle(&keyed(Log::None)),
+            &[P256],
+        ),
         (
             ".sig layer, keyless, promise",
             world.layer(&keyless(Log::RekorV1)),
+            &[P256, P384, P256, P256],
         ),
         (
             ".sig layer, key, promise",
             world.layer(&keyed(Log::RekorV1)),
+            &[P256, P256],
         ),
-        (".sig layer, key, no log", world.layer(&keyed(Log::None))),
-    ] {
+        (
+            ".sig layer, key, no log",
+            world.layer(&keyed(Log::None)),
+            &[P256],
+        ),
+        (
+            ".sig layer, own authority, promise",
+            world.layer(&certified(Log::RekorV1)),
+            &[P256, P384, P256],
+        ),
+        (
+            ".sig layer, own authority, no log",
+            world.layer(&certified(Log::None)),
+            &[P256, P384],
+        ),
+    ];
+    for (name, evidence, operations) in formats {
         let digest = world.image.digest();
         let proven = prove(&evidence, &digest, &world.material, world.now);
         proven.unwrap_or_else(|rejected| panic!("{name}: {}", rejected.why));
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("proof", |bencher| {
+            bencher.iter(|| prove(black_box(&evidence), &digest, &world.material, world.now));
+        });
+        group.bench_function("its signatures alone", |bencher| {
+            bencher.iter(|| operations.iter().for_each(|one| raw.verify(*one)));
+        });
+        group.finish();
+    }
+    unusable(criterion, &world);
+}
+
+/// What evidence costs that can prove nothing.
+fn unusable(criterion: &mut Criterion, world: &World) {
+    let foreign = World::new();
+    let strangers = Identity::email("mallory@mallory.test", "https://accounts.google.com");
+    let mut group = criterion.benchmark_group("what proves nothing that policy asks for");
+    for (name, evidence) in [
+        (
+            "bundle, keyless, under another trust root",
+            foreign.bundle(&Recipe::keyless(&world.identity, Log::RekorV2)),
+        ),
+        (
+            "bundle, by another key",
+            foreign.bundle(&Recipe::key(&foreign.key, Log::None)),
+        ),
+        (
+            "bundle, keyless, by a stranger",
+            world.bundle(&Recipe::keyless(&strangers, Log::RekorV2)),
+        ),
+    ] {
+        let digest = world.image.digest();
         group.bench_function(name, |bencher| {
             bencher.iter(|| prove(black_box(&evidence), &digest, &world.material, world.now));
         });

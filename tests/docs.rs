@@ -21,6 +21,7 @@ use pullgate::config;
 use pullgate::oci::ImageName;
 use pullgate::policy::{Caller, TokenIdentity, judge_caller};
 use pullgate::sandbox::oidc::Token;
+use pullgate::sandbox::sigstore::{CertificateAuthority, KeyPair};
 use tempfile::TempDir;
 
 fn root() -> PathBuf {
@@ -92,6 +93,9 @@ fn every_policy_of_the_guide_loads() {
         .nth(1)
         .and_then(|rest| rest.split("-- ").next())
         .expect("a keyring");
+    let [old, new] = [KeyPair::generate(), KeyPair::generate()].map(|key| key.public_key_pem());
+    let authority = CertificateAuthority::new(1, Clock::system().now());
+    let (root, between) = (authority.root_pem(), authority.chain_pem());
     let guide = read("docs/POLICY.md");
     let blocks = blocks(&guide, "yaml");
     assert!(blocks.len() > 8);
@@ -101,6 +105,10 @@ fn every_policy_of_the_guide_loads() {
             ("policy.yaml", block.as_str()),
             ("ops.pub", key.as_str()),
             ("offline.pub", key.as_str()),
+            ("ops-2025.pub", old.as_str()),
+            ("ops-2026.pub", new.as_str()),
+            ("acme-root.pem", root.as_str()),
+            ("acme-code-signing.pem", between.as_str()),
             ("packagers.asc", keyring),
         ];
         loads(&files, &format!("docs/POLICY.md, block {number}"));

@@ -43,7 +43,7 @@ const ROOMS: [(&str, &str); 20] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 39] = [
+const HOMES: [(&str, &[&str]); 40] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -69,6 +69,7 @@ const HOMES: [(&str, &[&str]); 39] = [
     ("bcrypt", &["authn/"]),
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
+    ("rustix", &["content/disk/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),

@@ -159,6 +159,7 @@ http {
   uwsgi_temp_path $work/nginx-uwsgi;
   scgi_temp_path $work/nginx-scgi;
   proxy_cache_path $work/nginx-cache keys_zone=contents:10m;
+  ssl_protocols TLSv1.2 TLSv1.3;
   ssl_certificate $work/tls.crt;
   ssl_certificate_key $work/tls.key;
   server {

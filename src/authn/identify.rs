@@ -9,6 +9,7 @@ use crate::authn::Authn;
 use crate::authn::Certified;
 use crate::authn::OwnRefusal;
 use crate::authn::Puller;
+use crate::authn::Seen;
 use crate::authn::TokenRefusal;
 use crate::authn::credential::{Credential, NoCredential, header_of};
 use crate::authn::known::{Hash, Known, REPEATED_MAX, RestsOn};
@@ -31,6 +32,8 @@ pub struct Presented<'a> {
     pub client: IpAddr,
     /// Whose certificate its connection was opened with.
     pub certificate: Option<&'a Certified>,
+    /// Who was seen on its connection.
+    pub seen: &'a Seen,
     /// The repository that it is about, where it is about one.
     pub image: Option<&'a ImageName>,
 }
@@ -151,9 +154,15 @@ impl Authn {
             Ok(value) => value,
             Err(none) => return self.certified(presented, none),
         };
+        if let Some(known) = presented.seen.find(value)
+            && self.holds(&known)
+        {
+            return (known.method, Ok(known));
+        }
         let hash = self.hash_key.hash(&[value]);
         if let Some(known) = self.known.find(&hash) {
             if self.holds(&known) {
+                presented.seen.note(value, &known);
                 return (known.method, Ok(known));
             }
             self.known.forget(&hash);
@@ -167,6 +176,7 @@ impl Authn {
                     known.length = value.len();
                     let known = Arc::new(known);
                     self.known.hold(hash, Arc::clone(&known));
+                    presented.seen.note(value, &known);
                     known
                 });
                 (method, held)

@@ -1,5 +1,5 @@
 //! Who was proven a moment ago, by a keyed hash of the credential: so that a pull of many
-//! requests is proven once. No credential is held, only its hash under a key of this process.
+//! requests is proven once. No credential is held here, only its hash under a key of this process.
 
 use std::{sync::Arc, time::Duration};
 

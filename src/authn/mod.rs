@@ -2,9 +2,9 @@
 //!
 //! A user of an htpasswd file, the bearer of an issuer's token, the holder of a client
 //! certificate, or the bearer of a token that [`Authn::grant`] gave out in exchange for one of
-//! these. What a request says is parsed (`credential`), looked up among those who were proven a
-//! moment ago (`known`), and else proven, which costs something: so failures are counted by
-//! address (`failures`).
+//! these. What a request says is compared with what its connection said before (`seen`), looked up
+//! among those who were proven a moment ago (`known`), and else parsed (`credential`) and proven,
+//! which costs something: so failures are counted by address (`failures`).
 //!
 //! This room says who somebody is and never what they may have; that is policy's. It knows
 //! headers, and not how refusals are worded as answers.
@@ -18,6 +18,7 @@ mod known;
 mod oidc;
 mod own_token;
 mod puller;
+mod seen;
 
 pub use certificate::Certified;
 pub use htpasswd::{HtpasswdProblem, Users};
@@ -25,6 +26,7 @@ pub use identify::{Presented, Unidentified};
 pub use oidc::{IssuerError, IssuerSettings, OidcSettings, TokenRefusal};
 pub use own_token::{OwnRefusal, SERVICE, TokenKey, TokenKeyError};
 pub use puller::Puller;
+pub use seen::Seen;
 
 use std::{
     sync::{

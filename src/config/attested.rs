@@ -61,6 +61,7 @@ fn one(item: &Value<'_>, signers: &Signers, steps_max: usize) -> Option<Attested
         predicate_type: predicate_type?,
         by: by?,
         condition,
+        every: false,
     })
 }
 
@@ -86,13 +87,14 @@ fn condition(value: &Value<'_>, steps_max: usize) -> Option<Arc<Condition>> {
     match Condition::new(value.text()?, steps_max) {
         Ok(condition) => Some(Arc::new(condition)),
         Err(error) => {
-            value.error(&error.to_string(), mend(&error));
+            value.error(&error.to_string(), condition_mend(&error));
             None
         }
     }
 }
 
-fn mend(error: &ConditionError) -> &'static str {
+/// What to do about a condition that cannot be read.
+pub(super) fn condition_mend(error: &ConditionError) -> &'static str {
     match error {
         ConditionError::TooLong => "ask for less, or in several policies",
         ConditionError::Variable(_) => {

@@ -1,6 +1,7 @@
 //! `ca`, lowered: signers whom a certificate authority of one's own certifies.
 
 use crate::config::pem;
+use crate::config::pullers;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::reader::whole;
@@ -10,7 +11,6 @@ use crate::config::signers::Context;
 use crate::policy::CertifiedBy;
 use crate::policy::Claim;
 use crate::policy::IdentityRule;
-use crate::policy::NameKind;
 use crate::policy::NameRule;
 use crate::policy::PatternError;
 use crate::policy::SignerKind;
@@ -24,20 +24,8 @@ const SUBJECT: &str = "say whom the authority has to have certified, `subject: {
                        release@acme.test }`, or with `uri` or `dns`: without it everybody who has \
                        a certificate could sign";
 
+/// How a text becomes a rule.
 type Parse = fn(&str) -> Result<IdentityRule, PatternError>;
-
-/// The keys of `subject`: of which kind of names, and how they are compared.
-const NAMES: &[(&str, NameKind, Parse)] = &[
-    ("email", NameKind::Email, IdentityRule::exact),
-    ("email_glob", NameKind::Email, IdentityRule::glob),
-    ("email_regex", NameKind::Email, IdentityRule::regex),
-    ("uri", NameKind::Uri, IdentityRule::exact),
-    ("uri_glob", NameKind::Uri, IdentityRule::glob),
-    ("uri_regex", NameKind::Uri, IdentityRule::regex),
-    ("dns", NameKind::Dns, IdentityRule::exact),
-    ("dns_glob", NameKind::Dns, IdentityRule::glob),
-    ("dns_regex", NameKind::Dns, IdentityRule::regex),
-];
 
 /// Lowers `ca` of the signer whose keys are `signer`.
 pub(super) fn lower(
@@ -108,53 +96,59 @@ fn demands(signer: &Fields<'_>) -> Option<Demands> {
 fn subject(fields: &Fields<'_>) -> Option<Vec<NameRule>> {
     let value = fields.required("subject", SUBJECT)?;
     let fields = value.fields(&schema::CA_SUBJECT)?;
-    let mut rules = Vec::new();
-    let mut whole = true;
-    for (key, kind, parse) in NAMES {
-        let Some(value) = fields.at(key) else {
-            continue;
-        };
-        let rule = signers::pattern(&value, *parse);
-        let Some(rule) = rule else {
-            whole = false;
-            continue;
-        };
-        signers::warn_of_literal_star(&value, &rule, key);
-        if rules.iter().any(|rule: &NameRule| rule.kind == *kind) {
-            value.error(
-                "this kind of name stands twice",
-                "keep one; where several people may sign, give each a signer",
-            );
-            whole = false;
-            continue;
-        }
-        let value = match (kind, rule) {
-            (NameKind::Dns, IdentityRule::Exact(name)) => {
-                IdentityRule::Exact(name.to_ascii_lowercase())
-            }
-            (_, rule) => rule,
-        };
-        rules.push(NameRule { kind: *kind, value });
-    }
     if fields.is_empty() {
         value.error("there is no name in it", SUBJECT);
         return None;
     }
-    (whole && !rules.is_empty()).then_some(rules)
+    let email = one_of(&fields, &["email", "email_glob", "email_regex"]).map(|given| {
+        let (key, value) = given?;
+        text_rule(key, &value, "email").map(NameRule::Email)
+    });
+    let uri = one_of(&fields, &["uri", "uri_glob", "uri_regex"]).map(|given| {
+        let (key, value) = given?;
+        text_rule(key, &value, "uri").map(NameRule::Uri)
+    });
+    let dns = one_of(&fields, &["dns", "dns_glob"]).map(|given| {
+        let (key, value) = given?;
+        pullers::dns_rule(key, &value).map(NameRule::Dns)
+    });
+    let rules = [whole(email)?, whole(uri)?, whole(dns)?];
+    let rules: Vec<NameRule> = rules.into_iter().flatten().collect();
+    (!rules.is_empty()).then_some(rules)
+}
+
+type Given<'a> = (&'static str, Value<'a>);
+
+/// The one of these keys that is given, where one is; `Some(None)` where there are several.
+#[expect(
+    clippy::option_option,
+    reason = "absent, wrong and right are three things"
+)]
+fn one_of<'a>(fields: &Fields<'a>, keys: &[&'static str]) -> Option<Option<Given<'a>>> {
+    keys.iter()
+        .any(|key| fields.at(key).is_some())
+        .then(|| fields.exactly_one(keys, SUBJECT))
+}
+
+fn text_rule(key: &str, value: &Value<'_>, kind: &str) -> Option<IdentityRule> {
+    let parse = match key.strip_prefix(kind)? {
+        "" => IdentityRule::exact,
+        "_glob" => IdentityRule::glob,
+        _ => IdentityRule::regex,
+    };
+    let rule = signers::pattern(value, parse)?;
+    signers::warn_of_literal_star(value, &rule, key);
+    Some(rule)
 }
 
 /// The authorities of `file` or `pem`, each with the intermediates.
 fn authorities(fields: &Fields<'_>, context: &Context<'_>) -> Option<Vec<Authority>> {
+    let between = fields
+        .at("intermediates")
+        .map_or(Some(Vec::new()), |value| intermediates(&value));
     let (form, given) = fields.exactly_one(&["file", "pem"], FORMS)?;
-    let between = match fields.at("intermediates") {
-        Some(value) => {
-            let fields = value.fields(&schema::CA_INTERMEDIATES)?;
-            let (form, value) = fields.exactly_one(&["file", "pem"], FORMS)?;
-            certificates(form, &value)?.1
-        }
-        None => Vec::new(),
-    };
     let (place, certificates) = certificates(form, &given)?;
+    let between = between?;
     let mut authorities = Vec::new();
     for (position, certificate) in certificates.iter().enumerate() {
         match (context.checks.authority)(certificate, &between) {
@@ -183,6 +177,12 @@ fn authorities(fields: &Fields<'_>, context: &Context<'_>) -> Option<Vec<Authori
         }
     }
     Some(authorities)
+}
+
+fn intermediates(value: &Value<'_>) -> Option<Vec<Vec<u8>>> {
+    let fields = value.fields(&schema::CA_INTERMEDIATES)?;
+    let (form, value) = fields.exactly_one(&["file", "pem"], FORMS)?;
+    certificates(form, &value).map(|(_, certificates)| certificates)
 }
 
 /// The certificates of a PEM, in DER, and where they stand.

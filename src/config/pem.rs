@@ -84,7 +84,7 @@ pub(super) fn public_key(text: &str) -> Result<Vec<u8>, NoKey> {
     if blocks.len() > 1 {
         return refuse(
             "there is more than one PEM block",
-            "give each key a signer of its own, one block each",
+            "give each key an entry of its own, `key: [{ file: one.pub }, { file: two.pub }]`",
         );
     }
     let Some(block) = blocks.pop() else {

@@ -255,6 +255,11 @@ fn certificate(value: &Value<'_>) -> Option<DnsRule> {
         &["dns", "dns_glob"],
         "write { dns: node1.acme.test }, or { dns_glob: \"*.nodes.acme.test\" }",
     )?;
+    dns_rule(key, &value)
+}
+
+/// A domain name, or with the key `dns_glob` a pattern over them.
+pub(super) fn dns_rule(key: &str, value: &Value<'_>) -> Option<DnsRule> {
     let text = value.text()?;
     if text.contains(['/', ' ', '@']) {
         value.error(

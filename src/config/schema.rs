@@ -252,7 +252,14 @@ pub(super) const CLAIM: Section = Section {
 /// A public key that signs.
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
-    keys: &["file", "pem", "trust_root"],
+    keys: &["file", "pem", "not_before", "not_after", "trust_root"],
+    later: &[],
+};
+
+/// One of several keys of a signer.
+pub(super) const KEYS: Section = Section {
+    name: "signers.NAME.key[]",
+    keys: &["file", "pem", "not_before", "not_after"],
     later: &[],
 };
 
@@ -291,7 +298,6 @@ pub(super) const CA_SUBJECT: Section = Section {
         "uri_regex",
         "dns",
         "dns_glob",
-        "dns_regex",
     ],
     later: &[],
 };
@@ -534,6 +540,7 @@ pub(super) const ALL: &[&Section] = &[
     &KEYLESS,
     &CLAIM,
     &KEY,
+    &KEYS,
     &CA,
     &CA_INTERMEDIATES,
     &CA_SUBJECT,

@@ -8,6 +8,7 @@ use crate::config::Checks;
 use crate::config::ca;
 use crate::config::demands;
 use crate::config::gpg;
+use crate::config::key;
 use crate::config::pem;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
@@ -77,7 +78,7 @@ pub(super) fn lower(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opt
         "keyless" => keyless(&given, &fields, context).map(SignerKind::Keyless),
         "gpg" => gpg::lower(&given, &fields, context),
         "ca" => ca::lower(&given, &fields, context),
-        _ => key(&given, &fields, context),
+        _ => key::lower(&given, &fields, context),
     };
     Some(SignerRule {
         name: name.into(),
@@ -259,42 +260,17 @@ pub(super) fn claims(
     whole.then_some(claims)
 }
 
-fn key(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Option<SignerKind> {
-    let fields = value.fields(&schema::KEY)?;
-    demands::refuse(signer);
-    let logged = signer.at("transparency_log").map_or(Some(true), |value| {
-        value.choice(&[("required", true), ("not_required", false)])
-    });
-    let root = root(signer, &fields, context);
-    let given = fields.exactly_one(
-        &["file", "pem"],
-        "write { file: key.pub }, or { pem: \"-----BEGIN PUBLIC KEY-----...\" }",
-    );
-    let key = given.and_then(|(form, value)| public_key(form, &value, context.checks));
-    let named = signer.at("trust_root").or_else(|| fields.at("trust_root"));
-    if let (Some(false), Some(value)) = (logged, named) {
-        value.warn(
-            "the trust root has no use where no transparency log is required",
-            "remove the line, or `transparency_log: not_required`",
-        );
-    }
-    Some(SignerKind::Key {
-        key: key?,
-        log: if logged? { Some(root?) } else { None },
-    })
-}
-
 /// A public key, from the file that `form` says or in PEM.
 pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
     let (place, text) = pem_text(form, value)?;
-    key_in_pem(value, &place, &text, checks)
+    public_key_in(&text, &place, value, checks)
 }
 
-/// The one public key in a text. What is wrong with it is told at `value`, after `place`.
-pub(super) fn key_in_pem(
-    value: &Value<'_>,
-    place: &str,
+/// The public key in `text`, which stands at `place` and is named by `value`.
+pub(super) fn public_key_in(
     text: &str,
+    place: &str,
+    value: &Value<'_>,
     checks: &Checks,
 ) -> Option<PublicKey> {
     let spki = match pem::public_key(text) {
@@ -327,7 +303,7 @@ pub(super) fn pem_text(form: &str, value: &Value<'_>) -> Option<(String, String)
 /// Whether two rules can only ever mean one and the same signer.
 pub(super) fn same(one: &Arc<SignerRule>, two: &Arc<SignerRule>) -> bool {
     match (&one.kind, &two.kind) {
-        (SignerKind::Key { key: one, .. }, SignerKind::Key { key: two, .. }) => one == two,
+        (SignerKind::Key(one), SignerKind::Key(two)) => one.means_the_same(two),
         (SignerKind::CertifiedBy(one), SignerKind::CertifiedBy(two)) => one.means_the_same(two),
         (SignerKind::Gpg { keys: one }, SignerKind::Gpg { keys: two }) => match (&**one, &**two) {
             ([one], [two]) => one.fingerprint() == two.fingerprint(),

@@ -178,6 +178,26 @@ fn no_key_is_known_and_not_read() {
             "signers: { s: { key: { KEY: WRONG } } }",
         ),
         (
+            "signers.NAME.key[]",
+            "",
+            "signers: { s: { key: [{ KEY: WRONG }] } }",
+        ),
+        (
+            "signers.NAME.ca",
+            "",
+            "signers: { s: { ca: { KEY: WRONG } } }",
+        ),
+        (
+            "signers.NAME.ca.intermediates",
+            "",
+            "signers: { s: { ca: { intermediates: { KEY: WRONG } } } }",
+        ),
+        (
+            "signers.NAME.ca.subject",
+            "",
+            "signers: { s: { ca: { subject: { KEY: WRONG } } } }",
+        ),
+        (
             "signers.NAME.gpg",
             "",
             "signers: { s: { gpg: { KEY: WRONG } } }",
@@ -241,6 +261,7 @@ fn no_key_is_known_and_not_read() {
                 // Its neighbours would be the problem.
                 ("key", "signers.NAME") => format!("signers: {{ s: {{ key: {wrong} }} }}"),
                 ("gpg", "signers.NAME") => format!("signers: {{ s: {{ gpg: {wrong} }} }}"),
+                ("ca", "signers.NAME") => format!("signers: {{ s: {{ ca: {wrong} }} }}"),
                 ("keyless", "signers.NAME") => format!("signers: {{ s: {{ keyless: {wrong} }} }}"),
                 ("trust_root" | "transparency_log", "signers.NAME") => {
                     format!("signers: {{ s: {{ key: {{}}, {key}: {wrong} }} }}")
@@ -466,7 +487,7 @@ policies:
     let [
         SignerKind::Keyless(workflow),
         SignerKind::Keyless(person),
-        SignerKind::Key { log, .. },
+        SignerKind::Key(ops),
     ] = kinds.as_slice()
     else {
         panic!("{kinds:?}");
@@ -480,7 +501,7 @@ policies:
     assert_eq!(workflow.claims[0].value, exact("0123"));
     assert_eq!(workflow.root.as_str(), "public");
     assert_eq!(person.issuer, exact("http://127.0.0.1:9999/x"));
-    assert_eq!(*log, None);
+    assert_eq!((&ops.root, ops.logged), (&None, false));
 }
 
 // A mounted ConfigMap: the files are links into a hidden folder.

@@ -497,6 +497,27 @@ async fn a_damaged_file_is_never_served_and_replaced() {
     process.end().await;
 }
 
+// It was seen whole before, and is read without being hashed again: its last bytes wait for the
+// file system to say that it is the same still.
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_read_has_no_end() {
+    let world = World::with_directory().await;
+    let bytes = content(600_000);
+    let key = world.put(&bytes);
+    let process = world.open();
+    process.read(&key).await.expect("a blob");
+    assert_eq!(process.read(&key).await.expect("once more"), bytes);
+    let mut body = process.body(&key).await;
+    read_some(&mut body, 1).await;
+    let file = world.files("blobs").pop().expect("a file");
+    let mut damaged = bytes.to_vec();
+    damaged[599_999] ^= 1;
+    fs::write(file, damaged).expect("writes");
+    whole(body).await.expect_err("an end");
+    assert_eq!(process.read(&key).await.expect("fetched anew"), bytes);
+    process.end().await;
+}
+
 #[tokio::test]
 async fn a_damaged_manifest_is_fetched_anew() {
     let world = World::with_directory().await;

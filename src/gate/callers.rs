@@ -2,7 +2,10 @@
 //! is asked of anybody, and a caller who is refused learns nothing, not even from how long the
 //! answer takes. It is answered anew on every request, whatever is held of the image.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use serde_json::{Value, json};
 
@@ -19,13 +22,38 @@ use crate::policy::Caller;
 use crate::policy::Judgement;
 use crate::policy::Policy;
 use crate::policy::Reason;
+use crate::policy::Rules;
 use crate::policy::judge_caller;
 
-/// The policies for one image that ask who pulls.
-#[derive(Debug)]
-pub(super) struct Askers {
-    generation: u64,
-    policies: Vec<Arc<Policy>>,
+/// How many images are held of those whose policies were looked for, each some hundred bytes.
+const IMAGES_MAX: usize = 20_000;
+
+/// The policies that ask who pulls, by image. They belong to one ruling and end with it, so none
+/// outlives a change of policy.
+#[derive(Debug, Default)]
+pub(super) struct Askers(RwLock<HashMap<ImageName, Arc<[Arc<Policy>]>>>);
+
+impl Askers {
+    /// Those for this image: a look-up, since with many policies the patterns are too many to be
+    /// tried on every pull.
+    fn of(&self, rules: &Rules, image: &ImageName) -> Arc<[Arc<Policy>]> {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policies) = held.get(image) {
+            return Arc::clone(policies);
+        }
+        drop(held);
+        let mut policies = rules.for_image(image);
+        policies.retain(|policy| policy.pulled_by.is_some());
+        let policies: Arc<[_]> = policies.into();
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= IMAGES_MAX {
+            // So many names come from somebody who makes them up: what is asked for is soon
+            // there again, and a table that starts over is better than one without end.
+            held.clear();
+        }
+        held.insert(image.clone(), Arc::clone(&policies));
+        policies
+    }
 }
 
 /// What policies in `warn` mode say of a caller whom they would refuse.
@@ -49,7 +77,8 @@ impl Gate {
         if !ruling.asks_who_pulls {
             return Ok(None);
         }
-        let Some(judgement) = judge_caller(&self.askers(ruling, image).policies, caller) else {
+        let policies = ruling.askers.of(&ruling.rules, image);
+        let Some(judgement) = judge_caller(&policies, caller) else {
             return Ok(None);
         };
         if let Some((outcome, shortfall)) = judgement.refusal() {
@@ -78,23 +107,6 @@ impl Gate {
             warnings,
             counter,
         }))
-    }
-
-    /// The policies for an image that ask who pulls: a look-up, since with many policies the
-    /// patterns are too many to be tried on every pull.
-    fn askers(&self, ruling: &Ruling, image: &ImageName) -> Arc<Askers> {
-        let held = self.0.askers.get(image);
-        if let Some(held) = held.filter(|held| held.generation == ruling.generation) {
-            return held;
-        }
-        let mut policies = ruling.rules.for_image(image);
-        policies.retain(|policy| policy.pulled_by.is_some());
-        let askers = Arc::new(Askers {
-            generation: ruling.generation,
-            policies,
-        });
-        self.0.askers.insert(image.clone(), Arc::clone(&askers));
-        askers
     }
 }
 

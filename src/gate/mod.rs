@@ -59,7 +59,6 @@ use crate::upstream::Upstream;
 use crate::verify::Material;
 
 use admit::Admission;
-use callers::Askers;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
 use permits::Permits;
@@ -111,7 +110,6 @@ const TAGS_MAX: u64 = 50_000;
 const HINTS_MAX: u64 = 200_000;
 const REACHES_MAX: u64 = 50_000;
 const DISGUISES_MAX: u64 = 50_000;
-const ASKERS_MAX: u64 = 20_000;
 /// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.
 const DISGUISE_PLACES: usize = 4;
 
@@ -148,7 +146,6 @@ struct Inner {
     content: Store,
     admissions: Cache<Ask, Arc<Admission>>,
     reaches: Cache<ContentKey, Arc<Reach>>,
-    askers: Cache<ImageName, Arc<Askers>>,
     facts: Cache<FactsKey, Arc<FactsEntry>>,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
@@ -225,7 +222,6 @@ impl Gate {
                     .weigher(|_, admission: &Arc<Admission>| admission.weight())
                     .build(),
                 reaches: Cache::new(REACHES_MAX),
-                askers: Cache::new(ASKERS_MAX),
                 facts: Cache::builder()
                     .max_capacity(FACTS_BYTES_MAX)
                     .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 
 use crate::clock::Clock;
+use crate::gate::callers::Askers;
 use crate::policy::DefaultRule;
 use crate::policy::Judgement;
 use crate::policy::Mode;
@@ -20,6 +21,7 @@ pub(super) struct Ruling {
     pub(super) rules: Rules,
     /// Whether a policy asks who pulls.
     pub(super) asks_who_pulls: bool,
+    pub(super) askers: Askers,
     pub(super) material: Arc<Material>,
     /// Counts every change. What was derived under another number is derived anew.
     pub(super) generation: u64,
@@ -31,6 +33,7 @@ impl Ruling {
     pub(super) fn first(rules: Rules, material: Material) -> Self {
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            askers: Askers::default(),
             rules,
             material: Arc::new(material),
             generation: 1,
@@ -43,6 +46,7 @@ impl Ruling {
         let same = self.material.same_as(&material);
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            askers: Askers::default(),
             rules,
             material: Arc::new(material),
             generation: self.generation + 1,

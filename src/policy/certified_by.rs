@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::policy::Claim;
+use crate::policy::DnsRule;
 use crate::policy::IdentityRule;
 use crate::policy::signer::Miss;
 use crate::policy::signer::Part;
@@ -33,38 +34,40 @@ pub struct CertifiedBy {
 
 /// A name that a certificate must have.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NameRule {
-    /// Of which kind.
-    pub kind: NameKind,
-    /// The name. Domain names are compared in lower case.
-    pub value: IdentityRule,
-}
-
-/// The kinds of names that are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameKind {
+pub enum NameRule {
     /// An e-mail address.
-    Email,
+    Email(IdentityRule),
     /// A URI.
-    Uri,
+    Uri(IdentityRule),
     /// A domain name.
-    Dns,
+    Dns(DnsRule),
 }
 
 impl NameRule {
     fn is_met_by(&self, name: &Name) -> bool {
-        match (self.kind, name) {
-            (NameKind::Email, Name::Email(text))
-            | (NameKind::Uri, Name::Uri(text))
-            | (NameKind::Dns, Name::Dns(text)) => self.value.matches(text),
+        match (self, name) {
+            (Self::Email(rule), Name::Email(text)) | (Self::Uri(rule), Name::Uri(text)) => {
+                rule.matches(text)
+            }
+            (Self::Dns(rule), Name::Dns(text)) => rule.matches(text),
             _ => false,
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        match self {
+            Self::Email(rule) | Self::Uri(rule) => matches!(rule, IdentityRule::Exact(_)),
+            Self::Dns(rule) => rule.is_exact(),
         }
     }
 }
 
 impl fmt::Display for NameRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.value, f)
+        match self {
+            Self::Email(rule) | Self::Uri(rule) => fmt::Display::fmt(rule, f),
+            Self::Dns(rule) => fmt::Display::fmt(rule, f),
+        }
     }
 }
 
@@ -126,7 +129,6 @@ impl CertifiedBy {
     /// Whether the two can only ever mean one and the same signer.
     #[must_use]
     pub fn means_the_same(&self, other: &Self) -> bool {
-        let exact = |rule: &NameRule| matches!(rule.value, IdentityRule::Exact(_));
-        self.subject == other.subject && self.subject.iter().all(exact)
+        self.subject == other.subject && self.subject.iter().all(NameRule::is_exact)
     }
 }

@@ -15,6 +15,7 @@ use crate::policy::Subject;
 use crate::policy::condition::Scope;
 use crate::policy::signed_by::Ballot;
 use crate::policy::signed_by::unread;
+use crate::policy::signer::Pull;
 use crate::verify::Fact;
 use crate::verify::Kind;
 
@@ -86,7 +87,10 @@ impl Demand {
             .then(|| Timestamp::from_second(now.as_second()).ok())
             .flatten()
             .and_then(|second| second.checked_add(SignedDuration::from_secs(1)).ok());
-        let mut moments: Vec<Timestamp> = next_second.into_iter().collect();
+        let windows = self
+            .signers()
+            .filter_map(|signer| signer.changes_after(now));
+        let mut moments: Vec<Timestamp> = next_second.into_iter().chain(windows).collect();
         if !self.timing.is_empty() {
             self.collect_changes(subject, now, &mut moments);
         }
@@ -150,8 +154,7 @@ impl Demand {
                 .filter(|fact| self.carried(fact))
                 .collect(),
             timing: self.timing,
-            now: question.now,
-            asked: subject.asked.as_deref(),
+            pull: pull(subject, question),
         }
     }
 
@@ -164,21 +167,32 @@ impl Demand {
         question: &Question<'_>,
         with_condition: bool,
     ) -> Ballot<'a> {
+        let pull = pull(subject, question);
         let of_the_type = subject.facts.proven.iter().filter(|fact| {
             self.carried(fact)
                 && matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
                 if *predicate_type == attested.predicate_type)
         });
+        let facts: Vec<&Fact> = of_the_type.collect();
         let counts = |fact: &&Fact| {
-            !with_condition
-                || (attested.by.names(fact, subject.asked.as_deref())
-                    && attested.unmet(fact, subject, question).is_none())
+            attested.by.names(fact, pull) && attested.unmet(fact, subject, question).is_none()
+        };
+        let facts = match (with_condition, attested.every) {
+            (false, _) => facts,
+            (true, false) => facts.into_iter().filter(counts).collect(),
+            (true, true) => {
+                let (met, unmet): (Vec<&Fact>, Vec<&Fact>) = facts
+                    .into_iter()
+                    .filter(|fact| attested.by.names(fact, pull))
+                    .partition(counts);
+                let spoilt = |fact: &&Fact| attested.by.shares_a_rule(fact, &unmet, pull);
+                met.into_iter().filter(|fact| !spoilt(fact)).collect()
+            }
         };
         Ballot {
-            facts: of_the_type.filter(counts).collect(),
+            facts,
             timing: self.timing,
-            now: question.now,
-            asked: subject.asked.as_deref(),
+            pull,
         }
     }
 
@@ -226,7 +240,7 @@ impl Demand {
         let subject = telling(subject, &any);
         let all = self.attestations(attested, subject, question, false);
         let named = all.facts.iter();
-        let named = named.filter(|fact| attested.by.names(fact, all.asked));
+        let named = named.filter(|fact| attested.by.names(fact, all.pull));
         let mut unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
         let (reason, found, remedy) = if attested.by.holds(&all)
             && let Some(unmet) = unmet.next_back()
@@ -246,6 +260,13 @@ impl Demand {
             expected: format!("{}{}", attested.expected(), self.timing),
             remedy: remedy.to_owned(),
         }
+    }
+}
+
+fn pull<'a>(subject: &'a Subject, question: &Question<'_>) -> Pull<'a> {
+    Pull {
+        asked: subject.asked.as_deref(),
+        now: question.now,
     }
 }
 
@@ -290,7 +311,11 @@ impl Attested {
         let several = format!("attestations of type {type_name}");
         let mut expected = self.by.expected(&one, &several);
         if let Some(condition) = &self.condition {
-            expected.push_str(&format!(", with {}", condition.as_str()));
+            expected.push_str(match self.every {
+                true => ", and all that they attested so with ",
+                false => ", with ",
+            });
+            expected.push_str(condition.as_str());
         }
         expected
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::policy::Attested;
 use crate::policy::Glob;
 use crate::policy::IdentityRule;
+use crate::policy::KeyHolder;
 use crate::policy::Keyless;
 use crate::policy::SignedBy;
 use crate::policy::SignerKind;
@@ -39,10 +40,8 @@ fn rule(name: &str, identity: &str) -> Arc<SignerRule> {
 }
 
 fn key_rule(name: &str, key: &[u8], log: Option<&str>) -> Arc<SignerRule> {
-    let kind = SignerKind::Key {
-        key: PublicKey::from_spki(key),
-        log: log.map(RootName::from),
-    };
+    let log = log.map(RootName::from);
+    let kind = SignerKind::Key(KeyHolder::of(PublicKey::from_spki(key), log));
     Arc::new(SignerRule {
         name: name.into(),
         kind,
@@ -391,6 +390,7 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
         predicate_type: (*predicate_type).to_owned(),
         by: by(&[rule("builder", "builder@x")]),
         condition: None,
+        every: false,
     };
     Demand {
         signed_by: signed.then(|| by(&[rule("a", "a@x")])),

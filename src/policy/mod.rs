@@ -16,12 +16,14 @@ mod rule;
 mod signed_by;
 mod signed_identity;
 mod signer;
+mod timed_key;
 mod timing;
+mod written;
 
 pub use caller::{Caller, CertificateIdentity, TokenIdentity};
-pub use certified_by::{CertifiedBy, NameKind, NameRule};
+pub use certified_by::{CertifiedBy, NameRule};
 pub use condition::{CONDITION_BYTES_MAX, CONDITION_STEPS_MAX, Condition, ConditionError};
-pub use glob::{Glob, GlobError};
+pub use glob::{Glob, GlobError, wildcards};
 pub use judge::{Judgement, PolicyOutcome, Question, Shape, Shortfall, Subject, judge};
 pub use puller::{ClaimRule, DnsRule, PulledBy, PullerKind, PullerRule, TokenRule, judge_caller};
 pub use reason::Reason;
@@ -32,3 +34,4 @@ pub use rule::{
 };
 pub use signed_identity::SignedIdentity;
 pub use signer::{Claim, IdentityRule, Keyless, PatternError, SignerKind, SignerRule};
+pub use timed_key::{KeyHolder, TimedKey};

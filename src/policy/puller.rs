@@ -90,7 +90,12 @@ impl DnsRule {
         Ok(Self { text, glob })
     }
 
-    fn matches(&self, name: &str) -> bool {
+    /// Whether it is one name.
+    pub(super) fn is_exact(&self) -> bool {
+        self.glob.is_none()
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         match &self.glob {
             None => name == self.text,

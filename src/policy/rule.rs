@@ -16,6 +16,7 @@ use crate::policy::NoRollback;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::written::Written;
 use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::Format;
@@ -24,7 +25,7 @@ use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 /// The host that image names of Docker Hub carry.
-const DOCKER_HUB: &str = "docker.io";
+pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// All policy files together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -164,6 +165,9 @@ pub struct Attested {
     pub by: SignedBy,
     /// What has to hold of it.
     pub condition: Option<Arc<Condition>>,
+    /// Whether it has to hold of every attestation of the type by a signer who is to count, and
+    /// not only of one.
+    pub every: bool,
 }
 
 /// When a signature has to have been made, by its proven time. One without a proven time meets
@@ -237,8 +241,12 @@ impl Policy {
         self.images.iter().any(fits) && !self.except.iter().any(fits)
     }
 
-    /// Whether the policy is for what is asked for, by its name or by its whole reference.
-    fn applies_to_reference(&self, name: &str, reference: &str) -> bool {
+    /// Whether the policy is for what is asked for, by its name, by its whole reference, or in
+    /// a way in which people may have written it.
+    fn applies_to_reference(&self, name: &str, reference: &str, written: &Written) -> bool {
+        if self.images.iter().any(Glob::is_over_written) {
+            return written.fits(&self.images, &self.except);
+        }
         let fits = |glob: &Glob| match glob.is_over_references() {
             true => glob.matches(reference),
             false => glob.matches(name),
@@ -280,7 +288,7 @@ impl Policy {
         self.signers().filter_map(|signer| match &signer.kind {
             SignerKind::Keyless(keyless) => Some(&keyless.root),
             SignerKind::CertifiedBy(rule) => rule.root.as_ref(),
-            SignerKind::Key { log, .. } => log.as_ref(),
+            SignerKind::Key(holder) => holder.root.as_ref(),
             SignerKind::Gpg { .. } => None,
         })
     }
@@ -295,9 +303,10 @@ impl Rules {
         if image.registry.as_str() == DOCKER_HUB {
             whole = format!("index.{whole}");
         }
+        let written = Written::new(image, reference);
         self.policies
             .iter()
-            .filter(|policy| policy.applies_to_reference(&name, &whole))
+            .filter(|policy| policy.applies_to_reference(&name, &whole, &written))
             .cloned()
             .collect()
     }
@@ -340,10 +349,13 @@ impl Rules {
     pub fn keys(&self) -> Vec<PublicKey> {
         let mut keys: Vec<PublicKey> = Vec::new();
         for signer in self.signers() {
-            if let SignerKind::Key { key, .. } = &signer.kind
-                && !keys.contains(key)
-            {
-                keys.push(key.clone());
+            let SignerKind::Key(holder) = &signer.kind else {
+                continue;
+            };
+            for timed in &holder.keys {
+                if !keys.contains(&timed.key) {
+                    keys.push(timed.key.clone());
+                }
             }
         }
         keys
@@ -382,7 +394,7 @@ impl Rules {
     pub fn unsafe_signers(&self) -> usize {
         let weak = |signer: &&SignerRule| match &signer.kind {
             SignerKind::Keyless(keyless) => keyless.demands.are_unsafe(),
-            SignerKind::CertifiedBy(_) | SignerKind::Key { .. } | SignerKind::Gpg { .. } => false,
+            SignerKind::CertifiedBy(_) | SignerKind::Key(_) | SignerKind::Gpg { .. } => false,
         };
         let names: BTreeSet<&str> = self
             .signers()

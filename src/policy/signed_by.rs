@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
-use crate::oci::DockerReference;
 use crate::policy::Reason;
 use crate::policy::Shortfall;
 use crate::policy::SignedBy;
 use crate::policy::SignerRule;
 use crate::policy::Timing;
 use crate::policy::signer::Miss;
+use crate::policy::signer::Pull;
 use crate::verify::Fact;
 use crate::verify::Facts;
 use crate::verify::Kind;
@@ -22,15 +20,13 @@ pub(super) struct Ballot<'a> {
     pub(super) facts: Vec<&'a Fact>,
     /// When they have to have been made.
     pub(super) timing: Timing,
-    /// Now.
-    pub(super) now: Timestamp,
-    /// What is asked for, with which signatures that name an image are compared.
-    pub(super) asked: Option<&'a DockerReference>,
+    /// What is asked for, and when.
+    pub(super) pull: Pull<'a>,
 }
 
 impl<'a> Ballot<'a> {
     fn timely(&self) -> Vec<&'a Fact> {
-        let timely = |fact: &&&Fact| self.timing.miss_of(fact, self.now).is_none();
+        let timely = |fact: &&&Fact| self.timing.miss_of(fact, self.pull.now).is_none();
         self.facts.iter().filter(timely).copied().collect()
     }
 }
@@ -39,19 +35,27 @@ impl SignedBy {
     /// Whether so many of the named signers signed, each of them another key or identity.
     /// Nobody is never enough, whatever a policy says (THREATS T7).
     pub(super) fn holds(&self, ballot: &Ballot<'_>) -> bool {
-        self.count(&ballot.timely(), ballot.asked) >= self.at_least.max(1)
+        self.count(&ballot.timely(), ballot.pull) >= self.at_least.max(1)
     }
 
     /// Whether the fact is by one of the named signers, for what is asked for.
-    pub(super) fn names(&self, fact: &Fact, asked: Option<&DockerReference>) -> bool {
-        self.of.iter().any(|rule| rule.compare(fact, asked).is_ok())
+    pub(super) fn names(&self, fact: &Fact, pull: Pull<'_>) -> bool {
+        self.of.iter().any(|rule| rule.compare(fact, pull).is_ok())
+    }
+
+    /// Whether a rule that names the fact names one of the others as well.
+    pub(super) fn shares_a_rule(&self, fact: &Fact, others: &[&Fact], pull: Pull<'_>) -> bool {
+        let named = |rule: &SignerRule, fact: &Fact| rule.compare(fact, pull).is_ok();
+        self.of
+            .iter()
+            .any(|rule| named(rule, fact) && others.iter().any(|other| named(rule, other)))
     }
 
     /// How many of the named signers can be told apart in the facts: the largest pairing of
     /// rules with distinct signers. One key under two names pairs once, and one name whose
     /// glob fits two logins pairs once.
-    fn count(&self, facts: &[&Fact], asked: Option<&DockerReference>) -> usize {
-        let fits = |fact: &&&Fact| self.names(fact, asked);
+    fn count(&self, facts: &[&Fact], pull: Pull<'_>) -> usize {
+        let fits = |fact: &&&Fact| self.names(fact, pull);
         let fitting: Vec<&Fact> = facts.iter().filter(fits).copied().collect();
         let people = people(&fitting);
         let fits: Vec<Vec<usize>> = self
@@ -59,7 +63,7 @@ impl SignedBy {
             .iter()
             .map(|rule| {
                 let by = fitting.iter().zip(&people);
-                by.filter(|(fact, _)| rule.compare(fact, asked).is_ok())
+                by.filter(|(fact, _)| rule.compare(fact, pull).is_ok())
                     .map(|(_, person)| *person)
                     .collect()
             })
@@ -116,23 +120,23 @@ impl SignedBy {
         ballot: &Ballot<'_>,
     ) -> Option<(Reason, String, Option<&'static str>)> {
         let timely = ballot.timely();
-        let count = self.count(&timely, ballot.asked);
+        let count = self.count(&timely, ballot.pull);
         if count > 0 {
             let signers = distinct(&timely);
             let found = format!("{count} of {} signers: {signers}", self.at_least);
             return Some((Reason::NotEnoughSigners, found, None));
         }
-        let named = |fact: &&&Fact| self.names(fact, ballot.asked);
+        let named = |fact: &&&Fact| self.names(fact, ballot.pull);
         let untimely = ballot.facts.iter().filter(named);
         let mut untimely = untimely.filter_map(|fact| {
-            let miss = ballot.timing.miss_of(fact, ballot.now)?;
+            let miss = ballot.timing.miss_of(fact, ballot.pull.now)?;
             Some(format!("signed by {}, {miss}", fact.signer))
         });
         if let Some(found) = untimely.next_back() {
             let remedy = Some(Timing::REMEDY);
             return Some((Reason::UntrustedSigner, found, remedy));
         }
-        let nearest = |fact: &&Fact| self.nearest(fact, ballot.asked);
+        let nearest = |fact: &&Fact| self.nearest(fact, ballot.pull);
         let misses = ballot.facts.iter().filter_map(nearest);
         let (miss, text) = misses.max_by(|one, two| one.0.cmp(&two.0))?;
         let more = match distinct_signers(&ballot.facts).len() {
@@ -147,11 +151,11 @@ impl SignedBy {
     }
 
     /// The rule that the fact comes nearest to, in words.
-    fn nearest(&self, fact: &Fact, asked: Option<&DockerReference>) -> Option<(Miss, String)> {
+    fn nearest(&self, fact: &Fact, pull: Pull<'_>) -> Option<(Miss, String)> {
         let (miss, rule) = self
             .of
             .iter()
-            .filter_map(|rule| Some((rule.compare(fact, asked).err()?, rule)))
+            .filter_map(|rule| Some((rule.compare(fact, pull).err()?, rule)))
             .max_by(|one, two| one.0.cmp(&two.0))?;
         let text = describe_miss(&miss, fact, rule);
         Some((miss, text))
@@ -327,6 +331,13 @@ fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
                 "signed by {signer}, but without a proven entry in the log that {name} requires"
             )
         }
+        Miss::Window(Some(at)) => {
+            format!("signed by {signer} at {at}, when it was not one of the keys of {name}")
+        }
+        Miss::Window(None) => format!(
+            "signed by {signer}, which is not one of the keys of {name} now, and no time of \
+             signing is proven"
+        ),
         Miss::Issuer => {
             format!("signed by {signer}: the identity fits {name}, the issuer does not")
         }

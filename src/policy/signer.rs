@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use jiff::Timestamp;
 use regex::Regex;
 
 use crate::oci::DockerReference;
 use crate::policy::CertifiedBy;
 use crate::policy::Glob;
+use crate::policy::KeyHolder;
 use crate::policy::SignedIdentity;
 use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::GpgKey;
 use crate::verify::Identity;
-use crate::verify::PublicKey;
 use crate::verify::RootName;
 use crate::verify::Signer;
 
@@ -35,14 +36,8 @@ pub enum SignerKind {
     Keyless(Keyless),
     /// Somebody whom a certificate authority of one's own certifies.
     CertifiedBy(CertifiedBy),
-    /// The holder of a key.
-    Key {
-        /// The key.
-        key: PublicKey,
-        /// The trust root whose transparency log must hold the signature; `None` when no log
-        /// is required.
-        log: Option<RootName>,
-    },
+    /// The holder of keys.
+    Key(KeyHolder),
     /// The holder of any of these OpenPGP keys.
     Gpg {
         /// The keys, each with its subkeys; at least one.
@@ -209,6 +204,8 @@ pub(super) enum Miss {
     Stranger,
     /// The right key, but no proof that a log holds the signature.
     NotLogged,
+    /// The right key, but outside of its window; with the time that is proven.
+    Window(Option<Timestamp>),
     /// The right identity, for whose signature this does not vouch.
     Missing(&'static str),
     /// The right issuer, another identity, which differs in this.
@@ -273,31 +270,45 @@ fn parts(identity: &str) -> Option<Vec<(Part, &str)>> {
     ])
 }
 
+/// What is asked for, and when: what facts are held against beside the rules themselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pull<'a> {
+    /// The image, with which signatures that name one are compared.
+    pub(super) asked: Option<&'a DockerReference>,
+    /// Now.
+    pub(super) now: Timestamp,
+}
+
 impl SignerRule {
+    /// The next moment after `now` at which the same facts may be its or may not.
+    pub(super) fn changes_after(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.kind {
+            SignerKind::Key(holder) => {
+                let keys = holder.keys.iter();
+                keys.filter_map(|key| key.changes_after(now)).min()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the fact is a signature by this signer for what was asked for, and how it misses
     /// otherwise.
-    pub(super) fn compare(&self, fact: &Fact, asked: Option<&DockerReference>) -> Result<(), Miss> {
-        self.compare_signer(fact)?;
+    pub(super) fn compare(&self, fact: &Fact, pull: Pull<'_>) -> Result<(), Miss> {
+        self.compare_signer(fact, pull.now)?;
         let Some(rule) = &self.signed_identity else {
             return Ok(());
         };
         let signed = fact.docker_reference.as_deref();
-        match (signed, asked) {
+        match (signed, pull.asked) {
             (Some(signed), Some(asked)) if rule.accepts(signed, asked) => Ok(()),
             _ => Err(Miss::Image(signed.map(str::to_owned))),
         }
     }
 
-    fn compare_signer(&self, fact: &Fact) -> Result<(), Miss> {
+    fn compare_signer(&self, fact: &Fact, now: Timestamp) -> Result<(), Miss> {
         match (&self.kind, &fact.signer) {
-            (SignerKind::Key { key, log }, Signer::Key { fingerprint }) => {
-                if key.fingerprint != *fingerprint {
-                    Err(Miss::Stranger)
-                } else if log.is_some() && (fact.root != *log || fact.assurance.log.is_none()) {
-                    Err(Miss::NotLogged)
-                } else {
-                    Ok(())
-                }
+            (SignerKind::Key(holder), Signer::Key { fingerprint }) => {
+                holder.compare(fingerprint, fact, now)
             }
             (SignerKind::Keyless(rule), Signer::Identity(identity)) => rule.compare(identity, fact),
             (SignerKind::CertifiedBy(rule), Signer::Certified(certified)) => {
@@ -332,18 +343,7 @@ impl SignerRule {
                 };
                 format!("{} (the OpenPGP key {told}{more})", self.name)
             }
-            SignerKind::Key {
-                key,
-                log: Some(root),
-            } => {
-                format!(
-                    "{} (the key {}, logged under {root})",
-                    self.name, key.fingerprint
-                )
-            }
-            SignerKind::Key { key, log: None } => {
-                format!("{} (the key {})", self.name, key.fingerprint)
-            }
+            SignerKind::Key(holder) => holder.describe(&self.name),
             SignerKind::Keyless(rule) => {
                 let mut text = format!("{} ({}, issuer {}", self.name, rule.identity, rule.issuer);
                 for claim in &rule.claims {

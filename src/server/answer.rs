@@ -11,6 +11,7 @@ use crate::audit::DecisionId;
 use crate::authn::Certified;
 use crate::authn::Presented;
 use crate::authn::Puller;
+use crate::authn::Seen;
 use crate::content::BlobBody;
 use crate::gate::Admitted;
 use crate::gate::Ask;
@@ -32,18 +33,24 @@ use crate::server::respond;
 use crate::server::respond::Answer;
 use crate::server::route::{Page, Route};
 
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Peer<'a> {
+    /// Its address.
+    pub(super) client: IpAddr,
+    /// Whose certificate the connection was opened with.
+    pub(super) certificate: Option<&'a Certified>,
+    /// Who was seen there.
+    pub(super) seen: &'a Seen,
+}
+
 impl Service {
-    /// Answers one request of `client`, whose connection has this certificate.
-    pub(super) async fn answer<B>(
-        &self,
-        request: Request<B>,
-        client: IpAddr,
-        certificate: Option<&Certified>,
-    ) -> Answer {
+    /// Answers one request.
+    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer<'_>) -> Answer {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let (endpoint, mut answer) = self.answer_parts(&parts, client, certificate).await;
+        let (endpoint, mut answer) = self.answer_parts(&parts, peer).await;
         if is_head {
             *answer.body_mut() = BlobBody::Held(None);
         }
@@ -54,12 +61,7 @@ impl Service {
 
     /// The endpoint's name in metrics, and the answer. Who asks comes before whether there is
     /// such a thing.
-    async fn answer_parts(
-        &self,
-        parts: &Parts,
-        client: IpAddr,
-        certificate: Option<&Certified>,
-    ) -> (&'static str, Answer) {
+    async fn answer_parts(&self, parts: &Parts, peer: Peer<'_>) -> (&'static str, Answer) {
         let routed = self.router.route(&parts.method, &parts.uri, &parts.headers);
         let endpoint = routed.as_ref().map_or("none", Route::endpoint);
         let mut known = None;
@@ -69,8 +71,9 @@ impl Service {
                 uri: &parts.uri,
                 presented: Presented {
                     headers: &parts.headers,
-                    client,
-                    certificate,
+                    client: peer.client,
+                    certificate: peer.certificate,
+                    seen: peer.seen,
                     image: routed.as_ref().ok().and_then(Route::image),
                 },
             };
@@ -102,7 +105,7 @@ impl Service {
             headers: &parts.headers,
             path: parts.uri.path(),
             is_head: parts.method == Method::HEAD,
-            client,
+            client: peer.client,
             puller: known.as_deref().unwrap_or(&anonymous),
         };
         let answer = match routed {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::Request;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
@@ -22,9 +22,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::authn::Certified;
+use crate::authn::Seen;
 use crate::server::Service;
 use crate::server::Tls;
+use crate::server::answer::Peer;
 use crate::server::readers::Readers;
+use crate::server::respond::Answer;
 use crate::server::stalled::{Patience, Stalled};
 
 /// Bounds on connections.
@@ -120,6 +123,26 @@ async fn outdated(holder: Option<Holder>) {
     std::future::pending::<()>().await;
 }
 
+/// What the requests of one connection share.
+struct Line {
+    service: Arc<Service>,
+    client: IpAddr,
+    holder: Option<Holder>,
+    seen: Seen,
+}
+
+impl Line {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let certified = self.holder.as_ref().and_then(Holder::now);
+        let peer = Peer {
+            client: self.client,
+            certificate: certified.as_ref(),
+            seen: &self.seen,
+        };
+        self.service.answer(request, peer).await
+    }
+}
+
 struct Connection {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
@@ -146,7 +169,8 @@ impl Connection {
                     Ok(Ok(stream)) => {
                         let holder = self.holder(stream.get_ref().1, exchanged);
                         match stream.get_ref().1.alpn_protocol() {
-                            Some(b"h2") => self.http2(stream, client, holder).await,
+                            // Boxed: its state is large, and most connections do without.
+                            Some(b"h2") => Box::pin(self.http2(stream, client, holder)).await,
                             _ => self.http1(stream, client, holder).await,
                         }
                     }
@@ -173,23 +197,25 @@ impl Connection {
         })
     }
 
+    fn line(&self, client: IpAddr, holder: Option<Holder>) -> Arc<Line> {
+        Arc::new(Line {
+            service: Arc::clone(&self.service),
+            client,
+            holder,
+            seen: Seen::default(),
+        })
+    }
+
     async fn http1<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = Arc::clone(&self.service);
-        let of_connection = holder.clone();
+        let line = self.line(client, holder.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let service = Arc::clone(&service);
-            let certified = of_connection.as_ref().and_then(Holder::now);
-            async move { Ok::<_, Infallible>(service.answer(request, client, certified.as_ref()).await) }
+            let line = Arc::clone(&line);
+            async move { Ok::<_, Infallible>(line.answer(request).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_read_timeout)
-            .max_buf_size(self.limits.header_bytes_max.max(8192))
-            .pipeline_flush(true)
-            .serve_connection(TokioIo::new(stream), answer);
+        let connection = http1_within(self.limits).serve_connection(TokioIo::new(stream), answer);
         self.drive(connection, client, holder).await;
     }
 
@@ -197,17 +223,15 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = Arc::clone(&self.service);
-        let of_connection = holder.clone();
+        let line = self.line(client, holder.clone());
         let first_request_within = self.limits.header_read_timeout;
         let readers = Arc::new(Readers::new(Patience::DEFAULT));
         let watched = Arc::clone(&readers);
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (service, readers) = (Arc::clone(&service), Arc::clone(&watched));
-            let certified = of_connection.as_ref().and_then(Holder::now);
+            let (line, readers) = (Arc::clone(&line), Arc::clone(&watched));
             readers.asks();
             async move {
-                let answer = service.answer(request, client, certified.as_ref()).await;
+                let answer = line.answer(request).await;
                 Ok::<_, Infallible>(answer.map(|body| readers.watch(body)))
             }
         });
@@ -249,5 +273,59 @@ impl Connection {
             debug!(%client, %error, "the connection broke off");
         }
         drop(self.place);
+    }
+}
+
+/// How HTTP/1.1 is spoken. Answers to requests that came at once are not collected
+/// (`pipeline_flush`): for that, hyper takes all of a body into memory, however slow its reader.
+fn http1_within(limits: Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_buf_size(limits.header_bytes_max.max(8192));
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http::Response;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    // A blob was taken into memory as fast as it came, for each reader who took nothing of it.
+    #[tokio::test]
+    async fn a_reader_who_takes_nothing_is_handed_nothing_more() {
+        let handed = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&handed);
+        let service = service_fn(move |_: Request<Incoming>| {
+            let counted = Arc::clone(&counted);
+            let frames = stream::repeat_with(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 64 << 10])))
+            });
+            let body = StreamBody::new(stream::StreamExt::take(frames, 1000));
+            async move { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let limits = Limits {
+            connections_max: 1,
+            header_read_timeout: Duration::from_secs(10),
+            header_bytes_max: 32 << 10,
+        };
+        let (mut reader, stream) = tokio::io::duplex(1024);
+        let request = b"GET / HTTP/1.1\r\nhost: gate.test\r\n\r\n";
+        reader.write_all(request).await.expect("is sent");
+        let connection = http1_within(limits).serve_connection(TokioIo::new(stream), service);
+        let served = tokio::time::timeout(Duration::from_millis(200), connection).await;
+        served.expect_err("it waits for its reader");
+        let handed = handed.load(Ordering::SeqCst);
+        assert!((1..=2).contains(&handed), "{handed} frames");
     }
 }

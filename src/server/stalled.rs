@@ -13,6 +13,9 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+/// Up to so many bytes, one buffer costs less to be made than several cost the kernel.
+const JOINED_BYTES_MAX: usize = 4 << 10;
+
 /// How long a client may take to take how much of an answer that waits for it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
@@ -115,6 +118,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalled<S> {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let bytes: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if bytes <= JOINED_BYTES_MAX {
+            // The head of a manifest's answer and the manifest.
+            let mut joined = Vec::with_capacity(bytes);
+            for buffer in buffers {
+                joined.extend_from_slice(buffer);
+            }
+            return self.poll_write(cx, &joined);
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
         self.judge(written, |count| *count, cx)
     }

@@ -158,29 +158,11 @@ impl Authority {
         merged
     }
 
-    /// Whether names lead from a certificate to this authority. Where they do not, nothing does,
-    /// and nothing has to be computed.
+    /// Whether names lead from a certificate to this authority.
     pub(super) fn may_have_issued(&self, leaf: &Certificate, chain: &[Vec<u8>]) -> bool {
         let above = chain.iter().map(Vec::as_slice).take(PARTS_MAX);
         let above = above.chain(self.intermediates.iter().map(|one| one.as_ref()));
-        let above: Vec<Certificate> = above
-            .filter_map(|der| Certificate::from_der(der).ok())
-            .collect();
-        let mut names = vec![&leaf.tbs_certificate.issuer];
-        let mut looked_at = 0;
-        while let Some(name) = names.get(looked_at).copied() {
-            looked_at += 1;
-            let issuers = above
-                .iter()
-                .filter(|certificate| certificate.tbs_certificate.subject == *name)
-                .map(|certificate| &certificate.tbs_certificate.issuer);
-            for issuer in issuers {
-                if !names.contains(&issuer) {
-                    names.push(issuer);
-                }
-            }
-        }
-        names.contains(&&self.root.name)
+        names_lead_to(std::slice::from_ref(&self.root.name), leaf, above)
     }
 
     /// When all certificates on a path from `leaf` to this authority are valid, where there is
@@ -256,6 +238,34 @@ impl Authority {
         }
         Ok(between)
     }
+}
+
+/// Whether the names of issuers lead from a certificate to one of these authorities, over
+/// certificates that can lie between. Where they do not, nothing does, and nothing has to be
+/// computed.
+pub(super) fn names_lead_to<'a>(
+    authorities: &[DistinguishedName],
+    leaf: &Certificate,
+    between: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    let between: Vec<Certificate> = between
+        .filter_map(|der| Certificate::from_der(der).ok())
+        .collect();
+    let mut names = vec![&leaf.tbs_certificate.issuer];
+    let mut looked_at = 0;
+    while let Some(name) = names.get(looked_at).copied() {
+        if authorities.contains(name) {
+            return true;
+        }
+        looked_at += 1;
+        for certificate in &between {
+            let issuer = &certificate.tbs_certificate.issuer;
+            if certificate.tbs_certificate.subject == *name && !names.contains(&issuer) {
+                names.push(issuer);
+            }
+        }
+    }
+    false
 }
 
 /// Parses a certificate whose key usages, where it has some, let it certify code signers.

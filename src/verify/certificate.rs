@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sigstore_verify::{
     VerificationPolicy,
     crypto::CertificateInfo,
-    types::{Artifact, Bundle, DerCertificate},
+    types::{Artifact, Bundle, bundle::VerificationMaterialContent},
 };
 use x509_cert::{
     Certificate,
@@ -19,6 +19,7 @@ use x509_cert::{
 use crate::verify::Identity;
 use crate::verify::Material;
 use crate::verify::Signer;
+use crate::verify::authority::names_lead_to;
 use crate::verify::claims;
 use crate::verify::proof::Proof;
 use crate::verify::proof::assurance;
@@ -41,11 +42,23 @@ pub(super) fn proofs(
     let certificate = bundle
         .signing_certificate()
         .ok_or("there is no signing certificate")?;
-    let certificate_timestamp = refuse_ambiguous(certificate)?;
+    let parsed = Certificate::from_der(certificate.as_bytes())
+        .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
+    refuse_ambiguous(&parsed)?;
+    let certificate_timestamp = extension(&parsed, CERTIFICATE_TIMESTAMPS).is_some();
+    let between = between(bundle);
     let unlogged = bundle.verification_material.tlog_entries.is_empty();
     let mut proofs = Vec::new();
     let mut errors = Vec::new();
     for root in &material.roots {
+        // Most of what is found under other roots, or is somebody's junk, costs nothing so.
+        if !names_lead_to(&root.issuers, &parsed, between.iter().copied()) {
+            errors.push(format!(
+                "under the trust root {}: none of its authorities issued the certificate",
+                root.name
+            ));
+            continue;
+        }
         let demands = material.demands.get(&root.name).copied();
         let demands = demands.unwrap_or_default();
         let mut policy = VerificationPolicy::any_identity();
@@ -78,13 +91,21 @@ pub(super) fn proofs(
     Ok(proofs)
 }
 
+/// What a bundle brings beside the signer's certificate.
+fn between(bundle: &Bundle) -> Vec<&[u8]> {
+    match &bundle.verification_material.content {
+        VerificationMaterialContent::X509CertificateChain { certificates } => {
+            let above = certificates.iter().skip(1);
+            above.map(|one| one.raw_bytes.as_bytes()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// A certificate that names several people, or two issuers, could be read in two ways: the
-/// verifier family takes the first name it finds (THREATS I3). Says of any other whether it
-/// carries certificate timestamps.
-fn refuse_ambiguous(certificate: &DerCertificate) -> Result<bool, String> {
-    let certificate = Certificate::from_der(certificate.as_bytes())
-        .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
-    refuse_two_readings(&certificate)?;
+/// verifier family takes the first name it finds (THREATS I3).
+fn refuse_ambiguous(certificate: &Certificate) -> Result<(), String> {
+    refuse_two_readings(certificate)?;
     let names = certificate
         .tbs_certificate
         .get::<SubjectAltName>()
@@ -101,7 +122,7 @@ fn refuse_ambiguous(certificate: &DerCertificate) -> Result<bool, String> {
             ));
         }
     }
-    Ok(extension(&certificate, CERTIFICATE_TIMESTAMPS).is_some())
+    Ok(())
 }
 
 /// Refuses a certificate that has an extension twice, or two issuers.

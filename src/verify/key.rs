@@ -4,6 +4,7 @@
 //! same is refused when it is loaded.
 
 use aws_lc_rs::signature::{ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA512_ASN1, UnparsedPublicKey};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Digest as _, Sha512, Signature, VerifyingKey};
 use sigstore_verify::{
     crypto::{self, SigningScheme},
@@ -139,18 +140,22 @@ fn rsa(key: &[u8]) -> Result<KeyKind, String> {
     Ok(KeyKind::Rsa)
 }
 
-/// The key among `keys` that made `signature` over `message`. A bundle's hint only says which
-/// to try first, and with so few keys the order does not matter: it is not asked.
+/// The key among `keys` that made `signature` over `message`. A bundle's hint (the SHA-256 of the
+/// key, as cosign writes it) says which to try first, and nothing else: it is anybody's word.
 pub(super) fn signer_of<'a>(
     keys: &'a [PublicKey],
+    hint: &str,
     message: Message<'_>,
     signature: &SignatureBytes,
 ) -> Result<&'a PublicKey, String> {
     if keys.is_empty() {
         return Err("signed with a key, and no policy for this image names a key".to_owned());
     }
-    let mut keys = keys.iter();
-    let key = keys.find(|key| made(key, message, signature));
+    let hint = STANDARD.decode(hint).unwrap_or_default();
+    let hinted = |key: &&PublicKey| key.fingerprint.as_bytes() == hint;
+    let others = keys.iter().filter(|key| !hinted(key));
+    let mut in_order = keys.iter().filter(hinted).chain(others);
+    let key = in_order.find(|key| made(key, message, signature));
     key.ok_or_else(|| {
         "the signature does not verify with any key that policy names: another key signed, or \
          it was altered"

@@ -83,10 +83,15 @@ pub(super) fn proofs(
     now: Timestamp,
 ) -> Result<Vec<Proof>, String> {
     let vouchers = &signed.bundle.verification_material.content;
-    if !matches!(vouchers, VerificationMaterialContent::PublicKey(_)) {
+    let VerificationMaterialContent::PublicKey(identifier) = vouchers else {
         return by_certificate(signed, material, now);
-    }
-    let key = key::signer_of(&material.keys, signed.message, signed.signature)?;
+    };
+    let key = key::signer_of(
+        &material.keys,
+        &identifier.hint,
+        signed.message,
+        signed.signature,
+    )?;
     let signer = Signer::Key {
         fingerprint: key.fingerprint,
     };

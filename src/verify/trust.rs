@@ -14,7 +14,7 @@ use sigstore_verify::{
     tsa,
     types::{SignatureBytes, TimeRange, TimestampToken},
 };
-use x509_cert::{Certificate, der::Decode as _, time::Time};
+use x509_cert::{Certificate, der::Decode as _, name::Name, time::Time};
 
 use crate::oci::Digest;
 use crate::verify::Authority;
@@ -35,6 +35,8 @@ pub struct TrustRoot {
     /// The keys of its transparency logs.
     pub(super) log_keys: Keyring,
     timestamp_authorities: Vec<tsa::TsaAuthority>,
+    /// The names of its certificate authorities, those above them included.
+    pub(super) issuers: Vec<Name>,
 }
 
 /// Why a document is not a usable trust root.
@@ -65,6 +67,7 @@ impl TrustRoot {
         Ok(Self {
             log_keys,
             timestamp_authorities: root.tsa_authorities(),
+            issuers: issuers(&root),
             name,
             expires_at: expires_at(&root),
             document: Digest::sha256(json.as_bytes()),
@@ -145,6 +148,16 @@ fn window<'a>(
         .end
         .is_none_or(|end| whole.start <= end)
         .then_some(whole))
+}
+
+/// The names of all certificates of the certificate authorities.
+fn issuers(root: &TrustedRoot) -> Vec<Name> {
+    let authorities = root.certificate_authorities.iter();
+    let certificates = authorities.flat_map(|authority| &authority.cert_chain.certificates);
+    certificates
+        .filter_map(|entry| Certificate::from_der(entry.raw_bytes.as_bytes()).ok())
+        .map(|certificate| certificate.tbs_certificate.subject)
+        .collect()
 }
 
 /// From when to when a certificate is valid.

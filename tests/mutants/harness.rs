@@ -7,8 +7,11 @@ use pullgate::clock::Clock;
 use pullgate::oci::Digest;
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::mutants::{self, Thoroughness};
-use pullgate::sandbox::sigstore::{Identity, Sigstore};
-use pullgate::verify::{self, Evidence, Fact, Material, PublicKey, RootName, TrustRoot};
+use pullgate::sandbox::sigstore::{CertificateAuthority, Identity, Sigstore};
+use pullgate::verify::{
+    self, Authority, Certified, Demands, Evidence, Fact, Material, PublicKey, RootName, Signer,
+    TrustRoot,
+};
 
 use crate::neutral::is_neutral;
 
@@ -22,7 +25,17 @@ pub(crate) struct World {
     pub(crate) other_image: Package,
     pub(crate) signer: Identity,
     pub(crate) other_signer: Identity,
+    /// An authority of one's own.
+    pub(crate) authority: CertificateAuthority,
     pub(crate) now: Timestamp,
+}
+
+/// Who signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Login,
+    Key,
+    Certificate,
 }
 
 impl World {
@@ -35,6 +48,7 @@ impl World {
             other_image: image::runnable("other"),
             signer: Identity::github_actions("acme/widget", "release.yml", "refs/heads/main"),
             other_signer: Identity::github_actions("mallory/gadget", "build.yml", "refs/heads/x"),
+            authority: CertificateAuthority::new(1, now),
             now,
         }
     }
@@ -47,12 +61,25 @@ impl World {
         self.image.digest()
     }
 
-    /// What all proofs rest on: the trust root, and these keys.
-    pub(crate) fn material(&self, keys: &[Vec<u8>]) -> Material {
+    /// What all proofs rest on: the trust root, these keys and the authority of one's own. With
+    /// `logless`, logins need no log.
+    pub(crate) fn material(&self, by: By, keys: &[Vec<u8>], logless: bool) -> Material {
         let root = self.sigstore.trusted_root_json();
+        let root = root_of(&root).expect("a trusted root");
+        let authority = Authority::read(self.authority.root_der(), &[]).expect("an authority");
+        let without = Demands {
+            log: None,
+            ..Demands::default()
+        };
+        let demands = logless.then(|| (root.name.clone(), without));
         Material {
-            roots: vec![root_of(&root).expect("a trusted root")],
+            roots: vec![root],
             keys: keys.iter().map(|key| PublicKey::from_spki(key)).collect(),
+            authorities: match by {
+                By::Certificate => vec![authority],
+                By::Login | By::Key => Vec::new(),
+            },
+            demands: demands.into_iter().collect(),
             ..Material::default()
         }
     }
@@ -71,7 +98,10 @@ pub(crate) struct Format<'a> {
     pub(crate) donors: Vec<Vec<u8>>,
     /// A document as evidence; `None` where it is not even that.
     pub(crate) read: &'a dyn Fn(&[u8]) -> Option<Evidence>,
+    pub(crate) by: By,
     pub(crate) keys: Vec<Vec<u8>>,
+    /// Whether logins need no log.
+    pub(crate) logless: bool,
     /// How many mutants there are at least.
     pub(crate) floor: usize,
 }
@@ -82,8 +112,9 @@ enum Fate {
     Refused,
     /// It proves the same as the sound document, or less of what vouches for it.
     Same,
-    /// It proves the signature of a key, and no longer that a log holds it.
-    Unlogged,
+    /// It proves the signature of a key or certificate, and no longer that anything vouches for
+    /// it beside.
+    Unvouched,
     /// It proves something else: somebody could forge this.
     Forged(String),
     Panicked,
@@ -92,31 +123,31 @@ enum Fate {
 impl Format<'_> {
     /// Tries every mutant of the set.
     pub(crate) fn holds_out(&self, world: &World, thoroughness: Thoroughness) {
-        let material = world.material(&self.keys);
+        let material = world.material(self.by, &self.keys, self.logless);
         let digest = world.digest();
         let prove = |document: &[u8]| {
             let evidence = (self.read)(document)?;
             verify::prove(&evidence, &digest, &material, world.now).ok()
         };
         let sound = prove(&self.document).unwrap_or_else(|| panic!("{} is sound", self.name));
-        let logged = sound.iter().all(|fact| fact.assurance.log.is_some());
+        let vouched = sound.iter().any(|fact| fact.root.is_some());
         let donors: Vec<_> = self.donors.iter().map(Vec::as_slice).collect();
         let mutants = mutants::of_json(&self.document, &donors, thoroughness);
         let mut bad = Vec::new();
-        let (mut neutral, mut unlogged) = (0, 0);
+        let (mut neutral, mut unvouched) = (0, 0);
         for mutant in &mutants {
             let outcome = catch_unwind(AssertUnwindSafe(|| prove(&mutant.document)));
             match fate(outcome.ok(), &sound) {
                 Fate::Refused => {}
                 Fate::Same if is_neutral(self.name, &mutant.change) => neutral += 1,
                 // A policy that wants a log refuses it, and one that wants none needs none.
-                Fate::Unlogged if logged && !self.keys.is_empty() => unlogged += 1,
+                Fate::Unvouched if vouched && self.by != By::Login => unvouched += 1,
                 fate => bad.push(format!("{}: {fate:?}", mutant.change)),
             }
         }
         let tried = mutants.len();
         println!(
-            "{}: {tried} mutants, {neutral} neutral, {unlogged} unlogged",
+            "{}: {tried} mutants, {neutral} neutral, {unvouched} that nothing vouches for",
             self.name
         );
         assert!(
@@ -147,16 +178,35 @@ fn fate(facts: Option<Option<Vec<Fact>>>, sound: &[Fact]) -> Fate {
         if implied().next().is_none() {
             return Fate::Forged(format!("{fact:?}"));
         }
-        fate = Fate::Unlogged;
+        fate = Fate::Unvouched;
     }
-    fate
+    // What stands without a log beside what a log holds is all that is left.
+    let held = |fact: &&Fact| fact.root.is_some();
+    match facts.iter().any(|fact| held(&fact)) || !sound.iter().any(|fact| held(&fact)) {
+        true => fate,
+        false => Fate::Unvouched,
+    }
+}
+
+/// Whether it is the same signer, for as long or less.
+fn no_longer(signer: &Signer, sound: &Signer) -> bool {
+    match (signer, sound) {
+        (Signer::Certified(one), Signer::Certified(two)) => {
+            let whole = Certified {
+                ends_at: two.ends_at,
+                ..(**one).clone()
+            };
+            whole == **two && (one.ends_at.is_some() || two.ends_at.is_none())
+        }
+        _ => signer == sound,
+    }
 }
 
 /// Whether `fact` says the same as `sound` or less: who signed what, and of time, log and
 /// timestamps no more. (Where a document is found says its digest, and a mutant's is another.)
 fn implies(sound: &Fact, fact: &Fact) -> bool {
-    let same = (&fact.kind, &fact.signer, &fact.docker_reference)
-        == (&sound.kind, &sound.signer, &sound.docker_reference);
+    let same = (&fact.kind, &fact.docker_reference) == (&sound.kind, &sound.docker_reference)
+        && no_longer(&fact.signer, &sound.signer);
     let root = fact.root.is_none() || fact.root == sound.root;
     let time = fact.signed_at.is_none() || fact.signed_at == sound.signed_at;
     let (less, more) = (fact.assurance, sound.assurance);

@@ -12,7 +12,7 @@ use pullgate::sandbox::sigstore::{KeyPair, Log, Recipe, Signer};
 use pullgate::verify::{AttLayer, Evidence, SigLayer};
 use serde_json::{Value, json};
 
-use crate::harness::{Format, THOROUGH, World};
+use crate::harness::{By, Format, THOROUGH, World};
 
 /// A layer and the annotations of its descriptor as one JSON document, so that they can be
 /// mutated.
@@ -79,34 +79,45 @@ const ATTESTATION: Kind = Kind {
     read: &read_attestation,
 };
 
-fn try_all(
-    name: &str,
-    kind: &Kind,
+/// How a layer is made, and of whom.
+struct Making {
+    name: &'static str,
+    kind: &'static Kind,
     recipe: fn(Signer<'_>) -> Recipe<'_>,
-    by_key: bool,
+    by: By,
     floor: usize,
-    set: Thoroughness,
-) {
+}
+
+fn try_all(making: &Making, set: Thoroughness) {
     let world = World::new();
     let (key, other_key) = (KeyPair::generate(), KeyPair::generate());
-    let (signer, other, keys) = if by_key {
-        let keys = vec![key.public_key_der()];
-        (Signer::Key(&key), Signer::Key(&other_key), keys)
-    } else {
-        let other = Signer::Keyless(&world.other_signer);
-        (Signer::Keyless(&world.signer), other, Vec::new())
+    let authority = &world.authority;
+    let [certified, other_certified] = ["release@acme.test", "mallory@acme.test"]
+        .map(|subject| Signer::Certified { authority, subject });
+    let (signer, other) = match making.by {
+        By::Key => (Signer::Key(&key), Signer::Key(&other_key)),
+        By::Certificate => (certified, other_certified),
+        By::Login => (
+            Signer::Keyless(&world.signer),
+            Signer::Keyless(&world.other_signer),
+        ),
     };
-    let mint = |image, recipe| document(&(kind.mint)(&world, image, &recipe));
+    let mint = |image, signer| {
+        let recipe = (making.recipe)(signer);
+        document(&(making.kind.mint)(&world, image, &recipe))
+    };
     let format = Format {
-        name,
-        document: mint(&world.image, recipe(signer)),
-        donors: vec![
-            mint(&world.other_image, recipe(signer)),
-            mint(&world.image, recipe(other)),
-        ],
-        read: kind.read,
-        keys,
-        floor,
+        name: making.name,
+        document: mint(&world.image, signer),
+        donors: vec![mint(&world.other_image, signer), mint(&world.image, other)],
+        read: making.kind.read,
+        by: making.by,
+        keys: match making.by {
+            By::Key => vec![key.public_key_der()],
+            By::Login | By::Certificate => Vec::new(),
+        },
+        logless: making.name.contains("no log"),
+        floor: making.floor,
     };
     format.holds_out(&world, set);
 }
@@ -119,50 +130,134 @@ fn unlogged(signer: Signer<'_>) -> Recipe<'_> {
     Recipe::new(signer, Log::None)
 }
 
-fn keyless(set: Thoroughness) {
-    try_all(
-        "layer, keyless, promise",
+fn logged_and_timestamped(signer: Signer<'_>) -> Recipe<'_> {
+    logged(signer).timestamped()
+}
+
+fn timestamped(signer: Signer<'_>) -> Recipe<'_> {
+    unlogged(signer).timestamped()
+}
+
+/// One line for each: the name, the format, how it is minted, by whom, how many mutants at least.
+type Row = (
+    &'static str,
+    &'static Kind,
+    fn(Signer<'_>) -> Recipe<'_>,
+    usize,
+);
+
+const BY_LOGIN: &[Row] = &[
+    ("layer, keyless, promise", &SIGNATURE, logged, 2000),
+    (
+        "layer, keyless, promise and a timestamp",
         &SIGNATURE,
-        logged,
-        false,
+        logged_and_timestamped,
         2000,
-        set,
-    );
-}
+    ),
+    (
+        "layer, keyless, timestamp, no log",
+        &SIGNATURE,
+        timestamped,
+        2000,
+    ),
+    (
+        "layer of an attestation, keyless, promise",
+        &ATTESTATION,
+        logged,
+        2000,
+    ),
+    (
+        "layer of an attestation, keyless, promise and a timestamp",
+        &ATTESTATION,
+        logged_and_timestamped,
+        2000,
+    ),
+    (
+        "layer of an attestation, keyless, timestamp, no log",
+        &ATTESTATION,
+        timestamped,
+        2000,
+    ),
+];
 
-fn keyless_attested(set: Thoroughness) {
-    let name = "layer of an attestation, keyless, promise";
-    try_all(name, &ATTESTATION, logged, false, 2000, set);
-}
+const BY_KEY: &[Row] = &[
+    ("layer, by key, promise", &SIGNATURE, logged, 200),
+    ("layer, by key, no log", &SIGNATURE, unlogged, 50),
+    (
+        "layer, by key, promise and a timestamp",
+        &SIGNATURE,
+        logged_and_timestamped,
+        400,
+    ),
+    (
+        "layer, by key, timestamp, no log",
+        &SIGNATURE,
+        timestamped,
+        200,
+    ),
+    (
+        "layer of an attestation, by key, promise",
+        &ATTESTATION,
+        logged,
+        200,
+    ),
+    (
+        "layer of an attestation, by key, no log",
+        &ATTESTATION,
+        unlogged,
+        50,
+    ),
+    (
+        "layer of an attestation, by key, timestamp, no log",
+        &ATTESTATION,
+        timestamped,
+        200,
+    ),
+];
 
-fn keyed(set: Thoroughness) {
-    try_all("layer, by key, promise", &SIGNATURE, logged, true, 200, set);
-    try_all("layer, by key, no log", &SIGNATURE, unlogged, true, 50, set);
-    let name = "layer of an attestation, by key, promise";
-    try_all(name, &ATTESTATION, logged, true, 200, set);
-    let name = "layer of an attestation, by key, no log";
-    try_all(name, &ATTESTATION, unlogged, true, 50, set);
+const BY_CERTIFICATE: &[Row] = &[
+    ("layer, by certificate, promise", &SIGNATURE, logged, 500),
+    ("layer, by certificate, no log", &SIGNATURE, unlogged, 400),
+    (
+        "layer of an attestation, by certificate, timestamp, no log",
+        &ATTESTATION,
+        timestamped,
+        400,
+    ),
+];
+
+fn try_rows(rows: &[Row], by: By, set: Thoroughness) {
+    for &(name, kind, recipe, floor) in rows {
+        let making = Making {
+            name,
+            kind,
+            recipe,
+            by,
+            floor,
+        };
+        try_all(&making, set);
+    }
 }
 
 #[test]
-fn keyless_by_promise() {
-    keyless(Thoroughness::Quick);
-}
-
-#[test]
-fn keyless_attested_by_promise() {
-    keyless_attested(Thoroughness::Quick);
+fn keyless() {
+    try_rows(BY_LOGIN, By::Login, Thoroughness::Quick);
 }
 
 #[test]
 fn by_key() {
-    keyed(Thoroughness::Quick);
+    try_rows(BY_KEY, By::Key, Thoroughness::Quick);
 }
 
 #[test]
-#[ignore = "one bit of every byte: a minute"]
+fn by_certificate_of_ones_own_authority() {
+    try_rows(BY_CERTIFICATE, By::Certificate, Thoroughness::Quick);
+}
+
+#[test]
+#[ignore = "one bit of every byte: minutes"]
 fn one_bit_of_every_byte_of_layers() {
-    keyless(THOROUGH);
-    keyless_attested(THOROUGH);
-    keyed(THOROUGH);
+    try_rows(BY_LOGIN, By::Login, THOROUGH);
+    try_rows(BY_KEY, By::Key, THOROUGH);
+    try_rows(BY_CERTIFICATE, By::Certificate, THOROUGH);
 }

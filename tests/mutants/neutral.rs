@@ -120,20 +120,20 @@ const NEUTRAL: &[Neutral] = &[
         format: "",
         places: &[
             // PKIStatus: granted, or granted with modifications.
-            "signedTimestamp/base64/der.0.0: bit 0 of byte 0 flipped",
+            "Timestamp/base64/der.0.0: bit 0 of byte 0 flipped",
             // The version of SignedData, and of SignerInfo.
-            "signedTimestamp/base64/der.1.1.0.0: bit",
-            "signedTimestamp/base64/der.1.1.0.3.0.0: bit",
+            "Timestamp/base64/der.1.1.0.0: bit",
+            "Timestamp/base64/der.1.1.0.3.0.0: bit",
             // The list of digest algorithms, which announces what comes.
-            "signedTimestamp/base64/der.1.1.0.1.0",
+            "Timestamp/base64/der.1.1.0.1.0",
             // The tag around what was signed.
-            "signedTimestamp/base64/der.1.1.0.2.1.0: another tag",
+            "Timestamp/base64/der.1.1.0.2.1.0: another tag",
             // More signers than one: one that holds is enough.
-            "signedTimestamp/base64/der.1.1.0.3.0: twice",
-            "signedTimestamp/base64/der.1.1.0.3.0: the other's before it",
+            "Timestamp/base64/der.1.1.0.3.0: twice",
+            "Timestamp/base64/der.1.1.0.3.0: the other's before it",
             // Parameters of the digest, and the name of the signature's algorithm: the key tells.
-            "signedTimestamp/base64/der.1.1.0.3.0.2.0: twice",
-            "signedTimestamp/base64/der.1.1.0.3.0.4.0",
+            "Timestamp/base64/der.1.1.0.3.0.2.0: twice",
+            "Timestamp/base64/der.1.1.0.3.0.4.0",
         ],
         why: "a timestamp's signature is over its content and attributes, and these are neither",
     },
@@ -144,6 +144,7 @@ const NEUTRAL: &[Neutral] = &[
             "cosign/bundle: twice",
             "cosign/certificate: twice",
             "cosign/chain: twice",
+            "cosign/rfc3161timestamp: twice",
             "^payload: twice",
         ],
         why: "one of the two is read, and proven",
@@ -168,8 +169,46 @@ const NEUTRAL: &[Neutral] = &[
               in it is packed up",
     },
     Neutral {
-        format: "layer",
+        format: "keyless",
         places: &["cosign/chain"],
         why: "it is not read: the trust root has the chain",
+    },
+    Neutral {
+        format: "promise and a timestamp",
+        places: &["cosign/rfc3161timestamp"],
+        why: "the promise is enough, and a timestamp that does not prove is left aside",
+    },
+    Neutral {
+        format: "message",
+        places: &["messageDigest: removed", "messageDigest: null"],
+        why: "what is signed is the image's own digest; the stated one has to be the same, or absent",
+    },
+    Neutral {
+        format: "bundle 0.1, by certificate",
+        places: &[
+            "mediaType: its last character changed",
+            "inclusionProof: removed",
+            "inclusionProof: null",
+        ],
+        why: "version 0.1 needs a promise or a proof, and with both it fits version 0.2 as well",
+    },
+    Neutral {
+        format: "by certificate",
+        places: &[
+            "inclusionPromise: removed",
+            "inclusionPromise: null",
+            "timestampVerificationData: removed",
+            "timestampVerificationData: null",
+            "timestampVerificationData: an empty object",
+            "rfc3161Timestamps: removed",
+            "rfc3161Timestamps[0]: removed",
+            "cosign/rfc3161timestamp: removed",
+        ],
+        why: "without a proven time the certificate is held against now, and is valid",
+    },
+    Neutral {
+        format: "by certificate",
+        places: &["certificates[1]: twice", "certificates[1]: the other's"],
+        why: "one authority stands twice, and the way leads over it once",
     },
 ];

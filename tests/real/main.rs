@@ -21,6 +21,7 @@
     reason = "a test harness: what fails here fails the test, with its reason"
 )]
 
+mod airgap;
 mod certificates;
 mod chaos;
 mod clients;
@@ -32,4 +33,5 @@ mod interop;
 mod policy_json;
 mod pullers;
 mod pulls;
+mod tuf;
 mod upstreams;

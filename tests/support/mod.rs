@@ -45,8 +45,8 @@ use pullgate::gate::{self, Ask, Gate, Parts};
 use pullgate::metrics::Metrics;
 use pullgate::oci::{Digest, ImageName, RegistryHost};
 use pullgate::policy::{
-    DefaultRule, Glob, IdentityRule, Keyless, Mode, Policy, Requirement, Rules, SignedBy,
-    SignedIdentity, SignerKind, SignerRule, Signs,
+    DefaultRule, Glob, IdentityRule, KeyHolder, Keyless, Mode, Policy, Requirement, Rules,
+    SignedBy, SignedIdentity, SignerKind, SignerRule, Signs,
 };
 use pullgate::sandbox::image::Package;
 use pullgate::sandbox::registry::{self, Registry};
@@ -202,10 +202,10 @@ pub(crate) fn keyless(name: &str, issuer: &str, identity: IdentityRule) -> Arc<S
 pub(crate) fn key_rule(name: &str, key: &KeyPair, logged: bool) -> Arc<SignerRule> {
     Arc::new(SignerRule {
         name: name.into(),
-        kind: SignerKind::Key {
-            key: PublicKey::from_spki(&key.public_key_der()),
-            log: logged.then(|| RootName::from(ROOT)),
-        },
+        kind: SignerKind::Key(KeyHolder::of(
+            PublicKey::from_spki(&key.public_key_der()),
+            logged.then(|| RootName::from(ROOT)),
+        )),
         signed_identity: None,
     })
 }
@@ -457,31 +457,19 @@ impl World {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Answer {
+        self.connect().await.ask(method, target, headers).await
+    }
+
+    /// A connection that stays open.
+    pub(crate) async fn connect(&self) -> Line {
         let stream = TcpStream::connect(self.address).await.expect("connects");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .expect("speaks HTTP");
-        let driver = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(target);
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
-            request = request.header("host", self.address.to_string());
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::<Bytes>::new()).expect("a request");
-        let answer = sender.send_request(request).await.expect("an answer");
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await;
-        driver.abort();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            whole: body.is_ok(),
-            body: body.map(|body| body.to_bytes()).unwrap_or_default(),
+        Line {
+            address: self.address,
+            sender,
+            driver: tokio::spawn(connection),
         }
     }
 
@@ -503,6 +491,50 @@ impl World {
             image: image_name(repository),
             reference: reference.to_string().parse().expect("a reference"),
         }
+    }
+}
+
+/// A connection that stays open, and asks one thing after the other.
+pub(crate) struct Line {
+    address: SocketAddr,
+    sender: hyper::client::conn::http1::SendRequest<Empty<Bytes>>,
+    driver: tokio::task::JoinHandle<hyper::Result<()>>,
+}
+
+impl Line {
+    pub(crate) async fn ask(
+        &mut self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(target);
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
+            request = request.header("host", self.address.to_string());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).expect("a request");
+        self.sender.ready().await.expect("an open connection");
+        let answer = self.sender.send_request(request).await.expect("an answer");
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await;
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            whole: body.is_ok(),
+            body: body.map(|body| body.to_bytes()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.driver.abort();
     }
 }
 

@@ -337,6 +337,56 @@ async fn a_key_that_was_rotated_away_proves_nothing() {
     asks_who(&pull(&world, &new).await);
 }
 
+// What a connection saw is a short cut to a proof and no proof: on a connection that stays open,
+// whoever comes next is asked, and nobody is known for longer than elsewhere.
+#[tokio::test]
+async fn a4_a_connection_that_stays_open_vouches_for_nobody() {
+    let issuer = Issuer::start().await.expect("a port");
+    let world = world_of(callers(&[(&issuer, AUDIENCE)])).await;
+    let mut line = world.connect().await;
+    let mut pulled = async |target: &str, authorization: Option<&str>| {
+        let headers = authorization.map(|value| ("authorization", value));
+        let answer = line.ask(Method::GET, target, headers.as_slice()).await;
+        answer.status
+    };
+    let (app, other) = ("/v2/app/manifests/v1", "/v2/other/manifests/v1");
+    let alice = basic("alice", "one");
+    for _ in 0..3 {
+        assert_eq!(pulled(app, Some(&alice)).await, StatusCode::OK);
+    }
+    // Something in front of the gate may have one connection for all.
+    let wrong = basic("alice", "onf");
+    for stranger in [None, Some("Basic Og=="), Some(&*wrong), Some(&alice[1..])] {
+        let status = pulled(app, stranger).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{stranger:?}");
+    }
+    assert_eq!(pulled(app, Some(&alice)).await, StatusCode::OK);
+    // A token of ours is for its repositories, whatever was asked for with it before.
+    let own = token_in(&token_for(&world, "&scope=repository:app:pull", &alice).await);
+    assert_eq!(pulled(app, Some(&own)).await, StatusCode::OK);
+    assert_eq!(pulled(other, Some(&own)).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(pulled(app, Some(&own)).await, StatusCode::OK);
+    // It ends.
+    world.pass(Duration::from_secs(301));
+    assert_eq!(pulled(app, Some(&own)).await, StatusCode::UNAUTHORIZED);
+    // A key is rotated away.
+    let now = world.now();
+    let token = Token::new("me", AUDIENCE).valid(now, now + SignedDuration::from_hours(48));
+    let bearer = format!("Bearer {}", issuer.mint(&token, now));
+    assert_eq!(pulled(app, Some(&bearer)).await, StatusCode::OK);
+    assert_eq!(pulled(app, Some(&bearer)).await, StatusCode::OK);
+    issuer.rotate(Algorithm::Es256);
+    world.pass(Duration::from_secs(31));
+    let new = format!("Bearer {}", issuer.mint(&token, world.now()));
+    assert_eq!(pull(&world, &new).await.status, StatusCode::OK);
+    assert_eq!(pulled(app, Some(&bearer)).await, StatusCode::UNAUTHORIZED);
+    // A user is gone.
+    assert_eq!(pulled(app, Some(&alice)).await, StatusCode::OK);
+    let bob = Users::parse(&format!("bob:{}", hash("two"))).expect("users");
+    world.authn.as_ref().expect("callers").replace_users(bob);
+    assert_eq!(pulled(app, Some(&alice)).await, StatusCode::UNAUTHORIZED);
+}
+
 // An issuer that is away stops neither the start nor those whose keys are held, up to a bound;
 // and what cannot be told is not "no".
 #[tokio::test]

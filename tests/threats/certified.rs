@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pullgate::policy::{
-    CertifiedBy, IdentityRule, NameKind, NameRule, Policy, Requirement, SignedBy, SignerKind,
-    SignerRule,
+    CertifiedBy, IdentityRule, NameRule, Policy, Requirement, SignedBy, SignerKind, SignerRule,
 };
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::sigstore::{
@@ -27,10 +26,7 @@ fn certified_rule(
 ) -> Arc<SignerRule> {
     let kind = SignerKind::CertifiedBy(CertifiedBy {
         authorities: vec![Authority::read(authority.root_der(), &[]).expect("an authority")],
-        subject: vec![NameRule {
-            kind: NameKind::Email,
-            value: IdentityRule::exact(email).expect("a name"),
-        }],
+        subject: vec![NameRule::Email(IdentityRule::exact(email).expect("a name"))],
         issuer: None,
         claims: Vec::new(),
         root: log.map(|_| RootName::from(ROOT)),
@@ -55,6 +51,19 @@ fn logged(authority: &CertificateAuthority) -> Policy {
 fn unlogged(authority: &CertificateAuthority) -> Policy {
     let rule = certified_rule("release", authority, RELEASE, None);
     signed_by("certified", "**", &[rule])
+}
+
+/// Puts another authority in the place of the policy's.
+fn trust(policy: &mut Policy, authority: &Authority) {
+    let Requirement::Proven(demands) = &mut policy.requirement else {
+        panic!("signatures");
+    };
+    let signed_by = demands[0].signed_by.as_mut().expect("signatures");
+    let mut rule = (*signed_by.of[0]).clone();
+    if let SignerKind::CertifiedBy(certified) = &mut rule.kind {
+        certified.authorities = vec![authority.clone()];
+    }
+    signed_by.of[0] = Arc::new(rule);
 }
 
 fn authority(depth: usize) -> CertificateAuthority {
@@ -132,16 +141,8 @@ async fn intermediates_of_policy_lead_to_the_authority() {
     denies(&world, &package, "invalid_signature").await;
     let key = pullgate::sandbox::sigstore::KeyPair::generate();
     let chain = authority.certify(RELEASE, &key, world.now(), &[]);
-    let Requirement::Proven(demands) = &mut policy.requirement else {
-        panic!("signatures");
-    };
-    let signed_by = demands[0].signed_by.as_mut().expect("signatures");
-    let mut rule = (*signed_by.of[0]).clone();
-    if let SignerKind::CertifiedBy(certified) = &mut rule.kind {
-        let read = Authority::read(authority.root_der(), &chain[1..]);
-        certified.authorities = vec![read.expect("an authority")];
-    }
-    signed_by.of[0] = Arc::new(rule);
+    let read = Authority::read(authority.root_der(), &chain[1..]);
+    trust(&mut policy, &read.expect("an authority"));
     world.reload(rules(vec![policy]));
     admits(&world, &package).await;
 }
@@ -170,6 +171,52 @@ async fn t1_a_broken_authority_on_the_way_certifies_nobody() {
             denies(&world, &package, "invalid_signature").await;
         }
     }
+}
+
+// THREATS T1: what webpki does not ask of the certificate that is trusted itself: how many
+// authorities it may have below it, and whether it has expired.
+#[tokio::test]
+async fn t1_the_trusted_certificate_keeps_to_its_own_bounds() {
+    let now = pullgate::clock::Clock::system().now();
+    let key = pullgate::sandbox::sigstore::KeyPair::generate();
+    for (authority, admitted) in [
+        (CertificateAuthority::new(2, now), true),
+        (
+            CertificateAuthority::broken(AuthorityFault::PathTooLong, now),
+            false,
+        ),
+    ] {
+        let chain = authority.certify(RELEASE, &key, now, &[]);
+        let mut policy = unlogged(&authority);
+        trust(
+            &mut policy,
+            &Authority::read(&chain[2], &[]).expect("an authority"),
+        );
+        let world = World::with(Setup::ruled(rules(vec![policy]))).await;
+        let signed = recipe(&authority, RELEASE, Log::None);
+        let package = layered(&world, &signed, "below an intermediate");
+        match admitted {
+            true => admits(&world, &package).await,
+            false => denies(&world, &package, "invalid_signature").await,
+        }
+    }
+    // It is valid for ten years, and certifies somebody ten days before it ends.
+    let authority = authority(1);
+    let world = World::with(Setup::ruled(rules(vec![unlogged(&authority)]))).await;
+    let package = image::runnable("outliving");
+    world.push("app", &package);
+    let late = world.now() + jiff::SignedDuration::from_hours(24 * (3650 - 10));
+    let signed = recipe(&authority, RELEASE, Log::None);
+    let layer = world
+        .sigstore
+        .at(late)
+        .sign_layer(&package.digest(), "a.test/app", &signed);
+    let tag = pullgate::sandbox::sigstore::signature_tag(&package.digest(), vec![layer]);
+    world.push("app", &tag);
+    world.pass((3650 - 5) * DAY);
+    admits(&world, &package).await;
+    world.pass(10 * DAY);
+    denies(&world, &package, "invalid_signature").await;
 }
 
 /// Where it is no fault that there is one.

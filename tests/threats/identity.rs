@@ -1,17 +1,20 @@
 //! Time, thresholds and identity: who signed, when, and how many of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use pullgate::policy::{
-    Claim, IdentityRule, Keyless, PatternError, Policy, Requirement, SignedBy, SignerKind,
-    SignerRule,
+    Claim, IdentityRule, KeyHolder, Keyless, PatternError, Policy, Requirement, SignedBy,
+    SignerKind, SignerRule, TimedKey,
 };
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::sigstore::Claim as Certified;
 use pullgate::sandbox::sigstore::{Fault, Identity, KeyPair, Log, Recipe, Signer};
+use pullgate::verify::{PublicKey, RootName};
 
 use crate::support::{
-    HOST, Setup, World, identity_rule, key_rule, keyless, policy, recipe, release, rules,
+    HOST, ROOT, Setup, World, identity_rule, key_rule, keyless, policy, recipe, release, rules,
     signed_by, stranger,
 };
 
@@ -412,4 +415,83 @@ async fn i5_a_reusable_workflow_is_told_by_who_calls_it() {
         answer.denies("untrusted_signer");
         assert!(answer.message().contains(claim), "{}", answer.message());
     }
+}
+
+// THREATS T2: a key counts in its window, by the time that the log proves; and by now, where
+// nothing is proven.
+#[tokio::test]
+async fn t2_a_key_outside_of_its_window_signs_nothing() {
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+    let (old, new) = (KeyPair::generate(), KeyPair::generate());
+    let world = World::with(Setup::ruled(rules(Vec::new()))).await;
+    let now = world.now();
+    let rotated = |turn: Timestamp, logged: bool| {
+        let timed = |key: &KeyPair, not_before, not_after| TimedKey {
+            key: PublicKey::from_spki(&key.public_key_der()),
+            not_before,
+            not_after,
+        };
+        let rule = Arc::new(SignerRule {
+            name: "ops".into(),
+            kind: SignerKind::Key(KeyHolder {
+                keys: vec![timed(&old, None, Some(turn)), timed(&new, Some(turn), None)],
+                root: logged.then(|| RootName::from(ROOT)),
+                logged,
+            }),
+            signed_identity: None,
+        });
+        rules(vec![signed_by("rotated", "**", &[rule])])
+    };
+    let [by_old, by_new] = [&old, &new].map(|key| {
+        [Log::RekorV1, Log::None].map(|log| {
+            let content = format!("{log:?} {:?}", key.public_key_der());
+            push_with_layer(&world, &Recipe::key(key, log), &content)
+        })
+    });
+    // Everything here is signed a minute ago.
+    for (turn, logged, admitted, denied) in [
+        (now + HOUR, true, &by_old[0], &by_new[0]),
+        (now - HOUR, true, &by_new[0], &by_old[0]),
+        (now + HOUR, false, &by_old[1], &by_new[1]),
+        (now - HOUR, false, &by_new[1], &by_old[1]),
+    ] {
+        world.reload(rotated(turn, logged));
+        let answer = world.manifest("app", admitted.digest()).await;
+        answer.admits(&admitted.manifest);
+        let answer = world.manifest("app", denied.digest()).await;
+        answer.denies("untrusted_signer");
+        assert!(
+            answer.message().contains("keys of ops"),
+            "{}",
+            answer.message()
+        );
+    }
+    // The window closes over what is cached: not over what the log saw before, but over all else.
+    world.reload(rotated(now + HOUR, true));
+    let [logged, bare] = &by_old;
+    world
+        .manifest("app", logged.digest())
+        .await
+        .admits(&logged.manifest);
+    world.pass(Duration::from_secs(2 * 3600));
+    world
+        .manifest("app", logged.digest())
+        .await
+        .admits(&logged.manifest);
+    let now = world.now();
+    world.reload(rotated(now + HOUR, false));
+    world
+        .manifest("app", bare.digest())
+        .await
+        .admits(&bare.manifest);
+    world.pass(Duration::from_secs(2 * 3600));
+    world
+        .manifest("app", bare.digest())
+        .await
+        .denies("untrusted_signer");
+    // A trust root that the signer does not name says nothing of when it was.
+    world
+        .manifest("app", logged.digest())
+        .await
+        .denies("untrusted_signer");
 }

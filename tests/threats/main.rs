@@ -21,11 +21,13 @@ mod formats;
 mod gpg;
 mod graph;
 mod identity;
+mod kyverno;
 mod limits;
 mod policy_json;
 mod pullers;
 mod reload;
 mod rollback;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

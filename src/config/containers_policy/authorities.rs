@@ -12,8 +12,8 @@ use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::policy::CertifiedBy;
+use crate::policy::DnsRule;
 use crate::policy::IdentityRule;
-use crate::policy::NameKind;
 use crate::policy::NameRule;
 use crate::verify::Authority;
 use crate::verify::Demands;
@@ -109,13 +109,10 @@ fn email_rule(value: &Value<'_>) -> Option<NameRule> {
         );
         return None;
     }
-    Some(NameRule {
-        kind: NameKind::Email,
-        value: IdentityRule::exact(text).ok()?,
-    })
+    IdentityRule::exact(text).ok().map(NameRule::Email)
 }
 
-/// A host, whose certificate may have a `*` for the first label (RFC 6125).
+/// A host. A certificate with a `*` in its name is for no host in particular, and not for it.
 fn hostname_rule(value: &Value<'_>) -> Option<NameRule> {
     let text = value.text()?;
     let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -129,19 +126,8 @@ fn hostname_rule(value: &Value<'_>) -> Option<NameRule> {
         );
         return None;
     }
-    let host = text.trim_end_matches('.').to_ascii_lowercase();
-    let rule = match host.split_once('.') {
-        Some((_, domain)) => IdentityRule::regex(&format!(
-            "{}|{}",
-            regex::escape(&host),
-            regex::escape(&format!("*.{domain}"))
-        )),
-        None => IdentityRule::exact(&host),
-    };
-    Some(NameRule {
-        kind: NameKind::Dns,
-        value: rule.ok()?,
-    })
+    let host = text.trim_end_matches('.');
+    Some(NameRule::Dns(DnsRule::exact(host)))
 }
 
 fn authorities(

@@ -59,7 +59,7 @@ fn key(given: &Given<'_>, reader: &Reader<'_>) -> Option<PublicKey> {
         ..
     } = given;
     let text = String::from_utf8_lossy(bytes);
-    let key = signers::key_in_pem(value, place, &text, reader.context.signers.checks)?;
+    let key = signers::public_key_in(&text, place, value, reader.context.signers.checks)?;
     if !key.spki.starts_with(P256) {
         value.error(
             &format!("{place}logs with another key than ECDSA P-256 are not known here"),

@@ -14,6 +14,7 @@ use crate::config::gpg;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::signers;
+use crate::policy::KeyHolder;
 use crate::policy::Requirement;
 use crate::policy::SignedBy;
 use crate::policy::SignedIdentity;
@@ -212,9 +213,9 @@ fn by_keys(
                 bytes,
             } = given;
             let text = String::from_utf8_lossy(bytes);
-            let key = signers::key_in_pem(value, place, &text, reader.context.signers.checks)?;
+            let key = signers::public_key_in(&text, place, value, reader.context.signers.checks)?;
             let log = log.cloned();
-            Some((name.clone(), SignerKind::Key { key, log }))
+            Some((name.clone(), SignerKind::Key(KeyHolder::of(key, log))))
         })
         .collect();
     (keys.len() == given.len()).then_some(keys)

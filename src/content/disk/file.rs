@@ -2,11 +2,12 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    mem,
     sync::Arc,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Disk, FileName, index::Stamp, stamp};
 use crate::metrics::DiskFailure;
@@ -30,6 +31,9 @@ pub(in crate::content) struct StoredFile {
     /// From the start on; `None` once bytes were skipped.
     hasher: Option<Hasher>,
     at: u64,
+    /// The bytes that were read last: what they lie in is read into again when they are gone, and
+    /// is then at hand for the processor.
+    last: Bytes,
 }
 
 impl StoredFile {
@@ -49,6 +53,7 @@ impl StoredFile {
             verified,
             hasher,
             at: 0,
+            last: Bytes::new(),
         }
     }
 
@@ -66,30 +71,49 @@ impl StoredFile {
     /// after all of it has hashed to its digest, or, where that was seen before, after the
     /// file system has said that it did not change since.
     pub(in crate::content) fn read(&mut self, end: u64, bytes_max: u64) -> Result<Bytes, Corrupt> {
-        let count = end.saturating_sub(self.at).min(bytes_max);
-        let bytes = self
-            .read_exactly(count)
-            .map_err(|error| self.broken(&error))?;
-        self.at += count;
+        let mut bytes = self.room(end, bytes_max);
+        let read = self.file.read_exact(&mut bytes);
+        read.map_err(|error| self.broken(&error))?;
+        let bytes = self.have_read(bytes);
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
         }
         if self.at >= end {
             self.conclude()?;
         }
-        Ok(bytes.into())
+        Ok(bytes)
     }
 
-    fn read_exactly(&mut self, count: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        let read = Read::by_ref(&mut self.file)
-            .take(count)
-            .read_to_end(&mut bytes)?;
-        if read as u64 == count {
-            Ok(bytes)
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
+    /// The same, where that takes no time: the kernel has them in memory, nothing has to be
+    /// hashed, and they are not the last, after which the file system is asked.
+    pub(in crate::content) fn read_at_hand(&mut self, end: u64, bytes_max: u64) -> Option<Bytes> {
+        if self.hasher.is_some() || self.at.saturating_add(bytes_max) >= end {
+            return None;
         }
+        let mut bytes = self.room(end, bytes_max);
+        let count = read_from_memory(&self.file, &mut bytes);
+        bytes.truncate(count);
+        Some(self.have_read(bytes)).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Room for the next bytes before `end`, at most `bytes_max`.
+    fn room(&mut self, end: u64, bytes_max: u64) -> BytesMut {
+        let count = end.saturating_sub(self.at).min(bytes_max);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        match mem::take(&mut self.last).try_into_mut() {
+            Ok(mut gone) if gone.len() >= count => {
+                gone.truncate(count);
+                gone
+            }
+            _ => BytesMut::zeroed(count),
+        }
+    }
+
+    fn have_read(&mut self, bytes: BytesMut) -> Bytes {
+        self.at += bytes.len() as u64;
+        let bytes = bytes.freeze();
+        self.last = bytes.clone();
+        bytes
     }
 
     fn conclude(&mut self) -> Result<(), Corrupt> {
@@ -138,4 +162,21 @@ impl StoredFile {
         self.disk.discard(&self.name, self.stamp.inode);
         Corrupt
     }
+}
+
+/// Reads what the kernel has in memory, from where the file stands; nothing, where it has nothing,
+/// and where its file system cannot do so. A failure is told by the read that comes after it.
+#[cfg(target_os = "linux")]
+fn read_from_memory(file: &File, into: &mut [u8]) -> usize {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let from_where_it_stands = u64::MAX;
+    let into = &mut [io::IoSliceMut::new(into)];
+    preadv2(file, into, from_where_it_stands, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
+/// No other system tells.
+#[cfg(not(target_os = "linux"))]
+fn read_from_memory(_: &File, _: &mut [u8]) -> usize {
+    0
 }

@@ -65,6 +65,11 @@ impl Gate {
         &self.address
     }
 
+    /// Where operators look.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// The text of `/metrics`.
     pub(crate) fn metrics(&self) -> String {
         let body = web::fetch(&format!("http://{}/metrics", self.admin));

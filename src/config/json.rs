@@ -105,7 +105,11 @@ impl Parser<'_> {
             Some(_) => return self.other(),
             None => return self.fail("the text ends where a value belongs"),
         };
-        Some(Node { line, content })
+        Some(Node {
+            line,
+            content,
+            plain: false,
+        })
     }
 
     /// What is neither a text nor a list nor an object.

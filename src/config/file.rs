@@ -139,7 +139,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
     let default_upstream = fields
         .at("default_upstream")
         .map(|value| default_upstream(&value, hosts));
-    let (trust_roots, root_names) = roots::lower(
+    let (mut trust_roots, root_names) = roots::lower(
         fields.at("trust_roots").as_ref(),
         fields.at("default_trust_root").as_ref(),
         checks,
@@ -169,7 +169,8 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
             .as_ref()
             .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),
     };
-    let rules = sources::rules(fields, &context);
+    let (rules, given_roots) = sources::rules(fields, &context);
+    trust_roots.extend(given_roots);
     let (listen, admin) = listeners?;
     let cache = cache?;
     let directory = cache.directory.as_ref();

@@ -133,12 +133,8 @@ pub(super) const CREDENTIALS: Section = Section {
 /// An item of the configuration's `policies` that is no path.
 pub(super) const POLICY_SOURCE: Section = Section {
     name: "policies[]",
-    keys: &[],
-    later: &[Later {
-        key: "containers_policy_json",
-        why: "it does not read policy.json files",
-        mend: "remove it, and write its rules as policies (docs/CONFIGURATION.md)",
-    }],
+    keys: &["containers_policy_json"],
+    later: &[],
 };
 
 /// A trust root.

@@ -166,6 +166,11 @@ pub enum RootSource {
         /// What it held when the configuration was read.
         json: String,
     },
+    /// What a policy of another engine gives itself, and the configuration has no name for.
+    Given {
+        /// A `trusted_root.json` made of it.
+        json: String,
+    },
     /// One of those that are built in.
     Sigstore {
         /// Which.

@@ -176,6 +176,7 @@ fn no_key_is_known_and_not_read() {
             "upstreams: { h: { credentials: { KEY: WRONG } } }",
             "",
         ),
+        ("policies[]", "policies: [{ KEY: WRONG }]", ""),
         ("trust_roots.NAME", "trust_roots: { r: { KEY: WRONG } }", ""),
         ("callers", "callers: { KEY: WRONG }", ""),
         ("callers.oidc[]", "callers: { oidc: [{ KEY: WRONG }] }", ""),

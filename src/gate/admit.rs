@@ -72,7 +72,7 @@ pub(super) struct Admission {
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
     /// What its tag may not have moved on from.
-    latest: Box<[Latest]>,
+    pub(super) latest: Box<[Latest]>,
     stale: bool,
     counter: DecisionCounter,
 }
@@ -205,11 +205,7 @@ impl Gate {
         let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let misgivings = self.let_ask(&ruling, &ask.image, caller, asked)?;
         self.permit_manifest(&ask.image, &ask.reference).await?;
-        let held = self.0.admissions.get(ask).filter(|held| {
-            let served = self.0.content.served();
-            held.validity.holds(&ruling, &self.0.clock)
-                && held.latest.iter().all(|latest| latest.holds(served))
-        });
+        let held = self.held(&ruling, ask);
         self.0
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
@@ -273,8 +269,8 @@ impl Gate {
         };
         let found = self.find(upstream, ask, asked).await?;
         let key = ContentKey::of(&ask.image, *found.document.digest());
-        if matches!(ask.reference, Reference::Tag(_)) {
-            self.0.hints.tagged(&key);
+        if let Reference::Tag(tag) = &ask.reference {
+            self.0.hints.tagged(&key, tag);
         }
         Ok((upstream, key, found))
     }
@@ -371,6 +367,17 @@ impl Gate {
             holds,
             latest,
         } = judged;
+        if !judgement.is_admitted() {
+            let index = self.admitted_by_index(ruling, upstream, ask, key, &policies, &judgement);
+            if let Some(index) = index.await? {
+                let grounds = index.decision.grounds.clone();
+                let holds = Holds {
+                    until: index.validity.until,
+                    ends_at: index.validity.ends_at,
+                };
+                return Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)));
+            }
+        }
         match judgement.refusal() {
             None => {
                 let grounds = Grounds::Judged(judgement);

@@ -17,24 +17,28 @@ use crate::content::ContentKey;
 use crate::content::Document;
 use crate::content::Parents;
 use crate::oci::Digest;
+use crate::oci::Tag;
 
 /// Parents remembered for one digest: the latest admitted, then others.
 const PARENTS_MAX: usize = 16;
+/// Tags remembered for one digest.
+const TAGS_MAX: usize = 4;
 /// Children remembered of one manifest. Real images have some ten layers, and clients refuse
 /// manifests long before this number.
 const CHILDREN_MAX: usize = 1000;
-/// What one hint takes without its parents, and what each of these takes, with the room that the
-/// tables and the allocator leave.
-const HINT_BYTES: usize = 80;
+/// What one hint takes without its parents and tags, and what each of these takes (a tag its text
+/// as well), with the room that the tables and the allocator leave.
+const HINT_BYTES: usize = 104;
 const PARENT_BYTES: usize = 80;
+const TAG_BYTES: usize = 40;
 
 /// What is remembered about one digest of one repository.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hint {
     /// The latest admitted first.
     pub(super) parents: Vec<Digest>,
-    /// A tag named it.
-    pub(super) tagged: bool,
+    /// The tags that named it, the latest first.
+    pub(super) tags: Vec<Tag>,
     /// What the store knows is among the parents.
     loaded: bool,
 }
@@ -62,7 +66,9 @@ struct Held {
 
 impl Hint {
     fn bytes(&self) -> usize {
-        HINT_BYTES + self.parents.len() * PARENT_BYTES
+        let tags = self.tags.iter();
+        let tags: usize = tags.map(|tag| TAG_BYTES + tag.as_str().len()).sum();
+        HINT_BYTES + self.parents.len() * PARENT_BYTES + tags
     }
 }
 
@@ -101,7 +107,7 @@ impl Hints {
             return held;
         };
         let stored = store.of(key).await;
-        if stored.is_empty() && held.parents.is_empty() && !held.tagged {
+        if stored.is_empty() && held.parents.is_empty() && held.tags.is_empty() {
             // Nothing is known, and nothing is kept, so that asking for what is not there
             // drives nothing out that is.
             return held;
@@ -119,11 +125,15 @@ impl Hints {
     }
 
     /// Remembers that a tag named this digest.
-    pub(super) fn tagged(&self, key: &ContentKey) {
+    pub(super) fn tagged(&self, key: &ContentKey, tag: &Tag) {
         self.update(key, |hint| {
-            let changed = !hint.tagged;
-            hint.tagged = true;
-            changed
+            if hint.tags.first() == Some(tag) {
+                return false;
+            }
+            hint.tags.retain(|known| known != tag);
+            hint.tags.insert(0, tag.clone());
+            hint.tags.truncate(TAGS_MAX);
+            true
         });
     }
 
@@ -179,6 +189,7 @@ impl Hints {
         let mut hint = known.unwrap_or_default();
         if change(&mut hint) || is_known {
             hint.parents.shrink_to_fit();
+            hint.tags.shrink_to_fit();
             held.put(key, hint.clone(), self.young_bytes_max);
         }
         hint
@@ -193,6 +204,9 @@ impl Hints {
 mod tests {
     use super::*;
 
+    /// What one takes that has this tag and no parents.
+    const TAGGED_BYTES: usize = HINT_BYTES + TAG_BYTES + 2;
+
     fn key(number: usize) -> ContentKey {
         ContentKey {
             host: "r.test".parse().expect("a host"),
@@ -202,18 +216,22 @@ mod tests {
     }
 
     fn is_tagged(hints: &Hints, number: usize) -> bool {
-        hints.update(&key(number), |_| false).tagged
+        !hints.update(&key(number), |_| false).tags.is_empty()
+    }
+
+    fn tag() -> Tag {
+        "v1".parse().expect("a tag")
     }
 
     #[test]
     fn the_latest_used_stay_and_the_bound_holds() {
-        let hints = Hints::new(100 * HINT_BYTES, None);
+        let hints = Hints::new(100 * TAGGED_BYTES, None);
         for number in 0..1000 {
-            hints.tagged(&key(number));
+            hints.tagged(&key(number), &tag());
             // One that is used again and again is not forgotten.
             assert!(is_tagged(&hints, 0), "after {number}");
             let held = hints.held();
-            assert!(held.young_bytes <= 50 * HINT_BYTES);
+            assert!(held.young_bytes <= 50 * TAGGED_BYTES);
             assert!(held.young.len() + held.old.len() <= 100);
         }
         let kept = (0..1000).filter(|number| is_tagged(&hints, *number));

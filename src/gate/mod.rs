@@ -8,6 +8,7 @@
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
 mod admit;
+mod by_tag;
 mod callers;
 mod disguise;
 mod facts;

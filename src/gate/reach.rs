@@ -129,14 +129,16 @@ impl Gate {
             image: image.clone(),
             reference: Reference::Digest(parent.digest),
         };
-        let held = self
-            .0
-            .admissions
-            .get(&ask)
-            .filter(|held| held.validity.holds(ruling, &self.0.clock));
-        let admission = match held {
+        let admission = match self.held(ruling, &ask) {
             Some(held) => held,
-            None => self.admit(ruling, &ask).await?.admission,
+            None => match self.admit(ruling, &ask).await {
+                Ok(admitted) => admitted.admission,
+                Err(refusal @ Refusal::Denied(..)) => {
+                    let by_tag = self.admitted_by_tag(ruling, image, parent).await?;
+                    by_tag.ok_or(refusal)?
+                }
+                Err(refusal) => return Err(refusal),
+            },
         };
         let validity = admission.validity;
         Ok(Some(Reach { validity }))

@@ -266,6 +266,13 @@ impl Policy {
         self.images.iter().any(Glob::is_over_references)
     }
 
+    /// Whether what it says of a digest gives way to what is said of the tag that leads there: it
+    /// judges what is asked for, and is not for this digest in particular.
+    #[must_use]
+    pub fn leaves_digests_to_their_tags(&self) -> bool {
+        self.signs == Signs::Asked && !self.is_over_references()
+    }
+
     /// Whether nothing may leave, whatever is proven of it.
     #[must_use]
     pub fn forbids(&self) -> bool {

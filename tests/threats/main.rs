@@ -25,6 +25,7 @@ mod graph;
 mod identity;
 mod kyverno;
 mod limits;
+mod policy_json;
 mod pullers;
 mod refusals;
 mod reload;

@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit codes out.
 
+mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod kubelet;
@@ -42,11 +43,7 @@ enum Command {
         config: PathBuf,
     },
     /// Reads configuration, policies, keys and trust roots, and prints every problem.
-    Check {
-        /// The configuration file.
-        #[arg(long)]
-        config: PathBuf,
-    },
+    Check(check::Arguments),
     /// Judges one image as the gate would, and explains.
     Verify(verify::Arguments),
     /// Runs policy tests: written or recorded facts in, the expected verdict out.
@@ -114,20 +111,8 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             app::runtime()?.block_on(app::serve(config, loaded, clock))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { config } => Ok(match load(&config, &clock) {
-            Ok(loaded) => {
-                let policies = loaded.settings.rules.policies.len();
-                let counted = |count: usize, one: &str, many: &str| {
-                    format!("{count} {}", if count == 1 { one } else { many })
-                };
-                let policies = counted(policies, "policy", "policies");
-                let warnings = match loaded.warnings.len() {
-                    0 => String::new(),
-                    some => format!(", {}", counted(some, "warning", "warnings")),
-                };
-                println!("{}: {policies}, no errors{warnings}", config.display());
-                ExitCode::SUCCESS
-            }
+        Command::Check(arguments) => Ok(match load(&arguments.config, &clock) {
+            Ok(loaded) => check::run(&arguments, &loaded),
             Err(code) => code,
         }),
         Command::Verify(arguments) => match load(&arguments.config, &clock) {

@@ -148,6 +148,8 @@ fn fact_record(fact: &Fact) -> Map<String, Value> {
         ("trust_root", json!(fact.root)),
         ("signed_at", json!(fact.signed_at)),
         ("docker_reference", json!(fact.docker_reference)),
+        ("hash_algorithm", json!(fact.hash)),
+        ("found_in", json!(fact.found_in)),
     ];
     for (key, value) in optional {
         if !value.is_null() {

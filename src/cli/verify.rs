@@ -187,8 +187,10 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
                 .as_ref()
                 .map_or("no log".to_owned(), |root| format!("proven under {root}"));
             let format = fact.format.as_str();
+            let place = fact.found_in.as_ref();
+            let place = place.map_or(String::new(), |place| format!(", in {place}"));
             text.push_str(&format!(
-                "  proves:  {kind} by {} {time}, {root} ({format} {})\n",
+                "  proves:  {kind} by {} {time}, {root} ({format} {}{place})\n",
                 fact.signer, fact.source
             ));
         }
@@ -234,6 +236,10 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
     }
     if let Some(message) = record["message"].as_str() {
         text.push_str(&format!("message: {message}\n"));
+    }
+    for warning in record["warnings"].as_array().into_iter().flatten() {
+        let warning = warning.as_str().unwrap_or("-");
+        text.push_str(&format!("warning: {warning}\n"));
     }
     text
 }

@@ -57,11 +57,21 @@ fn one(item: &Value<'_>, signers: &Signers, steps_max: usize) -> Option<Attested
         Some(value) => Some(condition(&value, steps_max)?),
         None => None,
     };
+    let every = fields.at("every");
+    if let (Some(value), None) = (&every, &condition) {
+        value.error(
+            "`every` without `where` says nothing",
+            "say with `where` what every attestation has to say, or remove the line",
+        );
+        return None;
+    }
     Some(Attested {
         predicate_type: predicate_type?,
         by: by?,
         condition,
-        every: false,
+        every: every.map_or(Some(false), |value| {
+            value.choice(&[("true", true), ("false", false)])
+        })?,
     })
 }
 
@@ -71,7 +81,7 @@ pub(super) fn predicate_type_uri(value: &Value<'_>) -> Option<String> {
     if let Some((_, uri)) = PREDICATE_TYPES.iter().find(|(name, _)| *name == text) {
         return Some((*uri).to_owned());
     }
-    if !text.contains(':') || text.contains(char::is_whitespace) {
+    if !is_uri(text) {
         let names = || PREDICATE_TYPES.iter().map(|(name, _)| *name);
         let mend = match nearest(text, names()) {
             Some(name) => format!("did you mean `{name}`?"),
@@ -81,6 +91,11 @@ pub(super) fn predicate_type_uri(value: &Value<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// Whether a text can be a predicate type's URI.
+pub(super) fn is_uri(text: &str) -> bool {
+    text.contains(':') && !text.contains(char::is_whitespace)
 }
 
 fn condition(value: &Value<'_>, steps_max: usize) -> Option<Arc<Condition>> {

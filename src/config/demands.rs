@@ -65,7 +65,7 @@ pub(super) fn lower(signer: &Fields<'_>, least: Demands) -> Option<Demands> {
                 );
                 demands.certificate_timestamp = false;
             }
-            Some(false) => {}
+            Some(false) => demands.certificate_timestamp = true,
             None => whole = false,
         }
     }
@@ -74,7 +74,7 @@ pub(super) fn lower(signer: &Fields<'_>, least: Demands) -> Option<Demands> {
 
 /// Refuses these keys beside a signer with a key, whose certificate nobody issued.
 pub(super) fn refuse(signer: &Fields<'_>) {
-    for key in [WITHOUT_LOG, WITHOUT_CERTIFICATE_TIMESTAMP, "timestamp"] {
+    for key in [WITHOUT_LOG, WITHOUT_CERTIFICATE_TIMESTAMP] {
         if let Some(value) = signer.at(key) {
             value.error(
                 "this is for keyless signers",

@@ -39,13 +39,16 @@ use crate::verify::Authority;
 use crate::verify::GpgKey;
 use crate::verify::KeyringError;
 
+/// Reads an authority's certificate, with those that lead to it.
+pub type ReadAuthority = fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>;
+
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Checks {
     /// Whether a key (SubjectPublicKeyInfo in DER) is one that can be verified with.
     pub key: fn(&[u8]) -> Result<(), String>,
     /// A certificate authority by its certificate, with those that lead to it; in DER.
-    pub authority: fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>,
+    pub authority: ReadAuthority,
     /// The OpenPGP keys of a keyring.
     pub gpg: fn(&[u8]) -> Result<Vec<GpgKey>, KeyringError>,
     /// Whether a text is a Sigstore `trusted_root.json`.

@@ -3,6 +3,7 @@
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
 use crate::config::reader::Value;
+use crate::config::schema;
 use crate::config::suggest::nearest;
 use crate::config::upstreams::DOCKER_HUB;
 use crate::config::upstreams::DOCKER_HUB_OTHERS;
@@ -11,6 +12,9 @@ use crate::policy::Glob;
 
 /// Reads one pattern, and warns of one that can never match.
 pub(super) fn pattern(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Option<Glob> {
+    if value.is_map() {
+        return reference(value);
+    }
     let text = value.text()?;
     if let Some((message, mend)) = mistake(text) {
         value.error(&format!("{} {message}", quoted(text)), mend);
@@ -24,6 +28,35 @@ pub(super) fn pattern(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Opti
         value.warn(&format!("{} {message}", quoted(text)), &mend);
     }
     Some(glob)
+}
+
+/// A pattern over whole references, as other engines have them: with tag or digest. Each of them
+/// has a way of its own to match, and to spell Docker Hub.
+fn reference(value: &Value<'_>) -> Option<Glob> {
+    const MEND: &str = "write { reference: \"registry.example/app:v*\" }, and Docker Hub as \
+                        index.docker.io/OWNER/NAME; or { written: \"registry.example/app*\" }";
+    let (form, value) = value
+        .fields(&schema::IMAGE_PATTERN)?
+        .exactly_one(&["reference", "written"], MEND)?;
+    match form {
+        "written" => value.parsed(Glob::over_written, MEND),
+        _ => value.parsed(Glob::over_references, MEND),
+    }
+}
+
+/// Tells of patterns that cannot stand in one policy: those over what people may have written are
+/// matched with all spellings of an image at once, the others with one.
+pub(super) fn refuse_mixture(value: &Value<'_>, images: &[Glob], except: &[Glob]) -> bool {
+    let written = images.iter().chain(except);
+    let written = written.filter(|glob| glob.is_over_written()).count();
+    let mixed = written != 0 && written != images.len() + except.len();
+    if mixed {
+        value.error(
+            "some of the patterns are `written` and some are not",
+            "write all of `images` and `except` in one way, or two policies",
+        );
+    }
+    mixed
 }
 
 /// What makes a text no pattern over names.

@@ -12,6 +12,7 @@ use crate::config::units;
 use crate::policy::KeyHolder;
 use crate::policy::SignerKind;
 use crate::policy::TimedKey;
+use crate::verify::HashAlgorithm;
 
 const FORMS: &str = "write { file: key.pub }, or { pem: \"-----BEGIN PUBLIC KEY-----...\" }";
 
@@ -23,6 +24,9 @@ pub(super) fn lower(
 ) -> Option<SignerKind> {
     demands::refuse(signer);
     let logged = signer.at("transparency_log").map_or(Some(true), |value| {
+        value.choice(&[("required", true), ("not_required", false)])
+    });
+    let timestamped = signer.at("timestamp").map_or(Some(false), |value| {
         value.choice(&[("required", true), ("not_required", false)])
     });
     let section: &'static Section = match value.is_list() {
@@ -45,15 +49,16 @@ pub(super) fn lower(
         [only] if !value.is_list() => signer.at("trust_root").or_else(|| only.at("trust_root")),
         _ => signer.at("trust_root"),
     };
+    let asks_who_saw = logged.unwrap_or(true) || timestamped.unwrap_or(true);
     let bounded = keys.iter().flatten().any(TimedKey::is_bounded);
-    if let (Some(false), false, Some(value)) = (logged, bounded, &named) {
+    if let (false, false, Some(value)) = (asks_who_saw, bounded, &named) {
         value.warn(
             "the trust root has no use where no transparency log is required",
             "remove the line, or `transparency_log: not_required`",
         );
     }
-    // Without a log, only windows ask when something was signed.
-    let asks = logged.unwrap_or(true) || (bounded && named.is_some());
+    // Without a log and a timestamp, only windows ask when something was signed.
+    let asks = asks_who_saw || (bounded && named.is_some());
     let root = asks.then(|| match fields.as_slice() {
         [only] if !value.is_list() => signers::root(signer, only, context),
         _ => match &named {
@@ -67,6 +72,7 @@ pub(super) fn lower(
         keys,
         root: whole(root)?,
         logged: logged?,
+        timestamped: timestamped?,
     }))
 }
 
@@ -74,6 +80,10 @@ fn timed_key(fields: &Fields<'_>, context: &Context<'_>) -> Option<TimedKey> {
     let key = fields
         .exactly_one(&["file", "pem"], FORMS)
         .and_then(|(form, value)| signers::public_key(form, &value, context.checks));
+    let hash = fields.at("hash_algorithm").map(|value| {
+        let words = HashAlgorithm::ALL.iter().map(|hash| (hash.as_str(), *hash));
+        value.choice(&words.collect::<Vec<_>>())
+    });
     let not_before = fields
         .at("not_before")
         .map(|value| value.parsed(units::start, units::START_MEND));
@@ -92,6 +102,7 @@ fn timed_key(fields: &Fields<'_>, context: &Context<'_>) -> Option<TimedKey> {
     }
     Some(TimedKey {
         key: key?,
+        hash: whole(hash)?,
         not_before,
         not_after,
     })

@@ -18,6 +18,7 @@ mod cluster_image_policy;
 mod demand;
 mod demands;
 mod docker_config;
+mod evidence_source;
 mod file;
 mod files;
 mod foreign;
@@ -28,6 +29,7 @@ mod json_schema;
 mod key;
 mod kyverno;
 mod limits;
+mod native;
 mod pem;
 mod policies;
 mod problem;
@@ -53,6 +55,7 @@ pub use file::{Checks, Loaded, load, load_watched};
 pub use image::{ImageError, parse as parse_image};
 pub use json_schema::{Described, json_schema};
 pub use limits::Limits;
+pub use native::native;
 pub use problem::{Problem, Severity};
 pub use settings::{
     AuditSettings, CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource,

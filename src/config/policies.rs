@@ -258,10 +258,17 @@ fn policy(
         "images",
         "say which images it is for: images: [\"ghcr.io/acme/**\"]",
     );
-    let images = images.and_then(|value| globs(&value, context.hosts));
+    let patterns = images
+        .as_ref()
+        .and_then(|value| globs(value, context.hosts));
     let except = fields
         .at("except")
         .map_or(Some(Vec::new()), |value| globs(&value, context.hosts));
+    if let (Some(value), Some(patterns), Some(except)) = (&images, &patterns, &except)
+        && images::refuse_mixture(value, patterns, except)
+    {
+        return None;
+    }
     let mode = fields.at("mode").map_or(Some(Mode::Enforce), |value| {
         value.choice(&[("enforce", Mode::Enforce), ("warn", Mode::Warn)])
     });
@@ -273,7 +280,7 @@ fn policy(
     let no_rollback = rollback::lower(fields, requirement.as_ref(), context.remembers);
     Some(Policy {
         name: name?,
-        images: images?,
+        images: patterns?,
         except: except?,
         mode: mode?,
         requirement: requirement?,
@@ -296,18 +303,24 @@ fn signs(fields: &Fields<'_>) -> Option<Signs> {
     let Some(value) = fields.at("signs") else {
         return Some(Signs::default());
     };
-    if fields.at("signed_by").is_none() && !fields.has_later() {
+    let asks_for_signatures = fields
+        .at("signed_by")
+        .or_else(|| fields.at("any_of"))
+        .is_some();
+    let signs = value.choice(&[
+        ("index", Signs::Index),
+        ("instance", Signs::Instance),
+        ("either", Signs::Either),
+        ("asked", Signs::Asked),
+    ])?;
+    // `asked` says something of attestations as well.
+    if !asks_for_signatures && signs != Signs::Asked && !fields.has_later() {
         value.warn(
             "`signs` has no meaning without `signed_by`: attestations may cover either",
             "remove the line",
         );
     }
-    value.choice(&[
-        ("index", Signs::Index),
-        ("instance", Signs::Instance),
-        ("either", Signs::Either),
-        ("asked", Signs::Asked),
-    ])
+    Some(signs)
 }
 
 fn requirement(
@@ -315,20 +328,25 @@ fn requirement(
     signers: &Signers,
     context: &Context<'_>,
 ) -> Option<Requirement> {
-    const FORMS: &[&str] = &["signed_by", "digests", "deny", "unsafe_allow_unsigned"];
-    const ATTESTED: &[&str] = &["attested", "digests", "deny", "unsafe_allow_unsigned"];
+    const FORMS: &[&str] = &["signed_by", "any_of", "digests", "deny", UNSIGNED];
+    const ATTESTED: &[&str] = &["attested", "any_of", "digests", "deny", UNSIGNED];
+    const UNSIGNED: &str = "unsafe_allow_unsigned";
     const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
-    let timing = demand::timing(fields);
+    let circumstances = demand::circumstances(fields, context);
     // `signed_by` and `attested` go together, and neither with anything else.
     let forms = match (fields.at("attested"), fields.at("signed_by")) {
         (Some(_), _) => ATTESTED,
         _ => FORMS,
     };
     match fields.exactly_one(forms, MEND)? {
-        ("signed_by" | "attested", _) => demand::demand(fields, signers, timing?, context),
+        ("signed_by" | "attested", _) => {
+            let demand = demand::demand(fields, signers, circumstances, context)?;
+            Some(Requirement::Proven(vec![demand]))
+        }
         (form, value) => {
             demand::complain_of_signature_keys(fields, form);
             match form {
+                "any_of" => demand::alternatives(&value, signers, context).map(Requirement::Proven),
                 "digests" => digests(
                     &value,
                     "pin at least one digest; to let nothing pass, use `deny`",

@@ -264,14 +264,21 @@ pub(super) const CLAIM: Section = Section {
 /// A public key that signs.
 pub(super) const KEY: Section = Section {
     name: "signers.NAME.key",
-    keys: &["file", "pem", "not_before", "not_after", "trust_root"],
+    keys: &[
+        "file",
+        "pem",
+        "hash_algorithm",
+        "not_before",
+        "not_after",
+        "trust_root",
+    ],
     later: &[],
 };
 
 /// One of several keys of a signer.
 pub(super) const KEYS: Section = Section {
     name: "signers.NAME.key[]",
-    keys: &["file", "pem", "not_before", "not_after"],
+    keys: &["file", "pem", "hash_algorithm", "not_before", "not_after"],
     later: &[],
 };
 
@@ -348,6 +355,9 @@ pub(super) const POLICY: Section = Section {
         "signed_within",
         "not_before",
         "cooldown",
+        "format",
+        "source",
+        "any_of",
         "no_rollback",
         "digests",
         "deny",
@@ -355,6 +365,35 @@ pub(super) const POLICY: Section = Section {
         "signs",
         "pulled_by",
     ],
+    later: &[],
+};
+
+/// An image that is matched with its tag or digest.
+pub(super) const IMAGE_PATTERN: Section = Section {
+    name: "policies[].images[]",
+    keys: &["reference", "written"],
+    later: &[],
+};
+
+/// One of several ways to pass.
+pub(super) const ALTERNATIVE: Section = Section {
+    name: "policies[].any_of[]",
+    keys: &[
+        "signed_by",
+        "attested",
+        "signed_within",
+        "not_before",
+        "cooldown",
+        "format",
+        "source",
+    ],
+    later: &[],
+};
+
+/// Where evidence is kept.
+pub(super) const SOURCE: Section = Section {
+    name: "policies[].source",
+    keys: &["repository", "tag_prefix"],
     later: &[],
 };
 
@@ -375,7 +414,7 @@ pub(super) const SIGNED_BY: Section = Section {
 /// An attestation that a policy asks for.
 pub(super) const ATTESTED: Section = Section {
     name: "policies[].attested[]",
-    keys: &["predicate_type", "by", "where"],
+    keys: &["predicate_type", "by", "where", "every"],
     later: &[],
 };
 
@@ -449,6 +488,8 @@ pub(super) const SIGNATURE_FACT: Section = Section {
         "format",
         "source",
         "docker_reference",
+        "hash_algorithm",
+        "found_in",
     ],
     later: &[],
 };
@@ -472,6 +513,8 @@ pub(super) const ATTESTATION_FACT: Section = Section {
         "format",
         "source",
         "docker_reference",
+        "hash_algorithm",
+        "found_in",
     ],
     later: &[],
 };
@@ -560,6 +603,9 @@ pub(super) const ALL: &[&Section] = &[
     &SIGNED_IDENTITY,
     &REMAP,
     &POLICY,
+    &IMAGE_PATTERN,
+    &ALTERNATIVE,
+    &SOURCE,
     &SIGNED_BY,
     &ATTESTED,
     &PULLED_BY,

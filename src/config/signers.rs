@@ -146,15 +146,20 @@ pub fn named_issuer(text: &str) -> &str {
     known.map_or(text, |(_, url)| url)
 }
 
+/// Whether a text is the URL of an issuer, and no short name.
+pub(super) fn is_issuer_url(text: &str) -> bool {
+    let plain = text.starts_with("http://") && is_loopback(text);
+    let url = plain || text.starts_with("https://");
+    url && !text.contains(char::is_whitespace) && text.parse::<http::Uri>().is_ok()
+}
+
 /// The URL of an issuer, by its short name or as it is.
 pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     if let Some((_, url)) = ISSUERS.iter().find(|(name, _)| *name == text) {
         return Some((*url).to_owned());
     }
-    let plain = text.starts_with("http://") && is_loopback(text);
-    let url = plain || text.starts_with("https://");
-    if !url || text.contains(char::is_whitespace) || text.parse::<http::Uri>().is_err() {
+    if !is_issuer_url(text) {
         let names = || ISSUERS.iter().map(|(name, _)| *name);
         let mend = match nearest(text, names()) {
             Some(name) => format!("did you mean `{name}`?"),

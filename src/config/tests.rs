@@ -66,17 +66,19 @@ pub(super) fn parts(case: &str) -> Vec<(&str, &str)> {
     parts
 }
 
-pub(super) fn written(files: &[(&str, &str)]) -> TempDir {
+pub(super) fn written(files: &[(impl AsRef<str>, impl AsRef<str>)]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     for (name, text) in files {
-        let path = folder.path().join(name);
+        let path = folder.path().join(name.as_ref());
         fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        fs::write(path, text).expect("a file");
+        fs::write(path, text.as_ref()).expect("a file");
     }
     folder
 }
 
-fn loaded(files: &[(&str, &str)]) -> (TempDir, Result<Loaded, Vec<Problem>>) {
+pub(super) fn loaded(
+    files: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> (TempDir, Result<Loaded, Vec<Problem>>) {
     let folder = written(files);
     let result = load(&folder.path().join("pullgate.yaml"), &CHECKS, now());
     (folder, result)
@@ -91,8 +93,7 @@ fn with_policies(policies: &str) -> Settings {
         .settings
 }
 
-#[test]
-fn every_problem_is_told_at_once_and_with_its_mend() {
+fn cases() -> Vec<PathBuf> {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
     let mut paths: Vec<PathBuf> = fs::read_dir(cases)
         .expect("the cases")
@@ -100,7 +101,39 @@ fn every_problem_is_told_at_once_and_with_its_mend() {
         .collect();
     paths.sort();
     assert!(paths.len() > 5);
-    for path in paths {
+    paths
+}
+
+/// The files of the cases that load.
+pub(super) fn loading_cases() -> Vec<Vec<(String, String)>> {
+    let files = cases().into_iter().filter_map(|path| {
+        let case = fs::read_to_string(path).expect("a case");
+        let mut files = parts(&case);
+        let (_, problems) = files.pop().expect("parts");
+        let owned = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+        problems
+            .starts_with("it loads")
+            .then(|| files.into_iter().map(owned).collect())
+    });
+    files.collect()
+}
+
+/// Whether `holds` for the one document of a text.
+pub(super) fn parsed_alone(text: &str, holds: impl FnOnce(&reader::Value<'_>) -> bool) -> bool {
+    let problems = problem::Problems::default();
+    let sheet = problem::Sheet {
+        file: Path::new("alone.yaml"),
+        problems: &problems,
+    };
+    match yaml::parse(text, &sheet).as_deref() {
+        Some([root]) => holds(&reader::Value::root(root, &sheet)),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_problem_is_told_at_once_and_with_its_mend() {
+    for path in cases() {
         let case = fs::read_to_string(&path).expect("a case");
         let mut files = parts(&case);
         let (last, expected) = files.pop().expect("parts");
@@ -224,6 +257,21 @@ fn no_key_is_known_and_not_read() {
             "pullers: { p: { certificate: { KEY: WRONG } } }",
         ),
         ("policies[]: a policy", "", "policies: [{ KEY: WRONG }]"),
+        (
+            "policies[].images[]",
+            "",
+            "policies: [{ images: [{ KEY: WRONG }] }]",
+        ),
+        (
+            "policies[].any_of[]",
+            "",
+            "policies: [{ any_of: [{ KEY: WRONG }] }]",
+        ),
+        (
+            "policies[].source",
+            "",
+            "policies: [{ source: { KEY: WRONG } }]",
+        ),
         (
             "policies[].pulled_by",
             CALLERS,

@@ -7,7 +7,8 @@
 //! The order (docs/VERIFICATION.md, "Finding"): the referrers API, or without one the index under the
 //! fallback tag `sha256-<hex>`; beside it the manifests under `sha256-<hex>.sig` and `.att`. One
 //! good piece suffices and one bad piece beside it harms nothing, so whatever could not be read
-//! is reported and the rest goes on.
+//! is reported and the rest goes on. All of it is looked for in one [`Place`]: the image's own
+//! repository, or the one that policy names instead.
 
 mod lookaside;
 
@@ -21,6 +22,7 @@ use crate::oci::Digest;
 use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::oci::Repository;
+use crate::oci::TagPrefix;
 use crate::oci::media_type;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -80,18 +82,29 @@ pub enum Failure {
     Deadline(Duration),
 }
 
-/// Searches the registry for evidence about `digest`, and its lookaside store where signatures
-/// from there can prove anything (`detached`).
-pub async fn find(
-    upstream: &Upstream,
-    repository: &Repository,
-    digest: &Digest,
-    limits: &Limits,
-    detached: bool,
-) -> Found {
+/// Where evidence is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The registry.
+    pub upstream: &'a Upstream,
+    /// The repository there.
+    pub repository: &'a Repository,
+    /// What stands before the tags of signatures and attestations.
+    pub tag_prefix: Option<&'a TagPrefix>,
+}
+
+/// Searches one place for evidence about `digest`, and its registry's lookaside store where
+/// signatures from there can prove anything (`detached`).
+pub async fn find(place: Place<'_>, digest: &Digest, limits: &Limits, detached: bool) -> Found {
+    let Place {
+        upstream,
+        repository,
+        ..
+    } = place;
     let source = Source {
         upstream,
         repository,
+        tag_prefix: place.tag_prefix.map_or("", TagPrefix::as_str),
         limits,
     };
     // Each has its own time, so that one that hangs does not take from what the other found.
@@ -133,11 +146,12 @@ impl Found {
     }
 }
 
-/// Where evidence is looked for.
+/// A place, with the bounds of the search there.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     upstream: &'a Upstream,
     repository: &'a Repository,
+    tag_prefix: &'a str,
     limits: &'a Limits,
 }
 
@@ -288,7 +302,8 @@ impl Source<'_> {
         what: &'static str,
         media_type: &str,
     ) -> Result<(Vec<Descriptor>, bool), Found> {
-        let tag = format!("{}-{}.{suffix}", digest.algorithm().as_str(), digest.hex());
+        let (prefix, algorithm) = (self.tag_prefix, digest.algorithm().as_str());
+        let tag = format!("{prefix}{algorithm}-{}.{suffix}", digest.hex());
         let manifest = match manifest_by_tag(self.upstream, self.repository, &tag).await {
             Ok(Some(manifest)) => manifest,
             Ok(None) => return Err(Found::default()),

@@ -278,6 +278,8 @@ impl Gate {
         let policies = &ruling.rules.policies;
         let pulled = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let scope = Scope::new(self, &ruling, upstream, policies, pulled, None);
+        // But what others keep elsewhere is not looked for.
+        let scope = scope.with_evidence_of(&ruling.rules.matching(&ask.image, &ask.reference));
         let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let unavailable = |cause| self.unavailable(cause, asked(), Some(key.digest));
         let mut subject = scope.alone(&key, shape).await.map_err(unavailable)?;

@@ -7,14 +7,17 @@ use std::{
 
 use crate::content::ContentKey;
 use crate::evidence;
+use crate::evidence::Place;
 use crate::gate::Gate;
 use crate::gate::Ruling;
 use crate::gate::refusal::{Cause, Doubt};
 use crate::metrics::CacheKind;
+use crate::oci::EvidenceSource;
 use crate::places::NotDone;
 use crate::upstream::Upstream;
 use crate::verify;
 use crate::verify::Evidence;
+use crate::verify::Fact;
 use crate::verify::Facts;
 use crate::verify::Material;
 
@@ -22,6 +25,8 @@ use crate::verify::Material;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FactsKey {
     pub(super) content: ContentKey,
+    /// Where the evidence is kept; `None`: beside the image.
+    pub(super) source: Option<Arc<EvidenceSource>>,
     pub(super) trust_epoch: u64,
 }
 
@@ -90,17 +95,18 @@ impl Lifetimes {
 }
 
 impl Gate {
-    /// The facts about a digest: held ones that are young enough, or gathered now, in one
-    /// flight for all who ask. `not_before` refuses held ones that are older.
+    /// The facts about a digest from one place: held ones that are young enough, or gathered
+    /// now, in one flight for all who ask. `not_before` refuses held ones that are older.
     pub(super) async fn facts(
         &self,
         ruling: &Ruling,
         upstream: &Upstream,
-        content: &ContentKey,
+        (content, source): (&ContentKey, Option<&Arc<EvidenceSource>>),
         not_before: Option<Instant>,
     ) -> Result<Arc<FactsEntry>, Cause> {
         let key = FactsKey {
             content: content.clone(),
+            source: source.cloned(),
             trust_epoch: ruling.trust_epoch,
         };
         let held = self.0.facts.get(&key).filter(|entry| {
@@ -120,7 +126,7 @@ impl Gate {
         let flight = {
             let key = key.clone();
             || async move {
-                let entry = Arc::new(gate.gather(&upstream, &key.content, material).await?);
+                let entry = Arc::new(gate.gather(&upstream, &key, material).await?);
                 if entry.doubt.is_none() {
                     gate.0.facts.insert(key, Arc::clone(&entry));
                 }
@@ -135,22 +141,18 @@ impl Gate {
     async fn gather(
         &self,
         upstream: &Upstream,
-        content: &ContentKey,
+        FactsKey {
+            content, source, ..
+        }: &FactsKey,
         material: Arc<Material>,
     ) -> Result<FactsEntry, Cause> {
         // The age counts from the first question, not from the last answer.
         let gathered_at = Instant::now();
-        let ContentKey {
-            repository, digest, ..
-        } = content;
-        let found = evidence::find(
-            upstream,
-            repository,
-            digest,
-            &self.0.settings.evidence,
-            !material.gpg_keys.is_empty(),
-        )
-        .await;
+        let place = self.place(upstream, content, source.as_deref())?;
+        // Detached signatures lie beside the image, or nowhere.
+        let detached = source.is_none() && !material.gpg_keys.is_empty();
+        let (digest, limits) = (&content.digest, &self.0.settings.evidence);
+        let found = evidence::find(place, digest, limits, detached).await;
         let mut facts = Facts {
             truncated: found.truncated,
             ..Facts::default()
@@ -169,7 +171,13 @@ impl Gate {
             });
             for proof in proofs.await.map_err(not_proven)? {
                 match proof {
-                    Ok(proven) => facts.proven.extend(proven),
+                    Ok(proven) => {
+                        let found_in = |fact: Fact| Fact {
+                            found_in: source.clone(),
+                            ..fact
+                        };
+                        facts.proven.extend(proven.into_iter().map(found_in));
+                    }
                     Err(rejected) => facts.rejected.push(rejected),
                 }
             }
@@ -179,6 +187,34 @@ impl Gate {
             facts: Arc::new(facts),
             doubt,
             gathered_at,
+        })
+    }
+
+    /// Where the evidence about an image is looked for.
+    fn place<'a>(
+        &'a self,
+        upstream: &'a Upstream,
+        content: &'a ContentKey,
+        source: Option<&'a EvidenceSource>,
+    ) -> Result<Place<'a>, Cause> {
+        let tag_prefix = source.and_then(|source| source.tag_prefix.as_ref());
+        let elsewhere = source.and_then(|source| source.repository.as_ref());
+        let Some(image) = elsewhere else {
+            return Ok(Place {
+                upstream,
+                repository: &content.repository,
+                tag_prefix,
+            });
+        };
+        // Configuration refuses any other; what is not there is no "unsigned".
+        let upstream = self.upstream(&image.registry).ok_or_else(|| {
+            let text = format!("signatures are kept in {image}, which is on no upstream");
+            Cause::new(Doubt::EvidenceUnavailable, text)
+        })?;
+        Ok(Place {
+            upstream,
+            repository: &image.repository,
+            tag_prefix,
         })
     }
 }

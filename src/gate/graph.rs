@@ -3,6 +3,7 @@
 //! It is looked at only where a manifest does not pass by its own facts, and within a budget.
 
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,10 +19,12 @@ use crate::content::ContentKey;
 use crate::content::Document;
 use crate::gate::Gate;
 use crate::gate::Ruling;
+use crate::gate::facts::FactsEntry;
 use crate::gate::refusal::Cause;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::DockerReference;
+use crate::oci::EvidenceSource;
 use crate::oci::Manifest;
 use crate::oci::REFERENCE_TYPE;
 use crate::policy::Policy;
@@ -37,6 +40,8 @@ pub(super) struct Scope<'a> {
     ruling: &'a Ruling,
     upstream: &'a Upstream,
     policies: &'a [Arc<Policy>],
+    /// Where evidence is looked for; `None`: beside the image.
+    sources: BTreeSet<Option<Arc<EvidenceSource>>>,
     /// What the decision is about.
     asked: Arc<DockerReference>,
     /// Facts that were gathered earlier do not count.
@@ -67,11 +72,19 @@ impl<'a> Scope<'a> {
             ruling,
             upstream,
             policies,
+            sources: sources(policies),
             asked,
             not_before,
             budget: AtomicUsize::new(gate.0.settings.index_manifests_max),
             notes: Mutex::default(),
         }
+    }
+
+    /// The same way, but with the evidence of these policies, and whatever lies beside the image.
+    pub(super) fn with_evidence_of(mut self, policies: &[Arc<Policy>]) -> Self {
+        self.sources = sources(policies);
+        self.sources.insert(None);
+        self
     }
 
     /// The first thing that could not be read.
@@ -112,18 +125,26 @@ impl<'a> Scope<'a> {
     /// A digest with its own facts.
     pub(super) async fn alone(&self, key: &ContentKey, shape: Shape) -> Result<Subject, Cause> {
         let tagged = self.gate.0.hints.of(key).await.tagged;
-        if !self.policies.iter().any(|policy| policy.needs_evidence()) {
-            return Ok(Subject::alone(
-                key.digest,
-                shape,
-                tagged,
-                Arc::new(Facts::default()),
-            ));
+        let searches = self.sources.iter().map(|source| {
+            let place = (key, source.as_ref());
+            let (ruling, upstream) = (self.ruling, self.upstream);
+            self.gate.facts(ruling, upstream, place, self.not_before)
+        });
+        let entries = join_all(searches).await.into_iter();
+        let entries = entries.collect::<Result<Vec<_>, Cause>>()?;
+        for entry in &entries {
+            self.note(entry);
         }
-        let entry = self
-            .gate
-            .facts(self.ruling, self.upstream, key, self.not_before)
-            .await?;
+        let facts = entries.iter().map(|entry| Arc::clone(&entry.facts));
+        let facts = facts.reduce(Facts::and).unwrap_or_default();
+        Ok(Subject {
+            asked: Some(Arc::clone(&self.asked)),
+            ..Subject::alone(key.digest, shape, tagged, facts)
+        })
+    }
+
+    /// Keeps in mind how old facts are, and what is doubtful about them.
+    fn note(&self, entry: &FactsEntry) {
         let expires_at = entry.expires_at(&self.gate.0.settings);
         let mut notes = self.notes();
         if notes.doubt.is_none() {
@@ -137,10 +158,6 @@ impl<'a> Scope<'a> {
             .into_iter()
             .flatten()
             .min();
-        Ok(Subject {
-            asked: Some(Arc::clone(&self.asked)),
-            ..Subject::alone(key.digest, shape, tagged, Arc::clone(&entry.facts))
-        })
     }
 
     /// Adds to `subject` the indexes that list it and, for an index, the images it lists.
@@ -255,6 +272,12 @@ impl<'a> Scope<'a> {
             }
         }
     }
+}
+
+/// Where policies have their evidence; nowhere, where none asks for any.
+pub(super) fn sources(policies: &[Arc<Policy>]) -> BTreeSet<Option<Arc<EvidenceSource>>> {
+    let sources = policies.iter().flat_map(|policy| policy.sources());
+    sources.map(Option::<&Arc<_>>::cloned).collect()
 }
 
 /// Buildkit lists attestations beside the images, for a platform that does not exist. The mark

@@ -7,6 +7,7 @@
 mod digest;
 mod docker_reference;
 mod error;
+mod evidence_source;
 mod manifest;
 pub mod media_type;
 mod name;
@@ -14,6 +15,7 @@ mod name;
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
 pub use docker_reference::{DockerReference, ParseDockerReferenceError};
 pub use error::{ErrorBody, ErrorCode};
+pub use evidence_source::{EvidenceSource, ParseTagPrefixError, TagPrefix};
 pub use manifest::{
     Descriptor, Image, Index, Manifest, ManifestError, ManifestKind, Platform, REFERENCE_TYPE,
 };

@@ -1,6 +1,8 @@
 //! What has to be proven: signatures and attestations, each about the digest that is judged or
 //! about one that vouches for it.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::Attested;
@@ -17,6 +19,7 @@ use crate::policy::signed_by::Ballot;
 use crate::policy::signed_by::unread;
 use crate::policy::signer::Pull;
 use crate::verify::Fact;
+use crate::verify::Facts;
 use crate::verify::Kind;
 
 /// What is missing where none of the demands is met.
@@ -141,9 +144,31 @@ impl Demand {
         })
     }
 
-    fn carried(&self, fact: &Fact) -> bool {
-        self.format
-            .is_none_or(|carrier| carrier.carries(fact.format))
+    /// Whether the fact comes from where this demand looks, and in a format that counts.
+    fn sees(&self, fact: &Fact) -> bool {
+        fact.found_in == self.source
+            && self
+                .format
+                .is_none_or(|carrier| carrier.carries(fact.format))
+    }
+
+    /// The facts that it sees, for what is told of them.
+    fn seen<'a>(&self, facts: &'a Facts) -> Cow<'a, Facts> {
+        let elsewhere = |fact: &Fact| fact.found_in != self.source;
+        if !facts.proven.iter().any(elsewhere) {
+            return Cow::Borrowed(facts);
+        }
+        let mut facts = facts.clone();
+        facts.proven.retain(|fact| !elsewhere(fact));
+        Cow::Owned(facts)
+    }
+
+    /// What is asked for beside the signers, in words.
+    fn circumstances(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{}, kept in {source}", self.timing),
+            None => self.timing.to_string(),
+        }
     }
 
     fn signatures<'a>(&self, subject: &'a Subject, question: &Question<'_>) -> Ballot<'a> {
@@ -151,7 +176,7 @@ impl Demand {
             facts: subject
                 .facts
                 .signatures()
-                .filter(|fact| self.carried(fact))
+                .filter(|fact| self.sees(fact))
                 .collect(),
             timing: self.timing,
             pull: pull(subject, question),
@@ -169,7 +194,7 @@ impl Demand {
     ) -> Ballot<'a> {
         let pull = pull(subject, question);
         let of_the_type = subject.facts.proven.iter().filter(|fact| {
-            self.carried(fact)
+            self.sees(fact)
                 && matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
                 if *predicate_type == attested.predicate_type)
         });
@@ -204,8 +229,11 @@ impl Demand {
         question: &Question<'_>,
     ) -> Shortfall {
         let ballot = self.signatures(subject, question);
-        let told = telling(subject, &|subject| subject.facts.signatures().count() > 0);
-        let mut shortfall = signed_by.shortfall(&self.signatures(told, question), &told.facts);
+        let any = |subject: &Subject| subject.facts.signatures().any(|fact| self.sees(fact));
+        let told = telling(subject, &any);
+        let facts = self.seen(&told.facts);
+        let mut shortfall = signed_by.shortfall(&self.signatures(told, question), &facts);
+        shortfall.expected.push_str(&self.circumstances());
         if signs == Signs::Index && subject.shape == Shape::Image && signed_by.holds(&ballot) {
             shortfall.reason = Reason::Unsigned;
             shortfall.found = "a platform's manifest with a signature of its own, reached \
@@ -251,13 +279,13 @@ impl Demand {
             let found = format!("an attestation {found}");
             (reason, found, remedy.unwrap_or(ATTACH))
         } else {
-            let found = attested.instead(subject);
+            let found = attested.instead(&self.seen(&subject.facts));
             (Reason::MissingAttestation, found, ATTACH)
         };
         Shortfall {
             reason,
             found,
-            expected: format!("{}{}", attested.expected(), self.timing),
+            expected: format!("{}{}", attested.expected(), self.circumstances()),
             remedy: remedy.to_owned(),
         }
     }
@@ -321,9 +349,8 @@ impl Attested {
     }
 
     /// What there is instead of an attestation of the type.
-    fn instead(&self, subject: &Subject) -> String {
-        let mut types: Vec<&str> = subject
-            .facts
+    fn instead(&self, facts: &Facts) -> String {
+        let mut types: Vec<&str> = facts
             .proven
             .iter()
             .filter_map(|fact| match &fact.kind {
@@ -334,7 +361,7 @@ impl Attested {
         types.sort_unstable();
         types.dedup();
         types.truncate(5);
-        match (types.is_empty(), unread(&subject.facts)) {
+        match (types.is_empty(), unread(facts)) {
             (false, _) => format!("only attestations of other types: {}", types.join(", ")),
             (true, Some((_, unread))) => format!("no attestation, but {unread}"),
             (true, None) => "no attestation".to_owned(),

@@ -107,7 +107,8 @@ impl Glob {
     }
 
     /// True when what is matched is what people have written.
-    pub(super) fn is_over_written(&self) -> bool {
+    #[must_use]
+    pub fn is_over_written(&self) -> bool {
         self.over == Over::Written
     }
 

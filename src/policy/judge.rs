@@ -191,12 +191,6 @@ pub fn judge(policies: &[Arc<Policy>], subject: &Subject, question: &Question<'_
 }
 
 impl Policy {
-    /// True when signatures are asked for, so that evidence has to be gathered.
-    #[must_use]
-    pub fn needs_evidence(&self) -> bool {
-        matches!(self.requirement, Requirement::Proven(_))
-    }
-
     /// True when judging takes so long that it does not belong on a thread that answers.
     #[must_use]
     pub fn is_costly(&self) -> bool {

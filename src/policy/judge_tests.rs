@@ -11,11 +11,13 @@ use crate::policy::Keyless;
 use crate::policy::SignedBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::TimedKey;
 use crate::policy::Timing;
 use crate::verify::Assurance;
 use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::Format;
+use crate::verify::HashAlgorithm;
 use crate::verify::Identity;
 use crate::verify::Kind;
 use crate::verify::Logged;
@@ -64,9 +66,11 @@ fn signed(subject: &str) -> Fact {
             timestamp: false,
             certificate_timestamp: true,
         },
+        hash: None,
         format: Format::Bundle,
         source: Digest::sha256(subject.as_bytes()),
         docker_reference: None,
+        found_in: None,
     }
 }
 
@@ -397,6 +401,72 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
         attested: types.iter().map(attested).collect(),
         timing,
         format: None,
+        source: None,
+    }
+}
+
+// A timestamp counts under the trust root that is asked for, and a hash where it is told.
+#[test]
+fn a_keys_signature_has_the_timestamp_and_the_hash_that_are_asked_for() {
+    let asking = |timestamp: Option<&str>, hash| {
+        let kind = SignerKind::Key(KeyHolder {
+            keys: vec![TimedKey {
+                hash,
+                ..TimedKey::always(PublicKey::from_spki(b"ops"))
+            }],
+            logged: false,
+            timestamped: timestamp.is_some(),
+            root: timestamp.map(RootName::from),
+        });
+        let rule = SignerRule {
+            name: "ops".into(),
+            kind,
+            signed_identity: None,
+        };
+        policy(1, &[Arc::new(rule)], Signs::Either)
+    };
+    let signed = |root: Option<&str>, timestamp, hash| {
+        let mut fact = key_signed(b"ops", root);
+        fact.assurance.timestamp = timestamp;
+        fact.hash = hash;
+        image(&[fact])
+    };
+    let (sha256, sha512) = (Some(HashAlgorithm::Sha256), Some(HashAlgorithm::Sha512));
+    for (policy, subject, passes) in [
+        (
+            asking(Some("acme"), None),
+            signed(Some("acme"), true, sha256),
+            true,
+        ),
+        (
+            asking(Some("acme"), None),
+            signed(Some("acme"), false, sha256),
+            false,
+        ),
+        (
+            asking(Some("acme"), None),
+            signed(Some("other"), true, sha256),
+            false,
+        ),
+        (
+            asking(Some("acme"), None),
+            signed(None, false, sha256),
+            false,
+        ),
+        (asking(None, sha256), signed(None, false, sha256), true),
+        (asking(None, sha512), signed(None, false, sha256), false),
+        // Keys that sign in one way only.
+        (asking(None, sha512), signed(None, false, None), true),
+    ] {
+        let expected = match passes {
+            true => Reason::Admitted,
+            false => Reason::UntrustedSigner,
+        };
+        assert_eq!(
+            reason(&policy, &subject),
+            expected,
+            "{policy:?} {subject:?}"
+        );
     }
 }
 
@@ -467,7 +537,6 @@ fn signatures_grow_old_and_cool_and_the_judgement_holds_until_then() {
         signed_within: Some(SignedDuration::from_secs(100)),
         cooldown: Some(SignedDuration::from_secs(10)),
         not_before: None,
-        timestamped: false,
     };
     let policy = demanding(vec![demand(true, &[], timing)], Signs::Either);
     let mut fact = signed("a@x");

@@ -90,8 +90,15 @@ impl DnsRule {
         Ok(Self { text, glob })
     }
 
+    /// The name or glob as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it is one name.
-    pub(super) fn is_exact(&self) -> bool {
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
         self.glob.is_none()
     }
 

@@ -8,6 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::oci::Digest;
+use crate::oci::EvidenceSource;
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::policy::Condition;
@@ -118,6 +119,7 @@ impl Requirement {
             attested: Vec::new(),
             timing: Timing::default(),
             format: None,
+            source: None,
         }])
     }
 }
@@ -134,6 +136,9 @@ pub struct Demand {
     pub timing: Timing,
     /// The one format that counts; `None` where each does.
     pub format: Option<Carrier>,
+    /// Where they are kept; `None` where that is beside the image. What is kept elsewhere does
+    /// not count.
+    pub source: Option<Arc<EvidenceSource>>,
 }
 
 /// What carries a signature or an attestation.
@@ -180,8 +185,6 @@ pub struct Timing {
     pub not_before: Option<Timestamp>,
     /// At least so long ago, so that there was time to notice.
     pub cooldown: Option<SignedDuration>,
-    /// At a time that a timestamp authority vouches for (RFC 3161).
-    pub timestamped: bool,
 }
 
 /// So many of these signers, each another key or identity.
@@ -267,6 +270,11 @@ impl Policy {
     #[must_use]
     pub fn forbids(&self) -> bool {
         self.mode == Mode::Enforce && matches!(self.requirement, Requirement::Deny { .. })
+    }
+
+    /// Where its evidence is kept, beside the image as `None`; nothing where it asks for none.
+    pub fn sources(&self) -> impl Iterator<Item = Option<&Arc<EvidenceSource>>> {
+        self.demands().iter().map(|demand| demand.source.as_ref())
     }
 
     fn demands(&self) -> &[Demand] {

@@ -88,11 +88,7 @@ impl SignedBy {
         Shortfall {
             reason,
             found,
-            expected: format!(
-                "{}{}",
-                self.expected("a signature", "signatures"),
-                ballot.timing
-            ),
+            expected: self.expected("a signature", "signatures"),
             remedy: remedy.to_owned(),
         }
     }
@@ -348,6 +344,10 @@ fn describe_miss(miss: &Miss, fact: &Fact, rule: &SignerRule) -> String {
         Miss::Missing(what) => {
             format!("signed by {signer}: it fits {name}, but there is {what}")
         }
+        Miss::Hash(hash) => format!(
+            "signed by {signer}: it fits {name}, but hashes with {}",
+            hash.as_str()
+        ),
         Miss::Claim(claim, found) => format!(
             "signed by {signer}: it fits {name} but for the claim {claim}, which is {}",
             found.as_deref().unwrap_or("absent"),

@@ -13,6 +13,7 @@ use crate::policy::SignedIdentity;
 use crate::verify::Demands;
 use crate::verify::Fact;
 use crate::verify::GpgKey;
+use crate::verify::HashAlgorithm;
 use crate::verify::Identity;
 use crate::verify::RootName;
 use crate::verify::Signer;
@@ -206,8 +207,10 @@ pub(super) enum Miss {
     NotLogged,
     /// The right key, but outside of its window; with the time that is proven.
     Window(Option<Timestamp>),
-    /// The right identity, for whose signature this does not vouch.
+    /// The right identity or key, for whose signature this does not vouch.
     Missing(&'static str),
+    /// The right key, but over another hash.
+    Hash(HashAlgorithm),
     /// The right issuer, another identity, which differs in this.
     Identity(Part),
     /// The right identity, proven under another trust root.

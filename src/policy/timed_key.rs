@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::oci::Digest;
 use crate::policy::signer::Miss;
 use crate::verify::Fact;
+use crate::verify::HashAlgorithm;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
@@ -20,6 +21,8 @@ pub struct KeyHolder {
     pub root: Option<RootName>,
     /// Whether a log of that trust root must hold the signature.
     pub logged: bool,
+    /// Whether a timestamp authority of that trust root must have seen it.
+    pub timestamped: bool,
 }
 
 /// A key, and when it signs.
@@ -27,6 +30,9 @@ pub struct KeyHolder {
 pub struct TimedKey {
     /// The key.
     pub key: PublicKey,
+    /// What its signatures must hash with, where that is not left to the signer. Those of keys
+    /// that sign in one way only meet any.
+    pub hash: Option<HashAlgorithm>,
     /// The first moment at which it signs, where it has one.
     pub not_before: Option<Timestamp>,
     /// The moment from which on it signs no more, where it has one.
@@ -39,6 +45,7 @@ impl TimedKey {
     pub fn always(key: PublicKey) -> Self {
         Self {
             key,
+            hash: None,
             not_before: None,
             not_after: None,
         }
@@ -64,6 +71,9 @@ impl TimedKey {
 impl fmt::Display for TimedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.key.fingerprint)?;
+        if let Some(hash) = self.hash {
+            write!(f, " over {}", hash.as_str())?;
+        }
         if let Some(first) = self.not_before {
             write!(f, " from {first}")?;
         }
@@ -83,6 +93,7 @@ impl KeyHolder {
             keys: vec![TimedKey::always(key)],
             logged: log.is_some(),
             root: log,
+            timestamped: false,
         }
     }
 
@@ -98,9 +109,17 @@ impl KeyHolder {
         let mut keys = self.keys.iter();
         let key = keys.find(|timed| timed.key.fingerprint == *fingerprint);
         let key = key.ok_or(Miss::Stranger)?;
+        if let (Some(wanted), Some(found)) = (key.hash, fact.hash)
+            && found != wanted
+        {
+            return Err(Miss::Hash(found));
+        }
         let ours = fact.root.is_some() && fact.root == self.root;
         if self.logged && !(ours && fact.assurance.log.is_some()) {
             return Err(Miss::NotLogged);
+        }
+        if self.timestamped && !(ours && fact.assurance.timestamp) {
+            return Err(Miss::Missing("no proven timestamp (RFC 3161)"));
         }
         let proven = fact.signed_at.filter(|_| ours);
         match key.signs_at(proven.unwrap_or(now)) {
@@ -112,11 +131,15 @@ impl KeyHolder {
     /// The rule in words, for people.
     pub(super) fn describe(&self, name: &str) -> String {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
-        let log = match (&self.root, self.logged) {
-            (Some(root), true) => format!(", logged under {root}"),
-            _ => String::new(),
-        };
-        format!("{name} (the key {}{log})", keys.join(" or "))
+        let mut vouchers = String::new();
+        if let Some(root) = &self.root {
+            for (asked, what) in [(self.logged, "logged"), (self.timestamped, "timestamped")] {
+                if asked {
+                    vouchers.push_str(&format!(", {what} under {root}"));
+                }
+            }
+        }
+        format!("{name} (the key {}{vouchers})", keys.join(" or "))
     }
 
     /// Whether the two can only ever mean one and the same signer.

@@ -13,6 +13,12 @@ impl Timing {
     pub(super) const REMEDY: &'static str = "have the signer sign this digest anew, wait until the cooldown is over, or change \
          `signed_within`, `not_before` and `cooldown` of the policy";
 
+    /// A period as policy files write it.
+    #[must_use]
+    pub fn period(period: SignedDuration) -> String {
+        Period(period).to_string()
+    }
+
     /// True when it asks for nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -24,9 +30,6 @@ impl Timing {
     /// enough says a short-lived certificate alone. A log or a timestamp proves that a signature
     /// was there at a time; one by a key can be had anew for a signature as old as the key.
     pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<String> {
-        if self.timestamped && !fact.assurance.timestamp {
-            return Some("without a proven timestamp (RFC 3161)".to_owned());
-        }
         let bounds_the_past = self.signed_within.is_some() || self.not_before.is_some();
         let lasts = matches!(fact.signer, Signer::Key { .. } | Signer::Certified(_));
         if bounds_the_past && lasts {
@@ -94,9 +97,6 @@ impl fmt::Display for Timing {
         if let Some(cooldown) = self.cooldown {
             write!(f, ", made {} ago or earlier", Period(cooldown))?;
         }
-        if self.timestamped {
-            f.write_str(", with a timestamp (RFC 3161)")?;
-        }
         Ok(())
     }
 }
@@ -141,7 +141,6 @@ mod tests {
             signed_within: Some(SignedDuration::from_secs(100)),
             not_before: Some(at(1000)),
             cooldown: Some(SignedDuration::from_secs(10)),
-            timestamped: false,
         };
         let holds = |signed, now| timing.miss(Some(at(signed)), at(now)).is_none();
         assert!(!holds(1000, 1009));

@@ -79,6 +79,17 @@ impl Window {
 }
 
 impl Authority {
+    /// Its certificate, in DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.root.certificate
+    }
+
+    /// What may lie between it and a signer's certificate, in DER.
+    pub fn intermediates(&self) -> impl Iterator<Item = &[u8]> {
+        self.intermediates.iter().map(AsRef::as_ref)
+    }
+
     /// Reads an authority's certificate, and those that help to find the way to it; all in DER.
     ///
     /// # Errors

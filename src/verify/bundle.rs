@@ -135,9 +135,11 @@ fn facts(proofs: Vec<Proof>, kind: &Kind, carrier: Carrier<'_>) -> Vec<Fact> {
         root: proof.root,
         signed_at: proof.signed_at,
         assurance: proof.assurance,
+        hash: proof.hash,
         format: carrier.format,
         source: carrier.source,
         docker_reference: None,
+        found_in: None,
     });
     facts.collect()
 }

@@ -119,7 +119,7 @@ pub(super) fn proofs(
     if authorities.is_empty() {
         return Err("no authority that policy names issued the certificate".to_owned());
     }
-    if !key::made(&leaf.key, signed.message, signed.signature) {
+    if key::made(&leaf.key, signed.message, signed.signature).is_none() {
         return Err(
             "the signature does not verify with the certificate's key: another key signed, or \
              it was altered"
@@ -188,6 +188,7 @@ impl Path<'_> {
                 claims: self.leaf.claims.clone(),
                 ends_at: (!proven).then_some(window.end),
             })),
+            hash: None,
             root: voucher.map(|vouched| vouched.root.clone()),
             signed_at: times.iter().min().copied(),
             assurance: voucher.map_or(Assurance::default(), |vouched| vouched.assurance),

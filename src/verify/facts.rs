@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::oci::Digest;
+use crate::oci::EvidenceSource;
 use crate::verify::Certified;
 use crate::verify::Statement;
 
@@ -84,6 +85,22 @@ impl Facts {
         self.proven.is_empty() && self.rejected.is_empty() && !self.truncated
     }
 
+    /// What was found in two places.
+    #[must_use]
+    pub fn and(one: Arc<Self>, two: Arc<Self>) -> Arc<Self> {
+        if two.is_empty() {
+            return one;
+        }
+        if one.is_empty() {
+            return two;
+        }
+        let (mut both, two) = (Self::clone(&one), Self::clone(&two));
+        both.proven.extend(two.proven);
+        both.rejected.extend(two.rejected);
+        both.truncated |= two.truncated;
+        Arc::new(both)
+    }
+
     /// About how many bytes it holds, for caches that are bounded in bytes.
     #[must_use]
     pub fn size_hint(&self) -> usize {
@@ -159,6 +176,9 @@ pub struct Fact {
     pub signed_at: Option<Timestamp>,
     /// What vouches for it beside the signature.
     pub assurance: Assurance,
+    /// What it hashes with, where a key signed whose kind leaves that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashAlgorithm>,
     /// The format that carried it.
     pub format: Format,
     /// The digest of the evidence: of the bundle, or of the signed payload.
@@ -167,6 +187,10 @@ pub struct Fact {
     /// (`critical.identity.docker-reference`). Bundles name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_reference: Option<String>,
+    /// Where it was found, where that is not beside the image. A proof does not know; whoever
+    /// looked there says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_in: Option<Arc<EvidenceSource>>,
 }
 
 /// What was signed.
@@ -184,6 +208,39 @@ pub enum Kind {
         #[serde(flatten)]
         statement: Option<Arc<Statement>>,
     },
+}
+
+/// What a signature hashes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl HashAlgorithm {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// The word for configuration and messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|hash| hash.as_str() == word)
+    }
 }
 
 /// What vouches for a signature beside itself: each of these was proven, or is not there.

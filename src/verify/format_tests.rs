@@ -200,8 +200,8 @@ fn without_a_log_a_timestamp_has_to_prove_the_time() {
     assert!(world.prove(&world.bundle(&logged), &lax).is_err());
 }
 
-// A certificate without timestamps holds only where they are not demanded; one whose timestamp
-// does not verify never does.
+// A certificate without timestamps holds only where they are not demanded; and so does one whose
+// timestamp does not verify, which counts as none.
 #[test]
 fn certificate_timestamps_are_demanded_unless_told_otherwise() {
     let world = World::new();
@@ -222,8 +222,13 @@ fn certificate_timestamps_are_demanded_unless_told_otherwise() {
     assert!(Demands::default().missing(&facts[0].assurance).is_some());
     for fault in [Fault::ForeignSct, Fault::BrokenSct] {
         let broken = world.bundle(&recipe.clone().with(fault));
-        assert!(world.prove(&broken, &lax).is_err(), "{fault:?}");
+        assert!(world.prove(&broken, &strict).is_err(), "{fault:?}");
+        let facts = world.prove(&broken, &lax).expect("holds");
+        assert!(!facts[0].assurance.certificate_timestamp, "{fault:?}");
     }
+    // A good one is seen all the same.
+    let facts = world.prove(&world.bundle(&recipe), &lax).expect("holds");
+    assert!(facts[0].assurance.certificate_timestamp);
 }
 
 // A promise in an annotation is enough, whatever timestamp stands beside it.

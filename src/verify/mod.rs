@@ -36,8 +36,8 @@ pub use authority::Authority;
 pub use certified::{Certified, Name};
 pub use claims::CLAIMS;
 pub use facts::{
-    Assurance, Demands, Fact, Facts, Format, Identity, Kind, Logged, PublicKey, Rejected, RootName,
-    Signer,
+    Assurance, Demands, Fact, Facts, Format, HashAlgorithm, Identity, Kind, Logged, PublicKey,
+    Rejected, RootName, Signer,
 };
 pub use gpg::{GpgKey, GpgSignature, KeyringError, Standing, read_keyring};
 pub use key::check as check_key;

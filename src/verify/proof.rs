@@ -8,6 +8,7 @@ use sigstore_verify::types::{
 
 use crate::oci::Digest;
 use crate::verify::Assurance;
+use crate::verify::HashAlgorithm;
 use crate::verify::Logged;
 use crate::verify::Material;
 use crate::verify::PARTS_MAX;
@@ -71,6 +72,7 @@ pub(super) struct Proof {
     pub(super) root: Option<RootName>,
     pub(super) signed_at: Option<Timestamp>,
     pub(super) assurance: Assurance,
+    pub(super) hash: Option<HashAlgorithm>,
 }
 
 /// Proves a signature by certificate, or by key where it has none: one proof for each trust
@@ -84,7 +86,7 @@ pub(super) fn proofs(
     let VerificationMaterialContent::PublicKey(identifier) = vouchers else {
         return by_certificate(signed, material, now);
     };
-    let key = key::signer_of(
+    let (key, hash) = key::signer_of(
         &material.keys,
         &identifier.hint,
         signed.message,
@@ -103,6 +105,7 @@ pub(super) fn proofs(
             root: Some(vouched.root),
             signed_at: vouched.times.into_iter().min(),
             assurance: vouched.assurance,
+            hash,
         })
         .collect();
     if proofs.is_empty() {
@@ -113,6 +116,7 @@ pub(super) fn proofs(
             root: None,
             signed_at: None,
             assurance: Assurance::default(),
+            hash,
         }]);
     }
     Ok(proofs)

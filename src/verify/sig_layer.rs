@@ -88,9 +88,11 @@ pub(super) fn prove(
         root: proof.root,
         signed_at: proof.signed_at,
         assurance: proof.assurance,
+        hash: proof.hash,
         format: Format::SigLayer,
         source: layer.source,
         docker_reference: docker_reference.clone(),
+        found_in: None,
     });
     Ok(facts.collect())
 }

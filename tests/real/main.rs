@@ -30,6 +30,7 @@ mod downstream;
 mod gpg;
 mod harness;
 mod interop;
+mod policy_controller;
 mod pullers;
 mod pulls;
 mod tuf;

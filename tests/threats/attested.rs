@@ -43,6 +43,7 @@ fn demanding(attested: Vec<Attested>, signed: bool, timing: Timing) -> Policy {
         attested,
         timing,
         format: None,
+        source: None,
     };
     policy("p", "**", Requirement::Proven(vec![demand]))
 }

@@ -427,9 +427,9 @@ async fn t2_a_key_outside_of_its_window_signs_nothing() {
     let now = world.now();
     let rotated = |turn: Timestamp, logged: bool| {
         let timed = |key: &KeyPair, not_before, not_after| TimedKey {
-            key: PublicKey::from_spki(&key.public_key_der()),
             not_before,
             not_after,
+            ..TimedKey::always(PublicKey::from_spki(&key.public_key_der()))
         };
         let rule = Arc::new(SignerRule {
             name: "ops".into(),
@@ -437,6 +437,7 @@ async fn t2_a_key_outside_of_its_window_signs_nothing() {
                 keys: vec![timed(&old, None, Some(turn)), timed(&new, Some(turn), None)],
                 root: logged.then(|| RootName::from(ROOT)),
                 logged,
+                timestamped: false,
             }),
             signed_identity: None,
         });

@@ -17,6 +17,7 @@ mod binding;
 mod cache;
 mod callers;
 mod certified;
+mod cluster_image_policy;
 mod flights;
 mod formats;
 mod gpg;
@@ -29,6 +30,7 @@ mod refusals;
 mod reload;
 mod rollback;
 mod shapes;
+mod source;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

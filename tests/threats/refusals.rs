@@ -49,6 +49,7 @@ fn attested(condition: Option<&str>) -> Requirement {
         }],
         timing: Timing::default(),
         format: None,
+        source: None,
     }])
 }
 
@@ -71,6 +72,7 @@ fn policies() -> Vec<Policy> {
             ..Timing::default()
         },
         format: None,
+        source: None,
     };
     vec![
         signed("app"),

@@ -32,6 +32,7 @@ fn attested_by(signer: Arc<SignerRule>, predicate_type: &str) -> Policy {
         }],
         timing: Timing::default(),
         format: None,
+        source: None,
     };
     policy("provenance", "**", Requirement::Proven(vec![demand]))
 }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::config::attested;
 use crate::config::cases::Context;
 use crate::config::cases::certified;
+use crate::config::evidence_source;
 use crate::config::files;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
@@ -23,12 +24,14 @@ use crate::oci::Digest;
 use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::oci::RegistryHost;
 use crate::policy::Shape;
 use crate::policy::Subject;
 use crate::verify::Assurance;
 use crate::verify::Fact;
 use crate::verify::Facts;
 use crate::verify::Format;
+use crate::verify::HashAlgorithm;
 use crate::verify::Identity;
 use crate::verify::Kind;
 use crate::verify::Logged;
@@ -225,6 +228,13 @@ impl Reader<'_> {
         let docker_reference = fields
             .at("docker_reference")
             .map(|value| value.text().map(str::to_owned));
+        let hash = fields.at("hash_algorithm").map(|value| {
+            let words = HashAlgorithm::ALL.iter().map(|hash| (hash.as_str(), *hash));
+            value.choice(&words.collect::<Vec<_>>())
+        });
+        let found_in = fields
+            .at("found_in")
+            .map(|value| evidence_source::lower(&value, Some(&self.hosts())));
         let usual = match &signer {
             Signer::Gpg { .. } => Format::SimpleSigning,
             Signer::Identity(_) | Signer::Certified(_) | Signer::Key { .. } => Format::Bundle,
@@ -238,7 +248,14 @@ impl Reader<'_> {
             format: format(fields, usual)?,
             source: source(fields)?,
             docker_reference: whole(docker_reference)?,
+            hash: whole(hash)?,
+            found_in: whole(found_in)?.map(Arc::new),
         })
+    }
+
+    fn hosts(&self) -> Vec<RegistryHost> {
+        let upstreams = self.context.settings.upstreams.iter();
+        upstreams.map(|upstream| upstream.host.clone()).collect()
     }
 
     fn root_name(&self, value: &Value<'_>) -> Option<RootName> {

@@ -2,7 +2,10 @@
 //! into policies like any other. They mean what they mean there, but for what docs/FOREIGN.md
 //! tells; what cannot be said here is a load error that names the field.
 
+mod images;
+mod key;
 mod sections;
+mod source;
 
 use std::sync::Arc;
 
@@ -13,13 +16,11 @@ use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::reader::whole;
-use crate::config::signers;
+use crate::config::schema::Section;
 use crate::policy::Attested;
 use crate::policy::Carrier;
 use crate::policy::Demand;
-use crate::policy::Glob;
 use crate::policy::IdentityRule;
-use crate::policy::KeyHolder;
 use crate::policy::Keyless;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -64,7 +65,7 @@ pub(super) fn lower(document: &Value<'_>, context: &Context<'_>) -> Option<Polic
     let spec = fields.required("spec", "say what it asks for");
     let spec = spec.and_then(|value| value.fields(&sections::SPEC))?;
     let images = spec.required("images", "say which images it is for");
-    let images = images.and_then(|value| images_of(&value));
+    let images = images.and_then(|value| images::lower(&value));
     let mode = match spec.at("mode").filter(|value| value.as_text() != Some("")) {
         Some(value) => value.choice(&[("enforce", Mode::Enforce), ("warn", Mode::Warn)]),
         None => Some(Mode::Enforce),
@@ -100,56 +101,6 @@ fn refuse_policy(fields: &Fields<'_>) {
         ),
         "write the rule as a policy of pullgate's own, with `attested` and `where`",
     );
-}
-
-fn images_of(value: &Value<'_>) -> Option<Vec<Glob>> {
-    let items = value.filled_list("name at least one image")?;
-    let globs: Vec<Glob> = items.iter().filter_map(image).collect();
-    (globs.len() == items.len()).then_some(globs)
-}
-
-fn image(item: &Value<'_>) -> Option<Glob> {
-    let value = item
-        .fields(&sections::IMAGE)?
-        .required("glob", "write { glob: \"ghcr.io/acme/**\" }")?;
-    let text = value.text()?;
-    // What policy-controller makes of the two shortest globs.
-    let text = match text {
-        "*" => "index.docker.io/library/*",
-        "*/*" => "index.docker.io/*/*",
-        other => other,
-    };
-    let plain =
-        |character: char| character.is_ascii_alphanumeric() || "-_:/*.@".contains(character);
-    if !text.chars().all(plain) {
-        value.error(
-            &format!("{} is no glob", quoted(text)),
-            "use letters, digits and - _ : / * . @",
-        );
-        return None;
-    }
-    let last = text.rsplit('/').next().unwrap_or(text);
-    if last.contains([':', '@']) {
-        value.warn(
-            "this names a tag or digest, and a runtime asks for the manifests of an index by \
-             digests that it does not match: they fall to other policies and the default",
-            "match the repository: `ghcr.io/acme/app**`",
-        );
-    }
-    let host = text.split('/').next().unwrap_or(text);
-    let names_no_host = !text.contains('*') && !host.contains(['.', ':']);
-    if host == "docker.io" || names_no_host {
-        value.warn(
-            "images are compared by their whole names here, so this matches none",
-            "write Docker Hub's images as index.docker.io/OWNER/NAME:TAG",
-        );
-    } else if !text.contains('*') && !last.contains([':', '@']) {
-        value.warn(
-            "images are compared with their tag or digest, so this matches none",
-            "match all of them: `ghcr.io/acme/app**`",
-        );
-    }
-    value.parsed(Glob::over_references, "correct the glob")
 }
 
 /// What one authority comes to.
@@ -204,7 +155,7 @@ fn authority(
     };
     match fields.exactly_one(FORMS, "say who has to have signed")? {
         ("static", value) => {
-            for key in ["ctlog", "rfc3161timestamp", "attestations"] {
+            for key in ["ctlog", "rfc3161timestamp", "attestations", "source"] {
                 if let Some(beside) = fields.at(key) {
                     let message = format!("`{key}` has no meaning beside `static`");
                     beside.error(&message, "keep one of the two");
@@ -214,13 +165,12 @@ fn authority(
             fixed(&value)
         }
         (form, value) => {
-            let log = fields.at("ctlog").map(|value| log(&value, context));
-            let log = whole(log)?;
+            let vouchers = Vouchers::of(&fields, context)?;
             let by = match form {
-                "key" => key(&value, &name, log, &fields, context),
-                _ => keyless(&value, &name, log.as_ref(), &fields, context),
+                "key" => key::lower(&value, &name, vouchers, &fields, context),
+                _ => keyless(&value, &name, &vouchers, &fields, context),
             };
-            demand(&fields, by).map(Authority::Demand)
+            demand(&fields, by, context).map(Authority::Demand)
         }
     }
 }
@@ -250,104 +200,84 @@ fn root(fields: &Fields<'_>, context: &Context<'_>) -> Option<RootName> {
     }
 }
 
-fn log(value: &Value<'_>, context: &Context<'_>) -> Option<RootName> {
-    root(&value.fields(&sections::LOG)?, context)
+/// What has to vouch for a signature beside itself, each under its trust root.
+struct Vouchers {
+    log: Option<RootName>,
+    timestamp: Option<RootName>,
 }
 
-fn key(
-    value: &Value<'_>,
-    name: &str,
-    log: Option<RootName>,
-    authority: &Fields<'_>,
-    context: &Context<'_>,
-) -> Option<(SignedBy, bool)> {
-    let fields = value.fields(&sections::KEY)?;
-    if let Some(value) = authority.at("rfc3161timestamp") {
-        value.error(
-            "not supported by this version: a timestamp beside a key",
-            "remove it, and ask for the log with `ctlog`",
-        );
-        return None;
+impl Vouchers {
+    fn of(authority: &Fields<'_>, context: &Context<'_>) -> Option<Self> {
+        let under = |key, section: &'static Section| {
+            let value = authority.at(key)?;
+            Some(
+                value
+                    .fields(section)
+                    .and_then(|fields| root(&fields, context)),
+            )
+        };
+        let log = under("ctlog", &sections::LOG);
+        let timestamp = under("rfc3161timestamp", &sections::TIMESTAMP);
+        Some(Self {
+            log: whole(log)?,
+            timestamp: whole(timestamp)?,
+        })
     }
-    if let Some(algorithm) = fields.at("hashAlgorithm") {
-        let text = algorithm.text()?;
-        if !text.trim().eq_ignore_ascii_case("sha256") {
-            algorithm.error(
-                &format!(
-                    "not supported by this version: signatures over {}",
-                    quoted(text)
-                ),
-                "sign with SHA-256, as cosign does, and remove the line",
-            );
-            return None;
+
+    /// Refuses what is to be proven under another trust root than `first`: one proof is made
+    /// under one.
+    fn agree_with(&self, first: (&RootName, &str), authority: &Fields<'_>) -> Option<()> {
+        let vouchers = [("ctlog", &self.log), ("rfc3161timestamp", &self.timestamp)];
+        for (key, root) in vouchers {
+            if root.as_ref().is_some_and(|root| root != first.0)
+                && let Some(value) = authority.at(key)
+            {
+                value.error(
+                    &format!("`{key}` names another trust root than `{}`", first.1),
+                    "put certificates, log and timestamps into one trust root, and name it in each",
+                );
+                return None;
+            }
         }
+        Some(())
     }
-    if fields.has_later() {
-        return None;
-    }
-    let data = fields.required("data", "write the public key in PEM")?;
-    let key = signers::public_key("pem", &data, context.signers.checks)?;
-    let kind = SignerKind::Key(KeyHolder::of(key, log));
-    let rule = SignerRule {
-        name: name.into(),
-        kind,
-        signed_identity: None,
-    };
-    let of = vec![Arc::new(rule)];
-    Some((SignedBy { at_least: 1, of }, false))
 }
 
 fn keyless(
     value: &Value<'_>,
     name: &str,
-    log: Option<&RootName>,
+    vouchers: &Vouchers,
     authority: &Fields<'_>,
     context: &Context<'_>,
-) -> Option<(SignedBy, bool)> {
+) -> Option<SignedBy> {
     let fields = value.fields(&sections::KEYLESS)?;
     let root = root(&fields, context)?;
-    if let Some(value) = fields.at("insecureIgnoreSCT")
-        && value.choice(&[("true", true), ("false", false)])?
-    {
-        value.error(
-            "not supported by this version: certificates without an SCT",
-            "remove the line",
-        );
-        return None;
-    }
-    let timestamp = match authority.at("rfc3161timestamp") {
-        Some(value) => Some(self::root(&value.fields(&sections::TIMESTAMP)?, context)?),
-        None => None,
+    let demands = Demands {
+        // Without a `ctlog` none is asked for; a proven time always is.
+        log: vouchers.log.as_ref().map(|_| Logged::Promised),
+        timestamp: vouchers.timestamp.is_some(),
+        certificate_timestamp: !ignores_certificate_logs(&fields)?,
     };
-    for (other, key) in [(log, "ctlog"), (timestamp.as_ref(), "rfc3161timestamp")] {
-        if other.is_some_and(|other| *other != root)
-            && let Some(value) = authority.at(key)
-        {
-            value.error(
-                &format!("`{key}` names another trust root than `keyless`"),
-                "put certificates, log and timestamps into one trust root, and name it in each",
-            );
-            return None;
-        }
-    }
+    vouchers.agree_with((&root, "keyless"), authority)?;
     let identities = fields.required("identities", "say who may sign")?;
     let items = identities.filled_list("say who may sign")?;
     let of: Vec<Arc<SignerRule>> = items
         .iter()
-        .filter_map(|item| {
+        .enumerate()
+        .filter_map(|(position, item)| {
             let (issuer, identity) = identity(item)?;
             let kind = SignerKind::Keyless(Keyless {
                 issuer,
                 identity,
                 claims: Vec::new(),
                 root: root.clone(),
-                // Without a `ctlog` none is asked for; a proven time always is.
-                demands: Demands {
-                    log: log.map(|_| Logged::Promised),
-                    ..Demands::default()
-                },
+                demands,
             });
-            let name = name.into();
+            // Each has a name of its own.
+            let name = match items.len() {
+                1 => name.into(),
+                _ => format!("{name}/identity-{position}").into(),
+            };
             Some(Arc::new(SignerRule {
                 name,
                 kind,
@@ -355,10 +285,22 @@ fn keyless(
             }))
         })
         .collect();
-    if of.len() < items.len() {
-        return None;
+    (of.len() == items.len()).then_some(SignedBy { at_least: 1, of })
+}
+
+fn ignores_certificate_logs(keyless: &Fields<'_>) -> Option<bool> {
+    let Some(value) = keyless.at("insecureIgnoreSCT") else {
+        return Some(false);
+    };
+    let ignored = value.choice(&[("true", true), ("false", false)])?;
+    if ignored {
+        value.warn(
+            "certificates count that no log of certificates holds, so nobody learns of those that \
+             were issued to a thief",
+            "keep it where the Sigstore has no such log",
+        );
     }
-    Some((SignedBy { at_least: 1, of }, timestamp.is_some()))
+    Some(ignored)
 }
 
 fn identity(item: &Value<'_>) -> Option<(IdentityRule, IdentityRule)> {
@@ -373,25 +315,22 @@ fn identity(item: &Value<'_>) -> Option<(IdentityRule, IdentityRule)> {
     Some((issuer?, subject?))
 }
 
-fn demand(authority: &Fields<'_>, by: Option<(SignedBy, bool)>) -> Option<Demand> {
+fn demand(authority: &Fields<'_>, by: Option<SignedBy>, context: &Context<'_>) -> Option<Demand> {
     let attestations = authority
         .at("attestations")
         .map(|value| attestations(&value));
-    let format = match authority
-        .at("signatureFormat")
-        .filter(|value| value.as_text() != Some(""))
-    {
-        Some(value) => {
-            let words = [("legacy", Carrier::Layer), ("bundle", Carrier::Bundle)];
-            Some(value.choice(&words)?)
-        }
-        None => None,
-    };
+    let words = [("legacy", Carrier::Layer), ("bundle", Carrier::Bundle)];
+    let format = authority.at("signatureFormat");
+    let format = format.filter(|value| value.as_text() != Some(""));
+    let format = format.map(|value| value.choice(&words));
+    let source = authority
+        .at("source")
+        .map_or(Some(None), |value| source::lower(&value, context));
     let types = match attestations {
         Some(types) => types?,
         None => Vec::new(),
     };
-    let (by, timestamped) = by?;
+    let by = by?;
     let attested: Vec<Attested> = types
         .into_iter()
         .map(|predicate_type| Attested {
@@ -405,11 +344,9 @@ fn demand(authority: &Fields<'_>, by: Option<(SignedBy, bool)>) -> Option<Demand
         // With attestations it asks for no signature of the image itself.
         signed_by: attested.is_empty().then_some(by),
         attested,
-        timing: Timing {
-            timestamped,
-            ..Timing::default()
-        },
-        format,
+        timing: Timing::default(),
+        format: whole(format)?,
+        source: source?.map(Arc::new),
     })
 }
 

@@ -56,11 +56,18 @@ pub(super) const AUTHORITY: Section = Section {
         "rfc3161timestamp",
         "attestations",
         "signatureFormat",
-    ],
-    later: &[later(
         "source",
-        "signatures are looked for in the image's own repository only",
-        "copy the signatures there: cosign copy --only=sig,att SOURCE IMAGE",
+    ],
+    later: &[],
+};
+
+pub(super) const SOURCE: Section = Section {
+    name: "spec.authorities[].source[]",
+    keys: &["oci", "tagPrefix"],
+    later: &[later(
+        "signaturePullSecrets",
+        "there are no Kubernetes secrets here",
+        "write the credentials under `upstreams` in the configuration",
     )],
 };
 

@@ -255,6 +255,7 @@ fn verification(
         attested,
         timing: Timing::default(),
         format,
+        source: None,
     };
     let (signed, attested) = (signed?, attested?);
     let signed = signed.into_iter().map(|ways| {

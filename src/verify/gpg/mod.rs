@@ -70,9 +70,11 @@ pub(super) fn prove(
         root: None,
         signed_at: None,
         assurance: Assurance::default(),
+        hash: None,
         format: Format::SimpleSigning,
         source: signature.source,
         docker_reference: Some(docker_reference),
+        found_in: None,
     }])
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod build;
 mod callers;
+mod hands;
 mod helper;
 mod logging;
 mod reload;

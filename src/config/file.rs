@@ -40,7 +40,7 @@ use crate::verify::GpgKey;
 use crate::verify::KeyringError;
 
 /// Reads an authority's certificate, with those that lead to it.
-pub type ReadAuthority = fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>;
+pub(super) type ReadAuthority = fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>;
 
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,8 @@ pub struct Checks {
     pub authority: ReadAuthority,
     /// The OpenPGP keys of a keyring.
     pub gpg: fn(&[u8]) -> Result<Vec<GpgKey>, KeyringError>,
+    /// Whether a directory can be written to.
+    pub directory: fn(&Path) -> Result<(), String>,
     /// Whether a text is a Sigstore `trusted_root.json`.
     pub root: fn(&str) -> Result<(), String>,
     /// Whether bytes are a TUF root that its own keys sign.
@@ -144,7 +146,9 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
     );
     let cache = fields
         .at("cache")
-        .map_or(Some(CacheSettings::default()), |value| cache(&value));
+        .map_or(Some(CacheSettings::default()), |value| {
+            cache(&value, checks)
+        });
     let audit = fields.at("audit").map(|value| audit::lower(&value));
     let limits = fields
         .at("limits")
@@ -316,7 +320,7 @@ fn default_upstream(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Option
     found.cloned()
 }
 
-fn cache(value: &Value<'_>) -> Option<CacheSettings> {
+fn cache(value: &Value<'_>, checks: &Checks) -> Option<CacheSettings> {
     let fields = value.fields(&schema::CACHE)?;
     let defaults = CacheSettings::default();
     let size = |key, default| match fields.at(key) {
@@ -337,7 +341,16 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
             value.parsed(units::duration, units::DURATION_MEND)
         })
     };
-    let directory = fields.at("directory").map(|value| value.path_value());
+    let directory = fields.at("directory").map(|value| {
+        let path = value.path_value()?;
+        if let Err(why) = (checks.directory)(&path) {
+            value.warn(
+                &format!("{} cannot be written to: {why}", path.display()),
+                "give it to the user who runs pullgate; where this is another one, never mind",
+            );
+        }
+        Some(path)
+    });
     let disk_bytes_max = size("disk_bytes_max", defaults.disk_bytes_max);
     let memory_bytes_max = size("memory_bytes_max", defaults.memory_bytes_max);
     let facts_ttl = time("facts_ttl", defaults.facts_ttl);

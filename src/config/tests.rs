@@ -28,6 +28,10 @@ pub(super) const CHECKS: Checks = Checks {
     },
     authority: crate::verify::Authority::read,
     gpg: crate::verify::read_keyring,
+    directory: |path| match path.ends_with("of-another") {
+        true => Err("Permission denied (os error 13)".to_owned()),
+        false => Ok(()),
+    },
     root: |json| {
         serde_json::from_str::<serde_json::Value>(json)
             .map(drop)

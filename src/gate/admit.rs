@@ -222,11 +222,28 @@ impl Gate {
             None => {
                 let ruling = arc_swap::Guard::into_inner(ruling);
                 // Boxed: the cold way's state is large, and the hot way need not carry it.
-                Box::pin(self.admit(&ruling, ask)).await?
+                let decision = Box::pin(self.admit(&ruling, ask));
+                self.in_time(decision, asked).await?
             }
         };
         admitted.misgivings = misgivings.map(Box::new);
         Ok(admitted)
+    }
+
+    /// A decision, unless it takes too long. What was begun for it goes on: whoever comes back
+    /// may find it done.
+    pub(super) async fn in_time<T>(
+        &self,
+        decision: impl Future<Output = Result<T, Refusal>>,
+        asked: impl FnOnce() -> Asked,
+    ) -> Result<T, Refusal> {
+        let deadline = self.0.settings.decision_deadline;
+        let decided = tokio::time::timeout(deadline, decision).await;
+        decided.unwrap_or_else(|_| {
+            let text = format!("the decision took longer than {} s", deadline.as_secs());
+            let cause = Cause::new(Doubt::EvidenceUnavailable, text);
+            Err(self.unavailable(cause, asked(), None))
+        })
     }
 
     pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
@@ -257,7 +274,7 @@ impl Gate {
         let found = self.find(upstream, ask, asked).await?;
         let key = ContentKey::of(&ask.image, *found.document.digest());
         if matches!(ask.reference, Reference::Tag(_)) {
-            self.0.hints.tagged(key.clone());
+            self.0.hints.tagged(&key);
         }
         Ok((upstream, key, found))
     }
@@ -689,10 +706,11 @@ impl Gate {
             );
             Ok(document)
         };
+        let flown_by = (name.0, name.1, upstream.asker_key());
         match self
             .0
             .tag_flights
-            .join(name, flight)
+            .join(flown_by, flight)
             .await
             .map_err(|_| crashed())?
         {

@@ -57,7 +57,8 @@ impl Gate {
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
         if held.is_none() {
-            let reach = Box::pin(self.reach(&ruling, upstream, image, &key)).await?;
+            let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
+            let reach = self.in_time(reach, asked).await?;
             self.0.reaches.insert(key.clone(), Arc::new(reach));
         }
         Ok(AdmittedBlob {

@@ -31,6 +31,7 @@ mod reload;
 mod rollback;
 mod shapes;
 mod source;
+mod storms;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -6,16 +6,26 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::Semaphore;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::task::TaskTracker;
 
-/// The places, and those who wait for one.
+/// A bounded number of places, and those who wait for one in the order in which they came.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct Queue {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
+}
+
+/// Places on threads that work.
+#[derive(Debug)]
+pub(crate) struct Places {
+    queue: Queue,
     tasks: TaskTracker,
+    hands: Handle,
 }
 
 /// Why work was not done.
@@ -27,36 +37,57 @@ pub(crate) enum NotDone {
     Crashed,
 }
 
-impl Places {
-    pub(crate) fn new(places: usize, waiting_max: usize, tasks: TaskTracker) -> Self {
+impl Queue {
+    pub(crate) fn new(places: usize, waiting_max: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places.max(1))),
             waiting: AtomicUsize::new(0),
             waiting_max,
-            tasks,
         }
     }
 
-    /// Runs `work` on a thread of its own when there is a place.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotDone> {
+    /// A place, when there is one.
+    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, NotDone> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
         let waiting = Waiting::enter(&self.waiting);
         if waiting.before >= self.waiting_max {
             return Err(NotDone::Overloaded);
         }
         let place = Arc::clone(&self.places).acquire_owned().await;
-        drop(waiting);
-        let Ok(place) = place else {
-            return Err(NotDone::Crashed);
-        };
-        let work = self.tasks.spawn_blocking(move || {
+        place.map_err(|_| NotDone::Crashed)
+    }
+}
+
+impl Places {
+    /// The work is done on the threads for blocking work of `hands`.
+    pub(crate) fn new(
+        places: usize,
+        waiting_max: usize,
+        tasks: TaskTracker,
+        hands: Handle,
+    ) -> Self {
+        Self {
+            queue: Queue::new(places, waiting_max),
+            tasks,
+            hands,
+        }
+    }
+
+    /// Runs `work` on a thread when there is a place.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        let place = self.queue.enter().await?;
+        let work = move || {
             let result = work();
             drop(place);
             result
-        });
-        work.await.map_err(|_| NotDone::Crashed)
+        };
+        let done = self.tasks.spawn_blocking_on(work, &self.hands);
+        done.await.map_err(|_| NotDone::Crashed)
     }
 }
 

@@ -84,7 +84,7 @@ fn the_readme_has_a_configuration_that_loads() {
 #[test]
 fn every_policy_of_the_guide_loads() {
     const CONFIGURATION: &str = "upstreams: { docker.io: {}, ghcr.io: {}, registry.gitlab.com: {}, \
-         registry.acme.test: {} }\npolicies: [policy.yaml]\n\
+         registry.acme.test: {} }\npolicies: [policy.yaml]\ncache: { directory: cache }\n\
          trust_roots: { acme: { sigstore: public_good } }\n";
     let key = read("config/keys/platform-team.pub");
     let cases = read("tests/config/13_gpg.txt");

@@ -69,7 +69,7 @@ const HOMES: [(&str, &[&str]); 40] = [
     ("bcrypt", &["authn/"]),
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
-    ("rustix", &["content/disk/"]),
+    ("rustix", &["app/", "content/disk/"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Readiness;
 use crate::app::callers;
+use crate::app::hands::Hands;
 use crate::app::trust::Origin;
 use crate::app::trust::Roots;
 use crate::app::trust::Trust;
@@ -50,6 +51,7 @@ pub struct Built {
     /// What keeps trust roots fresh.
     pub trust: Trust,
     settings: config::Settings,
+    _hands: Hands,
 }
 
 impl Built {
@@ -64,6 +66,7 @@ impl Built {
             || running.upstreams != settings.upstreams
             || running.default_upstream != settings.default_upstream
             || running.cache != settings.cache
+            || running.audit != settings.audit
             || running.limits != settings.limits
     }
 }
@@ -75,6 +78,7 @@ pub fn checks() -> Checks {
         key: verify::check_key,
         authority: verify::Authority::read,
         gpg: verify::read_keyring,
+        directory: |path| content::check_directory(path).map_err(|error| error.to_string()),
         root: |json| {
             let root = TrustRoot::from_json(RootName::from("checked"), json);
             root.map(|_| ()).map_err(|error| error.to_string())
@@ -119,6 +123,7 @@ pub fn build(
         served_tags_max: settings.limits.served_tags_max,
     };
     let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
+    let hands = Hands::hire()?;
     let parts = gate::Parts {
         upstreams,
         content,
@@ -127,6 +132,7 @@ pub fn build(
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
         tasks,
+        hands: hands.handle(),
     };
     let callers = callers::build(settings, &parts)?;
     let gate = Gate::new(gate_settings(settings), parts);
@@ -145,10 +151,12 @@ pub fn build(
         connections: server::Limits {
             connections_max: settings.limits.connections_max,
             header_read_timeout: settings.limits.header_read_timeout,
+            slow_reader_timeout: settings.limits.slow_reader_timeout,
             header_bytes_max: usize::try_from(settings.limits.header_bytes_max)
                 .unwrap_or(usize::MAX),
         },
         settings: settings.clone(),
+        _hands: hands,
         trust: Trust::new(roots, origin),
     })
 }
@@ -174,7 +182,9 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         .iter()
         .filter(|root| named.contains(&root.name))
         .filter_map(|root| match &root.source {
-            RootSource::File { json, .. } => Some(trust::from_json(root.name.clone(), json)),
+            RootSource::File { json, .. } | RootSource::Given { json } => {
+                Some(trust::from_json(root.name.clone(), json))
+            }
             RootSource::Sigstore {
                 instance,
                 refresh: false,
@@ -227,6 +237,10 @@ fn gate_settings(settings: &config::Settings) -> gate::Settings {
         },
         index_manifests_max: limits.index_manifests_max,
         index_depth_max: limits.index_depth_max,
+        decision_deadline: limits.decision_deadline,
+        searches_max: limits.evidence_searches_max,
+        search_queue_max: limits.evidence_queue_max,
+        evidence_in_flight_bytes_max: limits.evidence_in_flight_bytes_max,
         verification_threads: std::thread::available_parallelism().map_or(1, usize::from),
         verification_queue_max: limits.verification_queue_max,
         evidence_bytes_max: limits.attestation_bytes_max,

@@ -99,6 +99,7 @@ pub(super) fn build(
         clock: parts.clock.clone(),
         metrics: Arc::clone(&parts.metrics),
         tasks: parts.tasks.clone(),
+        hands: parts.hands.clone(),
     };
     let authn = Authn::new(lowered, parts).context("callers")?;
     Ok(Some(server::Callers {

@@ -1,7 +1,9 @@
 //! Puts the rooms together, owns every task, reloads, drains.
 
+mod audit;
 mod build;
 mod callers;
+mod hands;
 mod helper;
 mod logging;
 mod reload;
@@ -106,6 +108,15 @@ pub async fn serve(path: PathBuf, loaded: config::Loaded, clock: Clock) -> anyho
         settings.limits.watch_interval,
         shutdown.clone(),
     ));
+    if let Some(audit) = &settings.audit {
+        let kept = audit::keeper(
+            audit,
+            &built.service,
+            operators_end.clone(),
+            &operators_tasks,
+        )?;
+        operators_tasks.spawn(kept);
+    }
     built.apply_trust(clock.now());
     tasks.spawn(trust::keep_fresh(
         Arc::clone(&built),

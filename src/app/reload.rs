@@ -139,7 +139,7 @@ impl Reloader {
         }
         if self.built.needs_restart(&loaded.settings) {
             warn!(
-                "listeners, upstreams, caches or limits have changed: they are used from the \
+                "listeners, upstreams, caches, the audit log or limits have changed: they are used from the \
                  next start on; policies and trust roots are in force now"
             );
         }

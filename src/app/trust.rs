@@ -127,7 +127,9 @@ impl Roots {
 /// `None` for a root that no mirror keeps fresh.
 fn kept_settings(root: &TrustRootSource, origin: &Origin) -> anyhow::Result<Option<KeptSettings>> {
     let (mirror, ca, pinned, built_in) = match &root.source {
-        RootSource::File { .. } | RootSource::Sigstore { refresh: false, .. } => return Ok(None),
+        RootSource::File { .. }
+        | RootSource::Given { .. }
+        | RootSource::Sigstore { refresh: false, .. } => return Ok(None),
         RootSource::Sigstore { instance, .. } => {
             let built_in = build::built_in(*instance);
             let pinned = trust::pinned(built_in);

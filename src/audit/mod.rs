@@ -1,14 +1,20 @@
-//! Decisions on record: the latest ones in memory for `/decisions`, and a line of log for
-//! each that was not a mere repetition.
+//! Decisions on record: the latest ones in memory for `/decisions`, and all of them in the audit
+//! log, where there is one.
 //!
 //! A record is made for every pull, so it holds what is already at hand and is put into words
 //! only when somebody asks.
+
+mod queue;
+mod trail;
+
+pub use queue::{Queue, Queued};
+pub use trail::{Place, Trail};
 
 use std::{
     collections::VecDeque,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -95,6 +101,8 @@ pub struct Decisions {
     next: AtomicU64,
     latest: Mutex<VecDeque<Record>>,
     capacity: usize,
+    /// The way to the audit log.
+    log: OnceLock<Queue>,
 }
 
 impl Decisions {
@@ -105,7 +113,18 @@ impl Decisions {
             next: AtomicU64::new(u64::from(seed) << 32),
             latest: Mutex::new(VecDeque::with_capacity(capacity)),
             capacity,
+            log: OnceLock::new(),
         }
+    }
+
+    /// Puts each of them on the way to the audit log from now on; there is one.
+    pub fn log_to(&self, log: Queue) {
+        let _there_is_one = self.log.set(log);
+    }
+
+    /// The name of another decision.
+    pub fn next_id(&self) -> DecisionId {
+        DecisionId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Records a decision and names it.
@@ -116,7 +135,7 @@ impl Decisions {
         puller: Option<Arc<str>>,
         decided: Arc<dyn Decided>,
     ) -> DecisionId {
-        let id = DecisionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let id = self.next_id();
         let record = Record {
             id,
             time,
@@ -124,6 +143,9 @@ impl Decisions {
             puller,
             decided,
         };
+        if let Some(log) = self.log.get() {
+            log.put(&record);
+        }
         let oldest = {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
             let oldest = if latest.len() >= self.capacity {

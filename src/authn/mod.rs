@@ -38,6 +38,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -80,6 +81,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where passwords are hashed and keys are asked for.
     pub tasks: TaskTracker,
+    /// Whose threads hash passwords.
+    pub hands: Handle,
 }
 
 /// Why authentication cannot be set up.
@@ -139,6 +142,7 @@ impl Authn {
             clock,
             metrics,
             tasks,
+            hands,
         } = parts;
         let users = UsersInForce {
             users: settings.users.map(Arc::new),
@@ -156,6 +160,7 @@ impl Authn {
                 settings.password_threads,
                 PASSWORDS_WAITING_MAX,
                 tasks.clone(),
+                hands,
             )),
             password_flights: Flights::new(tasks),
             next_number: AtomicU64::new(1),

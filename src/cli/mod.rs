@@ -48,6 +48,12 @@ enum Command {
     Verify(verify::Arguments),
     /// Runs policy tests: written or recorded facts in, the expected verdict out.
     Test(test::Arguments),
+    /// Prints a JSON Schema of a kind of file, for editors.
+    Schema {
+        /// Of which.
+        #[arg(value_enum)]
+        of: Described,
+    },
     /// Answers the kubelet with the pod's own token (credential provider API, on stdin and stdout).
     KubeletCredentialProvider,
     /// Prints client configuration that leaves no way around the gate.
@@ -55,6 +61,15 @@ enum Command {
     /// Shows the gate at work on embedded parts: no network, nothing to install.
     #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Described {
+    /// The configuration file.
+    Config,
+    /// A policy file.
+    Policy,
 }
 
 /// Runs the program on the process's arguments.
@@ -108,6 +123,14 @@ fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(loaded) => test::run(&arguments, &loaded.settings, &clock),
             Err(code) => code,
         }),
+        Command::Schema { of } => {
+            let of = match of {
+                Described::Config => config::Described::Configuration,
+                Described::Policy => config::Described::Policies,
+            };
+            println!("{:#}", config::json_schema(of));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::KubeletCredentialProvider => Ok(kubelet::run(&clock)),
         Command::RuntimeConfig(arguments) => Ok(match load(&arguments.config, &clock) {
             Ok(loaded) => runtime_config::run(&arguments, &loaded.settings),

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use crate::config;
+use crate::oci::RegistryHost;
 
 /// Arguments of `pullgate runtime-config`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,9 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(long)]
     pub(super) config: PathBuf,
+    /// The name, with a port where it has one, by which clients reach the gate; `listen` without.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    host: Option<RegistryHost>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,14 +30,16 @@ enum Runtime {
 }
 
 pub(super) fn run(arguments: &Arguments, settings: &config::Settings) -> ExitCode {
-    if settings.listen.ip().is_unspecified() || settings.listen.port() == 0 {
+    let listen = settings.listen;
+    if arguments.host.is_none() && (listen.ip().is_unspecified() || listen.port() == 0) {
         eprintln!(
-            "pullgate: nobody can ask for {}: replace it by the name under which clients reach the gate",
-            settings.listen
+            "pullgate: nobody can ask for {listen}: say with --host under which name clients reach \
+             the gate"
         );
     }
+    let host = arguments.host.as_ref().map(ToString::to_string);
     let gate = Gate {
-        host: settings.listen.to_string(),
+        host: host.unwrap_or_else(|| listen.to_string()),
         tls: settings.tls.is_some(),
     };
     let hosts: Vec<&str> = settings
@@ -42,7 +48,8 @@ pub(super) fn run(arguments: &Arguments, settings: &config::Settings) -> ExitCod
         .map(|upstream| upstream.host.as_str())
         .collect();
     print!(
-        "{}",
+        "{}{}",
+        gate.authority(arguments.runtime),
         match arguments.runtime {
             Runtime::Containerd => containerd(&gate, &hosts),
             Runtime::Podman | Runtime::Crio => registries_conf(&gate, &hosts),
@@ -65,6 +72,32 @@ impl Gate {
             if self.tls { "https" } else { "http" },
             self.host
         )
+    }
+}
+
+impl Gate {
+    /// Where the authority goes that has certified the gate, if it is none that clients know.
+    fn authority(&self, runtime: Runtime) -> String {
+        if !self.tls {
+            return String::new();
+        }
+        let place = match runtime {
+            Runtime::Containerd => "`ca = \"FILE\"` below each host entry".to_owned(),
+            Runtime::Podman | Runtime::Crio | Runtime::Docker => {
+                let folder = match runtime {
+                    Runtime::Docker => "/etc/docker/certs.d",
+                    _ => "/etc/containers/certs.d",
+                };
+                format!("{folder}/{}/ca.crt", self.host)
+            }
+            Runtime::K3s => {
+                format!(
+                    "configs: {{ \"{}\": {{ tls: {{ ca_file: FILE }} }} }}",
+                    self.host
+                )
+            }
+        };
+        format!("# If an authority of your own has certified the gate, name it here: {place}\n")
     }
 }
 

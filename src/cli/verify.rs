@@ -1,6 +1,10 @@
 //! `pullgate verify`: judges one image as the gate would, and explains.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
@@ -78,7 +82,7 @@ fn judge(
 ) -> anyhow::Result<u8> {
     let time = clock.now();
     let caller = arguments.puller.clone().unwrap_or_default();
-    let (answer, survey) = app::runtime()?.block_on(async {
+    let (answer, survey, id) = app::runtime()?.block_on(async {
         let built = app::build(settings, clock.clone(), TaskTracker::new())?;
         built.refresh_trust(clock).await;
         let gate = &built.service.gate;
@@ -87,10 +91,14 @@ fn judge(
             Some(_) => Some(gate.survey(ask).await),
             None => None,
         };
-        anyhow::Ok((answer, survey))
+        anyhow::Ok((answer, survey, built.service.decisions.next_id()))
     })?;
     let (code, mut record, facts) = explain(ask, &answer);
+    // A decision like any other, though no gate has it on record: this machine has asked.
+    record["id"] = id.to_string().into();
     record["time"] = time.to_string().into();
+    record["client"] = IpAddr::from(Ipv4Addr::LOCALHOST).to_string().into();
+    record["puller"] = Value::Null;
     if let Some(puller) = &arguments.puller {
         record["puller"] = puller.to_string().into();
     } else if record["reason"] == "wrong_puller" {
@@ -208,7 +216,15 @@ fn text(ask: &Ask, record: &Value, facts: Option<&Facts>) -> String {
         let name = policy["policy"].as_str().unwrap_or("-");
         let mode = policy["mode"].as_str().unwrap_or("-");
         match policy.get("shortfall") {
-            None => text.push_str(&format!("policy {name:?} ({mode}): passes\n")),
+            None => {
+                text.push_str(&format!("policy {name:?} ({mode}): passes\n"));
+                if let Some(time) = policy["signed_at"].as_str() {
+                    text.push_str(&format!(
+                        "  signed:   at {time}; what the tag named before is known to the gate \
+                         that serves it (no_rollback)\n"
+                    ));
+                }
+            }
             Some(shortfall) => {
                 let part = |key: &str| shortfall[key].as_str().unwrap_or("-").to_owned();
                 text.push_str(&format!(

@@ -57,10 +57,21 @@ fn one(item: &Value<'_>, signers: &Signers, steps_max: usize) -> Option<Attested
         Some(value) => Some(condition(&value, steps_max)?),
         None => None,
     };
+    let every = fields.at("every");
+    if let (Some(value), None) = (&every, &condition) {
+        value.error(
+            "`every` without `where` says nothing",
+            "say with `where` what every attestation has to say, or remove the line",
+        );
+        return None;
+    }
     Some(Attested {
         predicate_type: predicate_type?,
         by: by?,
         condition,
+        every: every.map_or(Some(false), |value| {
+            value.choice(&[("true", true), ("false", false)])
+        })?,
     })
 }
 
@@ -91,13 +102,14 @@ fn condition(value: &Value<'_>, steps_max: usize) -> Option<Arc<Condition>> {
     match Condition::new(value.text()?, steps_max) {
         Ok(condition) => Some(Arc::new(condition)),
         Err(error) => {
-            value.error(&error.to_string(), mend(&error));
+            value.error(&error.to_string(), condition_mend(&error));
             None
         }
     }
 }
 
-fn mend(error: &ConditionError) -> &'static str {
+/// What to do about a condition that cannot be read.
+pub(super) fn condition_mend(error: &ConditionError) -> &'static str {
     match error {
         ConditionError::TooLong => "ask for less, or in several policies",
         ConditionError::Variable(_) => {

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::config::Sources;
 use crate::config::TlsFiles;
 use crate::config::UpstreamCredentials;
+use crate::config::audit;
 use crate::config::callers;
 use crate::config::pem;
 use crate::config::policies;
@@ -38,15 +39,20 @@ use crate::verify::Authority;
 use crate::verify::GpgKey;
 use crate::verify::KeyringError;
 
+/// Reads an authority's certificate, with those that lead to it.
+pub(super) type ReadAuthority = fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>;
+
 /// What the verifier says of keys and trust roots. The reason of a refusal is for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Checks {
     /// Whether a key (SubjectPublicKeyInfo in DER) is one that can be verified with.
     pub key: fn(&[u8]) -> Result<(), String>,
     /// A certificate authority by its certificate, with those that lead to it; in DER.
-    pub authority: fn(&[u8], &[Vec<u8>]) -> Result<Authority, String>,
+    pub authority: ReadAuthority,
     /// The OpenPGP keys of a keyring.
     pub gpg: fn(&[u8]) -> Result<Vec<GpgKey>, KeyringError>,
+    /// Whether a directory can be written to.
+    pub directory: fn(&Path) -> Result<(), String>,
     /// Whether a text is a Sigstore `trusted_root.json`.
     pub root: fn(&str) -> Result<(), String>,
     /// Whether bytes are a TUF root that its own keys sign.
@@ -133,14 +139,17 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
     let default_upstream = fields
         .at("default_upstream")
         .map(|value| default_upstream(&value, hosts));
-    let (trust_roots, root_names) = roots::lower(
+    let (mut trust_roots, root_names) = roots::lower(
         fields.at("trust_roots").as_ref(),
         fields.at("default_trust_root").as_ref(),
         checks,
     );
     let cache = fields
         .at("cache")
-        .map_or(Some(CacheSettings::default()), |value| cache(&value));
+        .map_or(Some(CacheSettings::default()), |value| {
+            cache(&value, checks)
+        });
+    let audit = fields.at("audit").map(|value| audit::lower(&value));
     let limits = fields
         .at("limits")
         .map_or(Some(Limits::default()), |value| {
@@ -160,7 +169,8 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
             .as_ref()
             .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),
     };
-    let rules = sources::rules(fields, &context);
+    let (rules, given_roots) = sources::rules(fields, &context);
+    trust_roots.extend(given_roots);
     let (listen, admin) = listeners?;
     let cache = cache?;
     let directory = cache.directory.as_ref();
@@ -180,6 +190,7 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
         default_trust_root: root_names.default_root(),
         last_good,
         cache,
+        audit: whole(audit)?,
         limits: limits?,
     })
 }
@@ -310,7 +321,7 @@ fn default_upstream(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Option
     found.cloned()
 }
 
-fn cache(value: &Value<'_>) -> Option<CacheSettings> {
+fn cache(value: &Value<'_>, checks: &Checks) -> Option<CacheSettings> {
     let fields = value.fields(&schema::CACHE)?;
     let defaults = CacheSettings::default();
     let size = |key, default| match fields.at(key) {
@@ -331,7 +342,16 @@ fn cache(value: &Value<'_>) -> Option<CacheSettings> {
             value.parsed(units::duration, units::DURATION_MEND)
         })
     };
-    let directory = fields.at("directory").map(|value| value.path_value());
+    let directory = fields.at("directory").map(|value| {
+        let path = value.path_value()?;
+        if let Err(why) = (checks.directory)(&path) {
+            value.warn(
+                &format!("{} cannot be written to: {why}", path.display()),
+                "give it to the user who runs pullgate; where this is another one, never mind",
+            );
+        }
+        Some(path)
+    });
     let disk_bytes_max = size("disk_bytes_max", defaults.disk_bytes_max);
     let memory_bytes_max = size("memory_bytes_max", defaults.memory_bytes_max);
     let facts_ttl = time("facts_ttl", defaults.facts_ttl);

@@ -30,15 +30,33 @@ pub(super) fn pattern(value: &Value<'_>, hosts: Option<&[RegistryHost]>) -> Opti
     Some(glob)
 }
 
-/// A pattern over whole references, as other engines have them: with tag or digest, and Docker
-/// Hub by its other name.
+/// A pattern over whole references, as other engines have them: with tag or digest. Each of them
+/// has a way of its own to match, and to spell Docker Hub.
 fn reference(value: &Value<'_>) -> Option<Glob> {
     const MEND: &str = "write { reference: \"registry.example/app:v*\" }, and Docker Hub as \
-                        index.docker.io/OWNER/NAME";
-    let value = value
+                        index.docker.io/OWNER/NAME; or { written: \"registry.example/app*\" }";
+    let (form, value) = value
         .fields(&schema::IMAGE_PATTERN)?
-        .required("reference", MEND)?;
-    value.parsed(Glob::over_references, MEND)
+        .exactly_one(&["reference", "written"], MEND)?;
+    match form {
+        "written" => value.parsed(Glob::over_written, MEND),
+        _ => value.parsed(Glob::over_references, MEND),
+    }
+}
+
+/// Tells of patterns that cannot stand in one policy: those over what people may have written are
+/// matched with all spellings of an image at once, the others with one.
+pub(super) fn refuse_mixture(value: &Value<'_>, images: &[Glob], except: &[Glob]) -> bool {
+    let written = images.iter().chain(except);
+    let written = written.filter(|glob| glob.is_over_written()).count();
+    let mixed = written != 0 && written != images.len() + except.len();
+    if mixed {
+        value.error(
+            "some of the patterns are `written` and some are not",
+            "write all of `images` and `except` in one way, or two policies",
+        );
+    }
+    mixed
 }
 
 /// What makes a text no pattern over names.

@@ -72,6 +72,17 @@ limits! {
     condition_steps_max: usize = CONDITION_STEPS_MAX;
     /// How long evidence for one digest may take to gather, all of it together.
     evidence_deadline: Duration = Duration::from_secs(10);
+    /// How many digests one upstream is searched for at a time; others wait, before their deadline
+    /// begins to count.
+    evidence_searches_max: usize = 32;
+    /// How many digests may wait for that, at each upstream; beyond it pulls are answered
+    /// `overloaded`.
+    evidence_queue_max: usize = 10_000;
+    /// How many bytes of evidence are held at once, from when they are read until they are proven;
+    /// what is more waits, within its deadline. One digest's evidence may go beyond.
+    evidence_in_flight_bytes_max: u64 = 256 * MIB;
+    /// How long one decision may take, all that it waits for included.
+    decision_deadline: Duration = Duration::from_secs(120);
     /// How many manifests of one index are looked at.
     index_manifests_max: usize = 128;
     /// How many indexes may lie between a tag and an image.
@@ -84,6 +95,8 @@ limits! {
     connections_max: usize = 10_000;
     /// How long a client may take to send a request's headers.
     header_read_timeout: Duration = Duration::from_secs(10);
+    /// How long a client may take less than a kilobyte a second of an answer that waits for it.
+    slow_reader_timeout: Duration = Duration::from_secs(60);
     /// How long pulls under way may take to end once the process is told to stop.
     drain_deadline: Duration = Duration::from_secs(30);
     /// How many proofs may wait for a processor; beyond it pulls are answered `overloaded`.

@@ -10,20 +10,26 @@
 //! trust root is one that the verifier can use is for others to say; they hand in [`Checks`].
 
 mod attested;
+mod audit;
 mod ca;
 mod callers;
 mod cases;
 mod cluster_image_policy;
+mod containers_policy;
 mod demand;
 mod demands;
 mod docker_config;
 mod evidence_source;
 mod file;
 mod files;
+mod foreign;
 mod gpg;
 mod image;
 mod images;
+mod json;
+mod json_schema;
 mod key;
+mod kyverno;
 mod limits;
 mod native;
 mod pem;
@@ -49,16 +55,20 @@ pub use callers::{CallersSettings, ClientCertificateFiles, OidcIssuer, TokenSett
 pub use cases::{Case, Expected, load_cases};
 pub use file::{Checks, Loaded, load, load_watched};
 pub use image::{ImageError, parse as parse_image};
+pub use json_schema::{Described, json_schema};
 pub use limits::Limits;
 pub use native::native;
 pub use problem::{Problem, Severity};
 pub use settings::{
-    CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource, Secret, Settings,
-    SigstoreInstance, TlsFiles, TrustRootSource, TufSource, UpstreamCredentials, UpstreamSettings,
+    AuditSettings, CacheSettings, ClientCertificate, LastGood, LookasideSettings, RootSource,
+    Secret, Settings, SigstoreInstance, TlsFiles, TrustRootSource, TufSource, UpstreamCredentials,
+    UpstreamSettings,
 };
 pub use signers::named_issuer;
 pub use watched::Sources;
 
+#[cfg(test)]
+mod json_schema_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

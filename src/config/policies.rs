@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::config::cluster_image_policy;
 use crate::config::demand;
+use crate::config::foreign::{self, Engine};
 use crate::config::images;
 use crate::config::problem::quoted;
 use crate::config::pullers::{self, Pullers, Ways};
@@ -52,11 +52,9 @@ pub(super) type Signers = HashMap<String, Option<Arc<SignerRule>>>;
 
 /// Lowers all documents of all policy files.
 pub(super) fn lower(documents: &[Value<'_>], context: &Context<'_>) -> Rules {
-    let (foreign, documents): (Vec<&Value<'_>>, Vec<&Value<'_>>) =
-        documents.iter().partition(|document| {
-            let kind = document.peek("kind");
-            kind.is_some_and(|(_, kind)| kind.as_text() == Some(cluster_image_policy::KIND))
-        });
+    let (foreign, documents): (Vec<&Value<'_>>, Vec<&Value<'_>>) = documents
+        .iter()
+        .partition(|document| Engine::of(document).is_some());
     let documents: Vec<Fields<'_>> = documents.into_iter().filter_map(open).collect();
     let signers = all_signers(&documents, context);
     let pullers = pullers::all(&documents, context.ways.as_ref());
@@ -83,6 +81,18 @@ fn open<'a>(document: &Value<'a>) -> Option<Fields<'a>> {
                 "TrustRoot" => {
                     "write a trust root into the configuration: trust_roots: { NAME: { file: \
                      trusted_root.json } }"
+                }
+                "Policy" => {
+                    "a `Policy` is for one namespace, and a pull does not tell for which: make it a \
+                     `ClusterPolicy`"
+                }
+                "PolicyException" => {
+                    "remove it, and name the images under `skipImageReferences`, or under `except` \
+                     of a policy of pullgate's own"
+                }
+                "ImageValidatingPolicy" | "NamespacedImageValidatingPolicy" => {
+                    "remove the document, and write its rules as `policies` (docs/POLICY.md), or as \
+                     a `ClusterPolicy` with `verifyImages`"
                 }
                 _ => "remove the document, and write its rules as `policies` (docs/POLICY.md)",
             },
@@ -186,11 +196,19 @@ fn all_policies(
         }
     }
     for document in foreign {
-        let policy = cluster_image_policy::lower(document, context);
-        let is_new = cluster_image_policy::name(document)
-            .and_then(|value| checked_name(&value, &mut names))
-            .is_some();
-        policies.extend(policy.filter(|_| is_new).map(Arc::new));
+        let Some(engine) = Engine::of(document) else {
+            continue;
+        };
+        let lowered = engine.lower(document, context);
+        let name = foreign::name(document);
+        let is_new = name.is_some_and(|value| checked_name(&value, &mut names).is_some());
+        for (place, policy) in lowered {
+            // What a document makes of its name has to be free as well.
+            let own = place.as_text() == Some(&*policy.name);
+            if is_new && (own || is_free(&place, &policy.name, &mut names)) {
+                policies.push(Arc::new(policy));
+            }
+        }
     }
     policies
 }
@@ -209,6 +227,11 @@ fn checked_name<'a>(
     names: &mut HashMap<String, FirstUse<'a>>,
 ) -> Option<Arc<str>> {
     let text = value.text()?;
+    is_free(value, text, names).then(|| text.into())
+}
+
+/// Whether a name, which comes from `value`, fits everywhere and did not stand before.
+fn is_free<'a>(value: &Value<'a>, text: &str, names: &mut HashMap<String, FirstUse<'a>>) -> bool {
     let plain = |character: char| {
         character == ' ' || (character.is_ascii_graphic() && !matches!(character, '"' | '\\'))
     };
@@ -218,9 +241,9 @@ fn checked_name<'a>(
             "use up to 128 letters (a to z), digits, spaces and signs, without quotes and \
              backslashes",
         );
-        return None;
+        return false;
     }
-    is_new(names, "policy", text, value).then(|| text.into())
+    is_new(names, "policy", text, value)
 }
 
 /// Reads everything even where the name is wrong, so that all problems are told.
@@ -235,10 +258,17 @@ fn policy(
         "images",
         "say which images it is for: images: [\"ghcr.io/acme/**\"]",
     );
-    let images = images.and_then(|value| globs(&value, context.hosts));
+    let patterns = images
+        .as_ref()
+        .and_then(|value| globs(value, context.hosts));
     let except = fields
         .at("except")
         .map_or(Some(Vec::new()), |value| globs(&value, context.hosts));
+    if let (Some(value), Some(patterns), Some(except)) = (&images, &patterns, &except)
+        && images::refuse_mixture(value, patterns, except)
+    {
+        return None;
+    }
     let mode = fields.at("mode").map_or(Some(Mode::Enforce), |value| {
         value.choice(&[("enforce", Mode::Enforce), ("warn", Mode::Warn)])
     });
@@ -250,7 +280,7 @@ fn policy(
     let no_rollback = rollback::lower(fields, requirement.as_ref(), context.remembers);
     Some(Policy {
         name: name?,
-        images: images?,
+        images: patterns?,
         except: except?,
         mode: mode?,
         requirement: requirement?,
@@ -317,7 +347,11 @@ fn requirement(
             demand::complain_of_signature_keys(fields, form);
             match form {
                 "any_of" => demand::alternatives(&value, signers, context).map(Requirement::Proven),
-                "digests" => digests(&value).map(Requirement::Digests),
+                "digests" => digests(
+                    &value,
+                    "pin at least one digest; to let nothing pass, use `deny`",
+                )
+                .map(Requirement::Digests),
                 "deny" => value.text().map(|reason| Requirement::Deny {
                     reason: reason.to_owned(),
                 }),
@@ -327,8 +361,8 @@ fn requirement(
     }
 }
 
-pub(super) fn digests(value: &Value<'_>) -> Option<BTreeSet<Digest>> {
-    let items = value.filled_list("pin at least one digest; to let nothing pass, use `deny`")?;
+pub(super) fn digests(value: &Value<'_>, mend: &str) -> Option<BTreeSet<Digest>> {
+    let items = value.filled_list(mend)?;
     let mut digests = BTreeSet::new();
     let mut whole = true;
     for item in items {

@@ -68,6 +68,12 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether it is a scalar without quotes, so that YAML may take it for another thing than a
+    /// text.
+    pub(super) fn is_plain(&self) -> bool {
+        self.node.plain
+    }
+
     pub(super) fn is_map(&self) -> bool {
         matches!(self.node.content, Content::Map(_))
     }
@@ -175,6 +181,11 @@ impl<'a> Value<'a> {
                 })
                 .collect(),
         )
+    }
+
+    /// The items of a list, where it is one: whoever reads it tells of anything else.
+    pub(super) fn list_quietly(&self) -> Option<Vec<Self>> {
+        self.is_list().then(|| self.list()).flatten()
     }
 
     /// The items of a list that may not be empty.

@@ -111,6 +111,7 @@ fn the_example_holds_without_a_warning() {
             "hand-made-needs-two",
             "platform",
             "production",
+            "releases",
         ]
     );
     assert_eq!(

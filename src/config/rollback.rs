@@ -1,10 +1,13 @@
 //! That a tag never moves back (`no_rollback`), lowered.
 
+use std::collections::BTreeSet;
+
 use crate::config::policies::digests;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::schema;
+use crate::oci::Digest;
 use crate::policy::NoRollback;
 use crate::policy::Requirement;
 use crate::policy::SignerKind;
@@ -24,10 +27,7 @@ pub(super) fn lower(
     };
     let rule = match value.is_map() {
         true => NoRollback {
-            permit: digests(&value.fields(&schema::NO_ROLLBACK)?.required(
-                "permit",
-                "list the digests that a tag may move back to, or write `no_rollback: true`",
-            )?)?,
+            permit: permitted(&value)?,
         },
         false => match value.choice(&[("true", true), ("false", false)])? {
             true => NoRollback::default(),
@@ -35,13 +35,21 @@ pub(super) fn lower(
         },
     };
     refuse_keys(&value, requirement)?;
-    if !remembers {
+    let is_kept = matches!(requirement, Some(Requirement::Proven(_)));
+    if is_kept && !remembers {
         value.warn(
             "what tags named is remembered in memory only: after a restart each may move back once",
             "give it a place: cache: { directory: /var/lib/pullgate }",
         );
     }
     Some(Some(rule))
+}
+
+/// What a tag may move back to.
+fn permitted(value: &Value<'_>) -> Option<BTreeSet<Digest>> {
+    const MEND: &str = "list the digests that a tag may move back to, or write `no_rollback: true`";
+    let fields = value.fields(&schema::NO_ROLLBACK)?;
+    digests(&fields.required("permit", MEND)?, MEND)
 }
 
 /// Refuses signers with a key: anybody can have a key's old signature put into a log, or

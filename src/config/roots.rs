@@ -168,7 +168,7 @@ fn keep_stale(fields: &Fields<'_>) -> Option<bool> {
 /// Tells where a trust root that nobody refreshes is to be kept when it is stale.
 fn may_become_stale(fields: &Fields<'_>, source: &RootSource) -> Option<bool> {
     let refreshed = match source {
-        RootSource::File { .. } => false,
+        RootSource::File { .. } | RootSource::Given { .. } => false,
         RootSource::Sigstore { refresh, .. } => *refresh,
         RootSource::Tuf(_) => true,
     };

@@ -49,6 +49,7 @@ pub(super) const CONFIGURATION: Section = Section {
         "trust_roots",
         "default_trust_root",
         "cache",
+        "audit",
         "limits",
     ],
     later: &[],
@@ -132,12 +133,8 @@ pub(super) const CREDENTIALS: Section = Section {
 /// An item of the configuration's `policies` that is no path.
 pub(super) const POLICY_SOURCE: Section = Section {
     name: "policies[]",
-    keys: &[],
-    later: &[Later {
-        key: "containers_policy_json",
-        why: "it does not read policy.json files",
-        mend: "remove it, and write its rules as policies (docs/CONFIGURATION.md)",
-    }],
+    keys: &["containers_policy_json"],
+    later: &[],
 };
 
 /// A trust root.
@@ -167,6 +164,13 @@ pub(super) const CACHE: Section = Section {
         "tag_ttl",
         "stale_ttl",
     ],
+    later: &[],
+};
+
+/// Where every decision is written to, where it is a file.
+pub(super) const AUDIT: Section = Section {
+    name: "audit",
+    keys: &["file", "bytes_max", "files_max"],
     later: &[],
 };
 
@@ -363,7 +367,7 @@ pub(super) const POLICY: Section = Section {
 /// An image that is matched with its tag or digest.
 pub(super) const IMAGE_PATTERN: Section = Section {
     name: "policies[].images[]",
-    keys: &["reference"],
+    keys: &["reference", "written"],
     later: &[],
 };
 
@@ -406,7 +410,7 @@ pub(super) const SIGNED_BY: Section = Section {
 /// An attestation that a policy asks for.
 pub(super) const ATTESTED: Section = Section {
     name: "policies[].attested[]",
-    keys: &["predicate_type", "by", "where"],
+    keys: &["predicate_type", "by", "where", "every"],
     later: &[],
 };
 
@@ -563,7 +567,6 @@ pub(super) const REJECTED_FACT: Section = Section {
 };
 
 /// The sections of the configuration and of policies, in the order of the reference.
-#[cfg(test)]
 pub(super) const ALL: &[&Section] = &[
     &CONFIGURATION,
     &TLS,
@@ -578,6 +581,7 @@ pub(super) const ALL: &[&Section] = &[
     &TRUST_ROOT,
     &TUF,
     &CACHE,
+    &AUDIT,
     &LIMITS,
     &POLICY_FILE,
     &PULLER,

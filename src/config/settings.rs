@@ -37,6 +37,8 @@ pub struct Settings {
     pub last_good: LastGood,
     /// The caches.
     pub cache: CacheSettings,
+    /// Where every decision is written to; nowhere without.
+    pub audit: Option<AuditSettings>,
     /// The limits.
     pub limits: Limits,
 }
@@ -164,6 +166,11 @@ pub enum RootSource {
         /// What it held when the configuration was read.
         json: String,
     },
+    /// What a policy of another engine gives itself, and the configuration has no name for.
+    Given {
+        /// A `trusted_root.json` made of it.
+        json: String,
+    },
     /// One of those that are built in.
     Sigstore {
         /// Which.
@@ -205,6 +212,29 @@ pub struct LastGood {
     pub directory: Option<PathBuf>,
     /// Whether they are only read there: the folder belongs to the gate that runs.
     pub read_only: bool,
+}
+
+/// Where every decision is written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditSettings {
+    /// To stderr.
+    Stderr,
+    /// Into a file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The size at which another is begun.
+        bytes_max: u64,
+        /// How many there are at most, the one that is written included.
+        files_max: usize,
+    },
+}
+
+impl AuditSettings {
+    /// The size of one file, where none is given.
+    pub const BYTES_MAX: u64 = 64 << 20;
+    /// The number of files, where none is given.
+    pub const FILES_MAX: usize = 5;
 }
 
 /// The caches.

@@ -120,7 +120,7 @@ fn signer(value: &Value<'_>, signers: &Signers) -> Option<Arc<SignerRule>> {
 
 /// Refuses what could never be met: signers are counted by key or identity, so one key under
 /// two names is one.
-fn checked(value: &Value<'_>, signed_by: SignedBy) -> Option<SignedBy> {
+pub(super) fn checked(value: &Value<'_>, signed_by: SignedBy) -> Option<SignedBy> {
     let of = &signed_by.of;
     let twin = |position: usize| {
         of[..position]

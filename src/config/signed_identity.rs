@@ -95,8 +95,12 @@ pub(super) fn prefix(value: &Value<'_>) -> Option<String> {
             if text.parse::<RegistryHost>().is_ok() {
                 return Ok(text.to_owned());
             }
-            match DockerReference::parse(text) {
-                Ok(name) if name.is_name_only() && name.to_string() == text => Ok(text.to_owned()),
+            // A namespace of Docker Hub is no reference of its own, but a repository in it is.
+            let within = format!("{text}/x");
+            match DockerReference::parse(&within) {
+                Ok(name) if name.is_name_only() && name.to_string() == within => {
+                    Ok(text.to_owned())
+                }
                 Ok(name) if name.is_name_only() => Err("the name is not whole"),
                 _ => Err("no host, namespace or repository"),
             }

@@ -268,7 +268,17 @@ pub(super) fn claims(
 /// A public key, from the file that `form` says or in PEM.
 pub(super) fn public_key(form: &str, value: &Value<'_>, checks: &Checks) -> Option<PublicKey> {
     let (place, text) = pem_text(form, value)?;
-    let spki = match pem::public_key(&text) {
+    public_key_in(&text, &place, value, checks)
+}
+
+/// The public key in `text`, which stands at `place` and is named by `value`.
+pub(super) fn public_key_in(
+    text: &str,
+    place: &str,
+    value: &Value<'_>,
+    checks: &Checks,
+) -> Option<PublicKey> {
+    let spki = match pem::public_key(text) {
         Ok(spki) => spki,
         Err(no_key) => {
             value.error(&format!("{place}{}", no_key.message), no_key.mend);

@@ -1,8 +1,10 @@
 //! The files that hold YAML: which policy files there are, and the documents in each.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::config::TrustRootSource;
+use crate::config::containers_policy;
 use crate::config::policies;
 use crate::config::problem::Sheet;
 use crate::config::reader::Fields;
@@ -35,9 +37,13 @@ pub(super) fn documents(sheet: &Sheet<'_>) -> Option<Vec<Node>> {
     }
 }
 
-/// Reads the policy files that `policies` names.
-pub(super) fn rules(fields: &Fields<'_>, context: &policies::Context<'_>) -> Rules {
-    let files = policy_files(fields);
+/// Reads the policy files that `policies` names; with the trust roots that those of others make
+/// for themselves.
+pub(super) fn rules(
+    fields: &Fields<'_>,
+    context: &policies::Context<'_>,
+) -> (Rules, Vec<TrustRootSource>) {
+    let Named { files, foreign } = policy_files(fields);
     let problems = fields.value().sheet().problems;
     let sheets: Vec<Sheet<'_>> = files.iter().map(|file| Sheet { file, problems }).collect();
     let parsed: Vec<(&Sheet<'_>, Vec<Node>)> = sheets
@@ -53,12 +59,22 @@ pub(super) fn rules(fields: &Fields<'_>, context: &policies::Context<'_>) -> Rul
         .iter()
         .flat_map(|(sheet, nodes)| nodes.iter().map(|node| Value::root(node, sheet)))
         .collect();
-    policies::lower(&documents, context)
+    let mut rules = policies::lower(&documents, context);
+    let roots = containers_policy::lower(&foreign, context, &mut rules);
+    (rules, roots)
+}
+
+/// What `policies` names.
+struct Named<'a> {
+    /// Files of our own.
+    files: Vec<PathBuf>,
+    /// Files of containers/image.
+    foreign: Vec<containers_policy::Source<'a>>,
 }
 
 /// The policy files, each once, in the order in which they are named; those of a folder by
 /// name.
-fn policy_files(fields: &Fields<'_>) -> Vec<PathBuf> {
+fn policy_files<'a>(fields: &Fields<'a>) -> Named<'a> {
     const MEND: &str = "name files or folders of *.yaml: policies: [policies/]";
     let given = fields.at("policies");
     let place = given.as_ref().unwrap_or(fields.value());
@@ -66,33 +82,44 @@ fn policy_files(fields: &Fields<'_>) -> Vec<PathBuf> {
     if items.as_ref().is_some_and(Vec::is_empty) {
         place.warn("there is no policy, so every pull is refused", MEND);
     }
-    let mut files = Vec::new();
+    let mut named = Named {
+        files: Vec::new(),
+        foreign: Vec::new(),
+    };
     let mut seen = BTreeSet::new();
+    // One file by two ways would be told as a heap of names that stand twice.
+    let mut is_new = |item: &Value<'_>, file: &Path| {
+        let new = seen.insert(file.canonicalize().unwrap_or_else(|_| file.to_owned()));
+        if !new {
+            let message = format!("{} is named more than once", file.display());
+            item.warn(&message, "it is read once; remove the other");
+        }
+        new
+    };
     for item in items.unwrap_or_default() {
         if item.as_text().is_none() && !item.is_null() {
-            // Only to say which mapping it is that cannot stand here.
-            if item
-                .fields(&schema::POLICY_SOURCE)
-                .is_some_and(|fields| fields.is_empty())
-            {
-                item.error("this names no file", MEND);
-            }
+            let source = foreign(&item, MEND);
+            let source = source.filter(|source| is_new(&item, &source.path));
+            named.foreign.extend(source);
             continue;
         }
-        for file in item
-            .path_value()
-            .map_or_else(Vec::new, |path| expand(&item, path))
-        {
-            // One file by two ways would be told as a heap of names that stand twice.
-            if seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
-                files.push(file);
-            } else {
-                let message = format!("{} is named more than once", file.display());
-                item.warn(&message, "it is read once; remove the other");
-            }
-        }
+        let files = item.path_value().map(|path| expand(&item, path));
+        let files = files.unwrap_or_default();
+        let new = files.into_iter().filter(|file| is_new(&item, file));
+        named.files.extend(new);
     }
-    files
+    named
+}
+
+/// A file that is not of our own kind.
+fn foreign<'a>(item: &Value<'a>, mend: &str) -> Option<containers_policy::Source<'a>> {
+    let fields = item.fields(&schema::POLICY_SOURCE)?;
+    if fields.is_empty() {
+        item.error("this names no file", mend);
+    }
+    let value = fields.at("containers_policy_json")?;
+    let path = value.path_value()?;
+    Some(containers_policy::Source { value, path })
 }
 
 /// The file itself, or those of the folder.

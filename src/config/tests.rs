@@ -28,6 +28,10 @@ pub(super) const CHECKS: Checks = Checks {
     },
     authority: crate::verify::Authority::read,
     gpg: crate::verify::read_keyring,
+    directory: |path| match path.ends_with("of-another") {
+        true => Err("Permission denied (os error 13)".to_owned()),
+        false => Ok(()),
+    },
     root: |json| {
         serde_json::from_str::<serde_json::Value>(json)
             .map(drop)
@@ -54,7 +58,7 @@ pub(super) fn printed(problems: &[Problem], folder: &Path) -> String {
 }
 
 /// The parts of a case: `-- NAME --` lines and the text after each.
-fn parts(case: &str) -> Vec<(&str, &str)> {
+pub(super) fn parts(case: &str) -> Vec<(&str, &str)> {
     let mut parts = Vec::new();
     let mut rest = case;
     while let Some((_, after)) = rest.split_once("-- ") {
@@ -66,7 +70,7 @@ fn parts(case: &str) -> Vec<(&str, &str)> {
     parts
 }
 
-fn written(files: &[(impl AsRef<str>, impl AsRef<str>)]) -> TempDir {
+pub(super) fn written(files: &[(impl AsRef<str>, impl AsRef<str>)]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     for (name, text) in files {
         let path = folder.path().join(name.as_ref());
@@ -172,6 +176,7 @@ fn no_key_is_known_and_not_read() {
             "upstreams: { h: { credentials: { KEY: WRONG } } }",
             "",
         ),
+        ("policies[]", "policies: [{ KEY: WRONG }]", ""),
         ("trust_roots.NAME", "trust_roots: { r: { KEY: WRONG } }", ""),
         ("callers", "callers: { KEY: WRONG }", ""),
         ("callers.oidc[]", "callers: { oidc: [{ KEY: WRONG }] }", ""),
@@ -187,6 +192,7 @@ fn no_key_is_known_and_not_read() {
             "",
         ),
         ("cache", "cache: { KEY: WRONG }", ""),
+        ("audit", "audit: { KEY: WRONG }", ""),
         ("limits", "limits: { KEY: WRONG }", ""),
         ("policies/*.yaml", "", "KEY: WRONG"),
         (

@@ -28,6 +28,8 @@ pub(super) struct Node {
     pub(super) line: usize,
     /// What it holds.
     pub(super) content: Content,
+    /// Whether it is a scalar without quotes.
+    pub(super) plain: bool,
 }
 
 /// What a node holds.
@@ -121,14 +123,19 @@ impl<'a> Builder<'a> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(line, tag.is_some());
-                let null = style == ScalarStyle::Plain
-                    && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let plain = style == ScalarStyle::Plain;
+                let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let content = if null {
                     Content::Null
                 } else {
                     Content::Text(text.into_owned())
                 };
-                self.insert(Node { line, content }, anchor)
+                let node = Node {
+                    line,
+                    content,
+                    plain,
+                };
+                self.insert(node, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(line, tag.is_some());
@@ -149,8 +156,12 @@ impl<'a> Builder<'a> {
                     FrameKind::List(nodes) => Content::List(nodes),
                     FrameKind::Map { entries, .. } => Content::Map(entries),
                 };
-                let line = frame.line;
-                self.insert(Node { line, content }, frame.anchor)
+                let node = Node {
+                    line: frame.line,
+                    content,
+                    plain: false,
+                };
+                self.insert(node, frame.anchor)
             }
             Event::Alias(anchor) => {
                 let node = self.copy(anchor, line)?;

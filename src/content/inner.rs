@@ -16,8 +16,10 @@ use super::{
 };
 use crate::flight::Flights;
 use crate::metrics::Metrics;
+use crate::upstream::LoginKey;
 use crate::upstream::UpstreamError;
 
+pub(super) type DocumentFlight = (ContentKey, Option<LoginKey>);
 pub(super) type Answer<T> = Result<T, UpstreamError>;
 
 /// What the store and its tasks share.
@@ -27,7 +29,8 @@ pub(super) struct Inner {
     pub(super) blobs: moka::sync::Cache<ContentKey, Bytes>,
     pub(super) disk: Option<Arc<Disk>>,
     pub(super) fills: Mutex<HashMap<ContentKey, watch::Sender<Progress>>>,
-    pub(super) document_flights: Flights<ContentKey, Answer<Arc<Document>>>,
+    /// By caller, where the registry is asked as one: a refusal is for nobody else.
+    pub(super) document_flights: Flights<DocumentFlight, Answer<Arc<Document>>>,
     pub(super) whole_flights: Flights<ContentKey, Answer<Bytes>>,
     pub(super) verifications: Flights<ContentKey, ()>,
     pub(super) metrics: Arc<Metrics>,

@@ -24,7 +24,7 @@ mod tests;
 
 pub use blob::{BlobAnswer, BlobError, ByteRange};
 pub use body::{BlobBody, ByteStream};
-pub use disk::OpenError;
+pub use disk::{OpenError, check_directory};
 pub use document::Document;
 pub use parents::Parents;
 pub use served::{Mark, Recalled, Served, TagKey, Unusable};
@@ -200,7 +200,8 @@ impl Store {
             let key = key.clone();
             || async move { store.bring_manifest(&upstream_of_flight, &key).await }
         };
-        match inner.document_flights.join(key.clone(), flight).await {
+        let flown_by = (key.clone(), upstream.asker_key());
+        match inner.document_flights.join(flown_by, flight).await {
             Ok(landed) => landed,
             // A crash is one flight's: whoever waited for it goes alone.
             Err(_) => self.bring_manifest(upstream, key).await,

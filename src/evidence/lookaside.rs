@@ -1,10 +1,8 @@
 //! Detached signatures in the upstream's lookaside store: `signature-1`, `signature-2` and so
 //! on, until one is not there.
 
-use super::{Found, Limits};
+use super::{Found, Source};
 use crate::oci::Digest;
-use crate::oci::Repository;
-use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
 use crate::verify::Evidence;
 use crate::verify::GpgSignature;
@@ -14,15 +12,18 @@ const WHAT: &str = "the lookaside store";
 
 /// The signatures of `digest`. What is too large is passed over; a store that cannot say what it
 /// has is a failure.
-pub(super) async fn signatures(
-    upstream: &Upstream,
-    repository: &Repository,
-    digest: &Digest,
-    limits: &Limits,
-) -> Found {
+pub(super) async fn signatures(source: Source<'_>, digest: &Digest) -> Found {
+    let Source {
+        upstream,
+        repository,
+        limits,
+        share,
+        ..
+    } = source;
     let bytes_max = usize::try_from(limits.payload_bytes_max).unwrap_or(usize::MAX);
     let mut found = Found::default();
     for number in 1..=limits.artifacts_max {
+        share.take(limits.payload_bytes_max).await;
         let signature = upstream.lookaside_signature(repository, digest, number, bytes_max);
         match signature.await {
             Ok(Some(message)) => {

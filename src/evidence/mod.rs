@@ -10,7 +10,10 @@
 //! is reported and the rest goes on. All of it is looked for in one [`Place`]: the image's own
 //! repository, or the one that policy names instead.
 
+mod budget;
 mod lookaside;
+
+pub use budget::{Budget, Share};
 
 use std::time::Duration;
 
@@ -50,6 +53,9 @@ pub struct Limits {
 const REFERRER: &str = "a referrer";
 const SIG_TAG: &str = "the .sig tag";
 const ATT_TAG: &str = "the .att tag";
+
+/// What is always paid for, in bytes: more than nearly all signatures have.
+const SMALL_BYTES: u64 = 64 << 10;
 
 /// How many pieces of one digest's evidence are fetched at a time.
 const CONCURRENT_FETCHES: usize = 8;
@@ -94,8 +100,14 @@ pub struct Place<'a> {
 }
 
 /// Searches one place for evidence about `digest`, and its registry's lookaside store where
-/// signatures from there can prove anything (`detached`).
-pub async fn find(place: Place<'_>, digest: &Digest, limits: &Limits, detached: bool) -> Found {
+/// signatures from there can prove anything (`detached`). The bytes of what is found are of `share`.
+pub async fn find(
+    place: Place<'_>,
+    digest: &Digest,
+    limits: &Limits,
+    share: &Share,
+    detached: bool,
+) -> Found {
     let Place {
         upstream,
         repository,
@@ -106,6 +118,7 @@ pub async fn find(place: Place<'_>, digest: &Digest, limits: &Limits, detached: 
         repository,
         tag_prefix: place.tag_prefix.map_or("", TagPrefix::as_str),
         limits,
+        share,
     };
     // Each has its own time, so that one that hangs does not take from what the other found.
     let (bundles, signatures, attestations, detached) = tokio::join!(
@@ -114,7 +127,7 @@ pub async fn find(place: Place<'_>, digest: &Digest, limits: &Limits, detached: 
         within(limits.deadline, source.att_layers(digest)),
         within(limits.deadline, async {
             match detached && upstream.has_lookaside() {
-                true => lookaside::signatures(upstream, repository, digest, limits).await,
+                true => lookaside::signatures(source, digest).await,
                 false => Found::default(),
             }
         }),
@@ -153,6 +166,7 @@ struct Source<'a> {
     repository: &'a Repository,
     tag_prefix: &'a str,
     limits: &'a Limits,
+    share: &'a Share,
 }
 
 impl Source<'_> {
@@ -215,7 +229,7 @@ impl Source<'_> {
         if layer.size > self.limits.bundle_bytes_max {
             return (one, Some(layer.clone()));
         }
-        let found = self.bundle_of(layer, self.limits.bundle_bytes_max).await;
+        let found = self.bundle_of(layer).await;
         (one.and(found), None)
     }
 
@@ -223,7 +237,7 @@ impl Source<'_> {
     async fn large_bundles(self, layers: Vec<Descriptor>) -> Found {
         let (layers, truncated) = self.within_bytes(layers);
         let found = stream::iter(layers)
-            .map(|layer| async move { self.bundle_of(&layer, layer.size).await })
+            .map(|layer| async move { self.bundle_of(&layer).await })
             .buffered(CONCURRENT_FETCHES)
             .fold(Found::default(), |all, one| async { all.and(one) })
             .await;
@@ -233,8 +247,8 @@ impl Source<'_> {
         })
     }
 
-    async fn bundle_of(self, layer: &Descriptor, bytes_max: u64) -> Found {
-        self.blob(layer, bytes_max, REFERRER, |json| {
+    async fn bundle_of(self, layer: &Descriptor) -> Found {
+        self.blob(layer, layer.size, REFERRER, |json| {
             Some(Evidence::Bundle {
                 source: layer.digest,
                 json,
@@ -341,6 +355,16 @@ impl Source<'_> {
         what: &'static str,
         read: impl FnOnce(Bytes) -> Option<Evidence>,
     ) -> Found {
+        if layer.size > bytes_max {
+            return Found {
+                truncated: true,
+                ..Found::default()
+            };
+        }
+        // As many as it is said to have, and no more: so many are paid for. Of a small piece a
+        // little more, so that its hash says that it is another one.
+        let bytes_max = layer.size.max(SMALL_BYTES).min(bytes_max);
+        self.share.take(bytes_max).await;
         let bytes = self
             .upstream
             .blob_bytes(self.repository, &layer.digest, bytes_max)

@@ -72,7 +72,7 @@ pub(super) struct Admission {
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
     /// What its tag may not have moved on from.
-    latest: Box<[Latest]>,
+    pub(super) latest: Box<[Latest]>,
     stale: bool,
     counter: DecisionCounter,
 }
@@ -205,11 +205,7 @@ impl Gate {
         let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let misgivings = self.let_ask(&ruling, &ask.image, caller, asked)?;
         self.permit_manifest(&ask.image, &ask.reference).await?;
-        let held = self.0.admissions.get(ask).filter(|held| {
-            let served = self.0.content.served();
-            held.validity.holds(&ruling, &self.0.clock)
-                && held.latest.iter().all(|latest| latest.holds(served))
-        });
+        let held = self.held(&ruling, ask);
         self.0
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
@@ -222,11 +218,28 @@ impl Gate {
             None => {
                 let ruling = arc_swap::Guard::into_inner(ruling);
                 // Boxed: the cold way's state is large, and the hot way need not carry it.
-                Box::pin(self.admit(&ruling, ask)).await?
+                let decision = Box::pin(self.admit(&ruling, ask));
+                self.in_time(decision, asked).await?
             }
         };
         admitted.misgivings = misgivings.map(Box::new);
         Ok(admitted)
+    }
+
+    /// A decision, unless it takes too long. What was begun for it goes on: whoever comes back
+    /// may find it done.
+    pub(super) async fn in_time<T>(
+        &self,
+        decision: impl Future<Output = Result<T, Refusal>>,
+        asked: impl FnOnce() -> Asked,
+    ) -> Result<T, Refusal> {
+        let deadline = self.0.settings.decision_deadline;
+        let decided = tokio::time::timeout(deadline, decision).await;
+        decided.unwrap_or_else(|_| {
+            let text = format!("the decision took longer than {} s", deadline.as_secs());
+            let cause = Cause::new(Doubt::EvidenceUnavailable, text);
+            Err(self.unavailable(cause, asked(), None))
+        })
     }
 
     pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
@@ -256,8 +269,8 @@ impl Gate {
         };
         let found = self.find(upstream, ask, asked).await?;
         let key = ContentKey::of(&ask.image, *found.document.digest());
-        if matches!(ask.reference, Reference::Tag(_)) {
-            self.0.hints.tagged(key.clone());
+        if let Reference::Tag(tag) = &ask.reference {
+            self.0.hints.tagged(&key, tag);
         }
         Ok((upstream, key, found))
     }
@@ -299,7 +312,7 @@ impl Gate {
         key: &ContentKey,
         found: Found,
     ) -> Result<Admission, Refusal> {
-        let policies = ruling.rules.matching(&ask.image, &ask.reference);
+        let policies = ruling.index.matching(&ask.image, &ask.reference);
         let manifest = match found.document.manifest() {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -354,6 +367,17 @@ impl Gate {
             holds,
             latest,
         } = judged;
+        if !judgement.is_admitted() {
+            let index = self.admitted_by_index(ruling, upstream, ask, key, &policies, &judgement);
+            if let Some(index) = index.await? {
+                let grounds = index.decision.grounds.clone();
+                let holds = Holds {
+                    until: index.validity.until,
+                    ends_at: index.validity.ends_at,
+                };
+                return Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)));
+            }
+        }
         match judgement.refusal() {
             None => {
                 let grounds = Grounds::Judged(judgement);
@@ -689,10 +713,11 @@ impl Gate {
             );
             Ok(document)
         };
+        let flown_by = (name.0, name.1, upstream.asker_key());
         match self
             .0
             .tag_flights
-            .join(name, flight)
+            .join(flown_by, flight)
             .await
             .map_err(|_| crashed())?
         {

@@ -19,10 +19,10 @@ use crate::gate::admit::{Decision, warning};
 use crate::metrics::DecisionCounter;
 use crate::oci::ImageName;
 use crate::policy::Caller;
+use crate::policy::Index;
 use crate::policy::Judgement;
 use crate::policy::Policy;
 use crate::policy::Reason;
-use crate::policy::Rules;
 use crate::policy::judge_caller;
 
 /// How many images are held of those whose policies were looked for, each some hundred bytes.
@@ -36,13 +36,13 @@ pub(super) struct Askers(RwLock<HashMap<ImageName, Arc<[Arc<Policy>]>>>);
 impl Askers {
     /// Those for this image: a look-up, since with many policies the patterns are too many to be
     /// tried on every pull.
-    fn of(&self, rules: &Rules, image: &ImageName) -> Arc<[Arc<Policy>]> {
+    fn of(&self, index: &Index, image: &ImageName) -> Arc<[Arc<Policy>]> {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(policies) = held.get(image) {
             return Arc::clone(policies);
         }
         drop(held);
-        let mut policies = rules.for_image(image);
+        let mut policies = index.for_image(image);
         policies.retain(|policy| policy.pulled_by.is_some());
         let policies: Arc<[_]> = policies.into();
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +77,7 @@ impl Gate {
         if !ruling.asks_who_pulls {
             return Ok(None);
         }
-        let policies = ruling.askers.of(&ruling.rules, image);
+        let policies = ruling.askers.of(&ruling.index, image);
         let Some(judgement) = judge_caller(&policies, caller) else {
             return Ok(None);
         };

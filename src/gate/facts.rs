@@ -146,13 +146,16 @@ impl Gate {
         }: &FactsKey,
         material: Arc<Material>,
     ) -> Result<FactsEntry, Cause> {
+        let place = self.place(upstream, content, source.as_deref())?;
+        // Held until all is proven: what waits for its proof waits with its bytes.
+        let search = self.0.searches.begin(place.upstream.host()).await;
+        let search = search.map_err(not_searched)?;
         // The age counts from the first question, not from the last answer.
         let gathered_at = Instant::now();
-        let place = self.place(upstream, content, source.as_deref())?;
         // Detached signatures lie beside the image, or nowhere.
         let detached = source.is_none() && !material.gpg_keys.is_empty();
         let (digest, limits) = (&content.digest, &self.0.settings.evidence);
-        let found = evidence::find(place, digest, limits, detached).await;
+        let found = evidence::find(place, digest, limits, &search.share, detached).await;
         let mut facts = Facts {
             truncated: found.truncated,
             ..Facts::default()
@@ -182,6 +185,10 @@ impl Gate {
                 }
             }
         }
+        drop(search);
+        // They are kept for long.
+        facts.proven.shrink_to_fit();
+        facts.rejected.shrink_to_fit();
         let doubt = found.failures.first().map(Cause::of_failure);
         Ok(FactsEntry {
             facts: Arc::new(facts),
@@ -224,6 +231,16 @@ pub(super) fn not_proven(error: NotDone) -> Cause {
         NotDone::Overloaded => Cause::new(
             Doubt::Overloaded,
             "too many images are waiting for their proofs",
+        ),
+        NotDone::Crashed => crashed(),
+    }
+}
+
+fn not_searched(error: NotDone) -> Cause {
+    match error {
+        NotDone::Overloaded => Cause::new(
+            Doubt::Overloaded,
+            "too many images wait for the search for their signatures",
         ),
         NotDone::Crashed => crashed(),
     }

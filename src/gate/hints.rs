@@ -7,61 +7,112 @@
 //! does not: nothing could prove it again, so an edited store could make a signed member of an
 //! unsigned index pass where policy asks for a signed index. The next pull by the tag tells.
 
-use std::sync::Arc;
-
-use moka::{Entry, ops::compute::Op, policy::EvictionPolicy, sync::Cache};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use crate::content::ContentKey;
 use crate::content::Document;
 use crate::content::Parents;
 use crate::oci::Digest;
+use crate::oci::Tag;
 
 /// Parents remembered for one digest: the latest admitted, then others.
 const PARENTS_MAX: usize = 16;
+/// Tags remembered for one digest.
+const TAGS_MAX: usize = 4;
 /// Children remembered of one manifest. Real images have some ten layers, and clients refuse
 /// manifests long before this number.
 const CHILDREN_MAX: usize = 1000;
+/// What one hint takes without its parents and tags, and what each of these takes (a tag its text
+/// as well), with the room that the tables and the allocator leave.
+const HINT_BYTES: usize = 104;
+const PARENT_BYTES: usize = 80;
+const TAG_BYTES: usize = 40;
 
 /// What is remembered about one digest of one repository.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hint {
     /// The latest admitted first.
     pub(super) parents: Vec<Digest>,
-    /// A tag named it.
-    pub(super) tagged: bool,
+    /// The tags that named it, the latest first.
+    pub(super) tags: Vec<Tag>,
     /// What the store knows is among the parents.
     loaded: bool,
 }
 
+/// The hints. A cache that keeps an order of use has several hundred bytes beside each entry,
+/// which is more than a hint is. So there are two generations: what is new or used is in the
+/// young one; when that is full it becomes the old one, and what was in the old one until then is
+/// forgotten. Between one half and all of the bound is kept, the latest used: a client asks for
+/// blobs right after their manifest.
 #[derive(Debug)]
 pub(super) struct Hints {
-    held: Cache<ContentKey, Arc<Hint>>,
+    /// Keys are two hashes of 64 bits, keyed by chance: nobody can make two that meet.
+    hashers: [RandomState; 2],
+    young_bytes_max: usize,
+    held: Mutex<Held>,
     store: Option<Parents>,
 }
 
-impl Hints {
-    pub(super) fn new(entries_max: u64, store: Option<Parents>) -> Self {
-        // The latest in, not the most often asked for, stay: a client asks for blobs right
-        // after their manifest.
-        let held = Cache::builder()
-            .max_capacity(entries_max)
-            .eviction_policy(EvictionPolicy::lru());
-        let held = held.build();
-        Self { held, store }
+#[derive(Debug, Default)]
+struct Held {
+    young: HashMap<u128, Hint>,
+    young_bytes: usize,
+    old: HashMap<u128, Hint>,
+}
+
+impl Hint {
+    fn bytes(&self) -> usize {
+        let tags = self.tags.iter();
+        let tags: usize = tags.map(|tag| TAG_BYTES + tag.as_str().len()).sum();
+        HINT_BYTES + self.parents.len() * PARENT_BYTES + tags
+    }
+}
+
+impl Held {
+    /// What is known, out of the table.
+    fn take(&mut self, key: u128) -> Option<Hint> {
+        let young = self.young.remove(&key);
+        let young = young.inspect(|hint| self.young_bytes -= hint.bytes());
+        young.or_else(|| self.old.remove(&key))
     }
 
-    pub(super) async fn of(&self, key: &ContentKey) -> Arc<Hint> {
-        let held = self.held.get(key).unwrap_or_default();
+    /// Puts it among the young, which grow old when they are too many.
+    fn put(&mut self, key: u128, hint: Hint, young_bytes_max: usize) {
+        if self.young_bytes + hint.bytes() > young_bytes_max {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        self.young_bytes += hint.bytes();
+        self.young.insert(key, hint);
+    }
+}
+
+impl Hints {
+    pub(super) fn new(bytes_max: usize, store: Option<Parents>) -> Self {
+        Self {
+            hashers: [RandomState::new(), RandomState::new()],
+            young_bytes_max: bytes_max / 2,
+            held: Mutex::default(),
+            store,
+        }
+    }
+
+    pub(super) async fn of(&self, key: &ContentKey) -> Hint {
+        let held = self.update(key, |_| false);
         let Some(store) = self.store.as_ref().filter(|_| !held.loaded) else {
             return held;
         };
         let stored = store.of(key).await;
-        if stored.is_empty() && held.parents.is_empty() && !held.tagged {
+        if stored.is_empty() && held.parents.is_empty() && held.tags.is_empty() {
             // Nothing is known, and nothing is kept, so that asking for what is not there
             // drives nothing out that is.
             return held;
         }
-        self.update(key.clone(), |hint| {
+        self.update(key, |hint| {
             let earlier = stored
                 .iter()
                 .filter(|parent| !hint.parents.contains(parent));
@@ -74,11 +125,15 @@ impl Hints {
     }
 
     /// Remembers that a tag named this digest.
-    pub(super) fn tagged(&self, key: ContentKey) {
+    pub(super) fn tagged(&self, key: &ContentKey, tag: &Tag) {
         self.update(key, |hint| {
-            let changed = !hint.tagged;
-            hint.tagged = true;
-            changed
+            if hint.tags.first() == Some(tag) {
+                return false;
+            }
+            hint.tags.retain(|known| known != tag);
+            hint.tags.insert(0, tag.clone());
+            hint.tags.truncate(TAGS_MAX);
+            true
         });
     }
 
@@ -96,7 +151,7 @@ impl Hints {
                 ..parent.clone()
             };
             let mut is_news = false;
-            self.update(key.clone(), |hint| {
+            self.update(&key, |hint| {
                 if !vouches {
                     let takes =
                         hint.parents.len() < PARENTS_MAX && !hint.parents.contains(&parent.digest);
@@ -123,19 +178,77 @@ impl Hints {
         }
     }
 
-    fn update(&self, key: ContentKey, change: impl FnOnce(&mut Hint) -> bool) -> Arc<Hint> {
-        let result = self.held.entry(key).and_compute_with(|entry| {
-            let mut hint = entry
-                .map(|entry| Hint::clone(entry.value()))
-                .unwrap_or_default();
-            if change(&mut hint) {
-                Op::Put(Arc::new(hint))
-            } else {
-                Op::Nop
-            }
-        });
-        result
-            .into_entry()
-            .map_or_else(Arc::default, Entry::into_value)
+    /// Changes what is known, or begins it, and answers what is known then. It counts as used;
+    /// what is not there and does not change is not kept.
+    fn update(&self, key: &ContentKey, change: impl FnOnce(&mut Hint) -> bool) -> Hint {
+        let [first, second] = &self.hashers;
+        let key = u128::from(first.hash_one(key)) << 64 | u128::from(second.hash_one(key));
+        let mut held = self.held();
+        let known = held.take(key);
+        let is_known = known.is_some();
+        let mut hint = known.unwrap_or_default();
+        if change(&mut hint) || is_known {
+            hint.parents.shrink_to_fit();
+            hint.tags.shrink_to_fit();
+            held.put(key, hint.clone(), self.young_bytes_max);
+        }
+        hint
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one takes that has this tag and no parents.
+    const TAGGED_BYTES: usize = HINT_BYTES + TAG_BYTES + 2;
+
+    fn key(number: usize) -> ContentKey {
+        ContentKey {
+            host: "r.test".parse().expect("a host"),
+            repository: "app".parse().expect("a repository"),
+            digest: Digest::sha256(&number.to_be_bytes()),
+        }
+    }
+
+    fn is_tagged(hints: &Hints, number: usize) -> bool {
+        !hints.update(&key(number), |_| false).tags.is_empty()
+    }
+
+    fn tag() -> Tag {
+        "v1".parse().expect("a tag")
+    }
+
+    #[test]
+    fn the_latest_used_stay_and_the_bound_holds() {
+        let hints = Hints::new(100 * TAGGED_BYTES, None);
+        for number in 0..1000 {
+            hints.tagged(&key(number), &tag());
+            // One that is used again and again is not forgotten.
+            assert!(is_tagged(&hints, 0), "after {number}");
+            let held = hints.held();
+            assert!(held.young_bytes <= 50 * TAGGED_BYTES);
+            assert!(held.young.len() + held.old.len() <= 100);
+        }
+        let kept = (0..1000).filter(|number| is_tagged(&hints, *number));
+        let kept: Vec<usize> = kept.collect();
+        assert!(kept.len() >= 50, "{kept:?}");
+        assert!(
+            kept.iter().all(|number| *number == 0 || *number > 890),
+            "{kept:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_known_is_not_kept() {
+        let hints = Hints::new(100 * HINT_BYTES, None);
+        for number in 0..1000 {
+            assert!(!is_tagged(&hints, number));
+        }
+        assert!(hints.held().young.is_empty());
     }
 }

@@ -8,6 +8,7 @@
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
 mod admit;
+mod by_tag;
 mod callers;
 mod disguise;
 mod facts;
@@ -22,6 +23,7 @@ mod refusal;
 mod restart_tests;
 mod rollback;
 mod ruling;
+mod searches;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.
 pub use crate::upstream::{Login, UnusableLogin};
@@ -37,7 +39,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -54,6 +56,7 @@ use crate::oci::RegistryHost;
 use crate::oci::Tag;
 use crate::places::Places;
 use crate::policy::Rules;
+use crate::upstream::LoginKey;
 use crate::upstream::Upstream;
 use crate::verify::Material;
 
@@ -64,6 +67,7 @@ use permits::Permits;
 use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
+use searches::Searches;
 
 /// What the gate is built with.
 #[derive(Debug, Clone)]
@@ -84,6 +88,14 @@ pub struct Settings {
     pub index_manifests_max: usize,
     /// How deep indexes may lie in one another.
     pub index_depth_max: usize,
+    /// How long one decision may take, all that it waits for included.
+    pub decision_deadline: Duration,
+    /// How many digests one registry is searched for at a time.
+    pub searches_max: usize,
+    /// How many digests may wait to be searched for, at each registry.
+    pub search_queue_max: usize,
+    /// Bytes of evidence that are held at once, from when they are read until they are proven.
+    pub evidence_in_flight_bytes_max: u64,
     /// How many proofs run at a time.
     pub verification_threads: usize,
     /// How many digests may wait for their proofs.
@@ -106,7 +118,7 @@ impl Settings {
 const ADMISSIONS_BYTES_MAX: u64 = 32 << 20;
 const FACTS_BYTES_MAX: u64 = 64 << 20;
 const TAGS_MAX: u64 = 50_000;
-const HINTS_MAX: u64 = 200_000;
+const HINTS_BYTES_MAX: usize = 32 << 20;
 const REACHES_MAX: u64 = 50_000;
 const DISGUISES_MAX: u64 = 50_000;
 /// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.
@@ -129,6 +141,9 @@ struct Resolved {
     at: Instant,
 }
 
+/// Whoever asks a registry with credentials of their own has a flight of their own: a refusal is
+/// for nobody else.
+type TagFlight = (ImageName, Tag, Option<LoginKey>);
 type TagAnswer = Result<Arc<Document>, Arc<crate::upstream::UpstreamError>>;
 
 /// The gate. Cheap to clone. Beside its parts, the upstream as it is asked with the credentials of
@@ -148,12 +163,13 @@ struct Inner {
     facts: Cache<FactsKey, Arc<FactsEntry>>,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
-    tag_flights: Flights<(ImageName, Tag), TagAnswer>,
+    tag_flights: Flights<TagFlight, TagAnswer>,
     hints: Hints,
     /// Which manifests that look like evidence are: a question of bytes, and of no policy.
     disguises: Cache<ContentKey, bool>,
     disguise_places: Semaphore,
     permits: Permits,
+    searches: Searches,
     proofs: Places,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -184,6 +200,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where the gate's flights and proofs run; whoever owns it waits for them at the end.
     pub tasks: TaskTracker,
+    /// Whose threads prove.
+    pub hands: Handle,
 }
 
 impl Gate {
@@ -198,12 +216,15 @@ impl Gate {
             metrics,
             clock,
             tasks,
+            hands,
         } = parts;
         let proofs = Places::new(
             settings.verification_threads,
             settings.verification_queue_max,
             tasks.clone(),
+            hands,
         );
+        let searches = Searches::new(&settings, upstreams.iter());
         let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
         metrics.policy_in_force(1);
         metrics.trust_in_force(1);
@@ -234,11 +255,12 @@ impl Gate {
                     .eviction_policy(EvictionPolicy::lru())
                     .build(),
                 tag_flights: Flights::new(tasks),
-                hints: Hints::new(HINTS_MAX, content.parents().cloned()),
+                hints: Hints::new(HINTS_BYTES_MAX, content.parents().cloned()),
                 content,
                 disguises: Cache::new(DISGUISES_MAX),
                 disguise_places: Semaphore::new(DISGUISE_PLACES),
                 permits,
+                searches,
                 proofs,
                 metrics,
                 clock,

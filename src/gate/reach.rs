@@ -57,7 +57,8 @@ impl Gate {
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
         if held.is_none() {
-            let reach = Box::pin(self.reach(&ruling, upstream, image, &key)).await?;
+            let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
+            let reach = self.in_time(reach, asked).await?;
             self.0.reaches.insert(key.clone(), Arc::new(reach));
         }
         Ok(AdmittedBlob {
@@ -73,7 +74,7 @@ impl Gate {
         image: &ImageName,
         key: &ContentKey,
     ) -> Result<Reach, Refusal> {
-        if ruling.allows_by_default() && !ruling.rules.may_match(image) {
+        if ruling.allows_by_default() && !ruling.index.may_match(image) {
             let validity = Validity {
                 generation: ruling.generation,
                 until: Instant::now() + self.0.settings.facts_ttl,
@@ -128,14 +129,16 @@ impl Gate {
             image: image.clone(),
             reference: Reference::Digest(parent.digest),
         };
-        let held = self
-            .0
-            .admissions
-            .get(&ask)
-            .filter(|held| held.validity.holds(ruling, &self.0.clock));
-        let admission = match held {
+        let admission = match self.held(ruling, &ask) {
             Some(held) => held,
-            None => self.admit(ruling, &ask).await?.admission,
+            None => match self.admit(ruling, &ask).await {
+                Ok(admitted) => admitted.admission,
+                Err(refusal @ Refusal::Denied(..)) => {
+                    let by_tag = self.admitted_by_tag(ruling, image, parent).await?;
+                    by_tag.ok_or(refusal)?
+                }
+                Err(refusal) => return Err(refusal),
+            },
         };
         let validity = admission.validity;
         Ok(Some(Reach { validity }))

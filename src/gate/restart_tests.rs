@@ -100,6 +100,7 @@ impl World {
             metrics,
             clock,
             tasks: tasks.clone(),
+            hands: tokio::runtime::Handle::current(),
         };
         Process {
             gate: Gate::new(settings(), parts),
@@ -126,6 +127,10 @@ fn settings() -> Settings {
         },
         index_manifests_max: 64,
         index_depth_max: 4,
+        decision_deadline: Duration::from_secs(60),
+        searches_max: 32,
+        search_queue_max: 10_000,
+        evidence_in_flight_bytes_max: 256 << 20,
         verification_threads: 1,
         verification_queue_max: 100,
         evidence_bytes_max: 1 << 20,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::gate::callers::Askers;
 use crate::policy::DefaultRule;
+use crate::policy::Index;
 use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -19,6 +20,8 @@ use crate::verify::MissingRoot;
 #[derive(Debug)]
 pub(super) struct Ruling {
     pub(super) rules: Rules,
+    /// The policies by their patterns.
+    pub(super) index: Index,
     /// Whether a policy asks who pulls.
     pub(super) asks_who_pulls: bool,
     pub(super) askers: Askers,
@@ -33,6 +36,7 @@ impl Ruling {
     pub(super) fn first(rules: Rules, material: Material) -> Self {
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            index: Index::new(&rules),
             askers: Askers::default(),
             rules,
             material: Arc::new(material),
@@ -46,6 +50,7 @@ impl Ruling {
         let same = self.material.same_as(&material);
         Self {
             asks_who_pulls: rules.ask_who_pulls(),
+            index: Index::new(&rules),
             askers: Askers::default(),
             rules,
             material: Arc::new(material),

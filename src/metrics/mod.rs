@@ -121,6 +121,25 @@ impl DiskFailure {
     }
 }
 
+/// What became of a record of the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// It was written.
+    Written,
+    /// It could not be written: most likely the disk is full.
+    Failed,
+    /// Too many waited to be written.
+    Dropped,
+}
+
+impl AuditOutcome {
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Written, "written"),
+        (Self::Failed, "failed"),
+        (Self::Dropped, "dropped"),
+    ];
+}
+
 /// How a trust root stands that a mirror keeps fresh; times in seconds since 1970.
 #[derive(Debug, Clone)]
 pub struct TrustRootStanding {
@@ -211,6 +230,8 @@ pub struct Metrics {
     disk_failures: IntCounterVec,
     /// Transfers of blobs that broke off and were taken up again.
     transfers_resumed: IntCounter,
+    /// Records of the audit log, by outcome, in the order of [`AuditOutcome::ALL`].
+    audit_records: Vec<IntCounter>,
 }
 
 /// Buckets in seconds, from a hot pull to a cold one with a slow registry.
@@ -256,6 +277,11 @@ impl Metrics {
             "Requests where `callers` are configured, by how their caller was looked for and \
              what came of it.",
             &["method", "outcome"],
+        )?;
+        let audit_records = counters(
+            "pullgate_audit_records_total",
+            "Decisions for the audit log, by whether they were written.",
+            &["outcome"],
         )?;
         let build = registered(
             &registry,
@@ -313,6 +339,10 @@ impl Metrics {
                 .map(|(_, name)| {
                     ["hit", "miss"].map(|outcome| caches.with_label_values(&[*name, outcome]))
                 })
+                .collect(),
+            audit_records: AuditOutcome::ALL
+                .iter()
+                .map(|(_, outcome)| audit_records.with_label_values(&[*outcome]))
                 .collect(),
             authentications: AuthenticationMethod::ALL
                 .iter()
@@ -591,6 +621,14 @@ impl Metrics {
         self.disk_failures
             .with_label_values(&[failure.as_str()])
             .inc();
+    }
+
+    /// So many records of the audit log came to this.
+    pub fn audited(&self, outcome: AuditOutcome, count: u64) {
+        let mut counters = AuditOutcome::ALL.iter().zip(&self.audit_records);
+        if let Some((_, counter)) = counters.find(|((known, _), _)| *known == outcome) {
+            counter.inc_by(count);
+        }
     }
 
     /// A transfer broke off and is taken up again.

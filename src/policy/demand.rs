@@ -192,20 +192,32 @@ impl Demand {
         question: &Question<'_>,
         with_condition: bool,
     ) -> Ballot<'a> {
+        let pull = pull(subject, question);
         let of_the_type = subject.facts.proven.iter().filter(|fact| {
             self.sees(fact)
                 && matches!(&fact.kind, Kind::Attestation { predicate_type, .. }
                 if *predicate_type == attested.predicate_type)
         });
+        let facts: Vec<&Fact> = of_the_type.collect();
         let counts = |fact: &&Fact| {
-            !with_condition
-                || (attested.by.names(fact, pull(subject, question))
-                    && attested.unmet(fact, subject, question).is_none())
+            attested.by.names(fact, pull) && attested.unmet(fact, subject, question).is_none()
+        };
+        let facts = match (with_condition, attested.every) {
+            (false, _) => facts,
+            (true, false) => facts.into_iter().filter(counts).collect(),
+            (true, true) => {
+                let (met, unmet): (Vec<&Fact>, Vec<&Fact>) = facts
+                    .into_iter()
+                    .filter(|fact| attested.by.names(fact, pull))
+                    .partition(counts);
+                let spoilt = |fact: &&Fact| attested.by.shares_a_rule(fact, &unmet, pull);
+                met.into_iter().filter(|fact| !spoilt(fact)).collect()
+            }
         };
         Ballot {
-            facts: of_the_type.filter(counts).collect(),
+            facts,
             timing: self.timing,
-            pull: pull(subject, question),
+            pull,
         }
     }
 
@@ -327,7 +339,11 @@ impl Attested {
         let several = format!("attestations of type {type_name}");
         let mut expected = self.by.expected(&one, &several);
         if let Some(condition) = &self.condition {
-            expected.push_str(&format!(", with {}", condition.as_str()));
+            expected.push_str(match self.every {
+                true => ", and all that they attested so with ",
+                false => ", with ",
+            });
+            expected.push_str(condition.as_str());
         }
         expected
     }

@@ -20,6 +20,8 @@ enum Over {
     Name,
     /// The name with what is asked for: `registry/repository:tag`, or `...@digest`.
     Reference,
+    /// The same, in each way that people may have written it.
+    Written,
 }
 
 /// Why a text is not a glob.
@@ -81,10 +83,33 @@ impl Glob {
         })
     }
 
+    /// Compiles `text` for images as Pods name them, as Kyverno matches them: `*` is any run of
+    /// characters, `?` any one, and segments are not told apart.
+    ///
+    /// # Errors
+    /// [`GlobError`] when the pattern is empty or too long.
+    pub fn over_written(text: &str) -> Result<Self, GlobError> {
+        if text.is_empty() {
+            return Err(GlobError::Empty);
+        }
+        let regex = Regex::new(&wildcards(text)).map_err(|_| GlobError::TooLong)?;
+        Ok(Self {
+            text: text.to_owned(),
+            regex,
+            over: Over::Written,
+        })
+    }
+
     /// True when tags and digests are matched as well.
     #[must_use]
     pub fn is_over_references(&self) -> bool {
-        self.over == Over::Reference
+        self.over != Over::Name
+    }
+
+    /// True when what is matched is what people have written.
+    #[must_use]
+    pub fn is_over_written(&self) -> bool {
+        self.over == Over::Written
     }
 
     /// True when the whole of `text` matches.
@@ -98,6 +123,22 @@ impl Glob {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// The regular expression that is Kyverno's wildcard pattern `text`, anchored at both ends.
+#[must_use]
+pub fn wildcards(text: &str) -> String {
+    let mut pattern = String::from(r"\A(?s:");
+    let mut literal = [0; 4];
+    for character in text.chars() {
+        match character {
+            '*' => pattern.push_str(".*"),
+            '?' => pattern.push('.'),
+            other => pattern.push_str(&regex::escape(other.encode_utf8(&mut literal))),
+        }
+    }
+    pattern.push_str(r")\z");
+    pattern
 }
 
 impl fmt::Debug for Glob {

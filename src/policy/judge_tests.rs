@@ -394,6 +394,7 @@ fn demand(signed: bool, types: &[&str], timing: Timing) -> Demand {
         predicate_type: (*predicate_type).to_owned(),
         by: by(&[rule("builder", "builder@x")]),
         condition: None,
+        every: false,
     };
     Demand {
         signed_by: signed.then(|| by(&[rule("a", "a@x")])),

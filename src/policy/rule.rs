@@ -17,6 +17,7 @@ use crate::policy::NoRollback;
 use crate::policy::PulledBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::written::Written;
 use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::Format;
@@ -25,7 +26,7 @@ use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 /// The host that image names of Docker Hub carry.
-const DOCKER_HUB: &str = "docker.io";
+pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// All policy files together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -169,6 +170,9 @@ pub struct Attested {
     pub by: SignedBy,
     /// What has to hold of it.
     pub condition: Option<Arc<Condition>>,
+    /// Whether it has to hold of every attestation of the type by a signer who is to count, and
+    /// not only of one.
+    pub every: bool,
 }
 
 /// When a signature has to have been made, by its proven time. One without a proven time meets
@@ -240,8 +244,17 @@ impl Policy {
         self.images.iter().any(fits) && !self.except.iter().any(fits)
     }
 
-    /// Whether the policy is for what is asked for, by its name or by its whole reference.
-    fn applies_to_reference(&self, name: &str, reference: &str) -> bool {
+    /// Whether the policy is for what is asked for, by its name, by its whole reference, or in
+    /// a way in which people may have written it.
+    pub(super) fn applies_to_reference(
+        &self,
+        name: &str,
+        reference: &str,
+        written: &Written,
+    ) -> bool {
+        if self.images.iter().any(Glob::is_over_written) {
+            return written.fits(&self.images, &self.except);
+        }
         let fits = |glob: &Glob| match glob.is_over_references() {
             true => glob.matches(reference),
             false => glob.matches(name),
@@ -251,6 +264,13 @@ impl Policy {
 
     fn is_over_references(&self) -> bool {
         self.images.iter().any(Glob::is_over_references)
+    }
+
+    /// Whether what it says of a digest gives way to what is said of the tag that leads there: it
+    /// judges what is asked for, and is not for this digest in particular.
+    #[must_use]
+    pub fn leaves_digests_to_their_tags(&self) -> bool {
+        self.signs == Signs::Asked && !self.is_over_references()
     }
 
     /// Whether nothing may leave, whatever is proven of it.
@@ -291,16 +311,22 @@ impl Rules {
     /// The policies that are for what is asked for, in the order of the files.
     #[must_use]
     pub fn matching(&self, image: &ImageName, reference: &Reference) -> Vec<Arc<Policy>> {
-        let name = image.to_string();
+        let (name, whole) = Self::names_of(image, reference);
+        let written = Written::new(image, reference);
+        self.policies
+            .iter()
+            .filter(|policy| policy.applies_to_reference(&name, &whole, &written))
+            .cloned()
+            .collect()
+    }
+
+    /// What patterns over names, and over references, are matched with.
+    pub(super) fn names_of(image: &ImageName, reference: &Reference) -> (String, String) {
         let mut whole = image.with(reference);
         if image.registry.as_str() == DOCKER_HUB {
             whole = format!("index.{whole}");
         }
-        self.policies
-            .iter()
-            .filter(|policy| policy.applies_to_reference(&name, &whole))
-            .cloned()
-            .collect()
+        (image.to_string(), whole)
     }
 
     /// Whether a policy is for this image, or could be for a tag or digest of it.

@@ -43,6 +43,14 @@ impl SignedBy {
         self.of.iter().any(|rule| rule.compare(fact, pull).is_ok())
     }
 
+    /// Whether a rule that names the fact names one of the others as well.
+    pub(super) fn shares_a_rule(&self, fact: &Fact, others: &[&Fact], pull: Pull<'_>) -> bool {
+        let named = |rule: &SignerRule, fact: &Fact| rule.compare(fact, pull).is_ok();
+        self.of
+            .iter()
+            .any(|rule| named(rule, fact) && others.iter().any(|other| named(rule, other)))
+    }
+
     /// How many of the named signers can be told apart in the facts: the largest pairing of
     /// rules with distinct signers. One key under two names pairs once, and one name whose
     /// glob fits two logins pairs once.

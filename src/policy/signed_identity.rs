@@ -83,7 +83,12 @@ fn remapped(asked: &DockerReference, prefix: &str, signed_prefix: &str) -> Optio
     let name = asked.name.to_string();
     match name.strip_prefix(prefix) {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-            let renamed = DockerReference::parse(&format!("{signed_prefix}{rest}")).ok()?;
+            let text = format!("{signed_prefix}{rest}");
+            let renamed = DockerReference::parse(&text).ok()?;
+            // What is not in its normal form there is refused, and not made so.
+            if renamed.to_string() != text {
+                return None;
+            }
             Some(DockerReference {
                 name: renamed.name,
                 ..asked.clone()
@@ -199,6 +204,16 @@ mod tests {
                 "m.test:5000/b:v1",
                 "a.test:5000/b:v1",
                 false,
+            ),
+            // Not docker.io/library/b: only names in their normal form are renamed to.
+            ("m.test", "docker.io", "m.test/b:v1", "b:v1", false),
+            ("m.test", "docker.io", "m.test/a/b:v1", "a/b:v1", true),
+            (
+                "m.test/x",
+                "docker.io/library",
+                "m.test/x/b:v1",
+                "b:v1",
+                true,
             ),
         ] {
             let accepts = remap(prefix, signed_prefix).accepts(signed, &parsed(asked));

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use hyper_util::{
     server::graceful::GracefulConnection,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
@@ -39,7 +40,13 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// The size of a request's head in bytes.
     pub header_bytes_max: usize,
+    /// How long a client may take less than a kilobyte a second of an answer that waits for it.
+    pub slow_reader_timeout: Duration,
 }
+
+/// What a client is told that began a request and did not end it in time.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// A bound listener and how it is served.
 #[derive(Debug)]
@@ -84,7 +91,7 @@ pub async fn serve(
                     tls: tls.clone(),
                     limits,
                     shutdown: shutdown.clone(),
-                    place,
+                    _place: place,
                 };
                 tasks.spawn(connection.run(stream, client));
             }
@@ -148,7 +155,7 @@ struct Connection {
     tls: Option<Arc<Tls>>,
     limits: Limits,
     shutdown: CancellationToken,
-    place: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -158,7 +165,7 @@ impl Connection {
         // Small answers leave at once; failing to ask for that is no reason to refuse.
         let _ = stream.set_nodelay(true);
         let client = client.ip();
-        let stream = Stalled::new(stream, Patience::DEFAULT);
+        let stream = Stalled::new(stream, self.patience());
         match self.tls.clone() {
             None => self.http1(stream, client, None).await,
             Some(tls) => {
@@ -180,6 +187,10 @@ impl Connection {
             }
         }
         gauge.dec();
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::of(self.limits.slow_reader_timeout)
     }
 
     /// Who the TLS library says that opened this connection.
@@ -215,8 +226,19 @@ impl Connection {
             let line = Arc::clone(&line);
             async move { Ok::<_, Infallible>(line.answer(request).await) }
         });
-        let connection = http1_within(self.limits).serve_connection(TokioIo::new(stream), answer);
-        self.drive(connection, client, holder).await;
+        let http = http1_within(self.limits);
+        let mut connection = http.serve_connection(TokioIo::new(stream), answer);
+        let ended = self.drive(Pin::new(&mut connection), client, holder).await;
+        if ended.is_err_and(|error| error.is_timeout()) {
+            let parts = connection.into_parts();
+            // Without a word to whoever was merely silent between two requests.
+            if !parts.read_buf.is_empty() {
+                let mut stream = parts.io.into_inner();
+                // It goes away one way or the other.
+                let _ = stream.write_all(TOO_SLOW).await;
+                let _ = stream.shutdown().await;
+            }
+        }
     }
 
     async fn http2<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
@@ -225,7 +247,7 @@ impl Connection {
     {
         let line = self.line(client, holder.clone());
         let first_request_within = self.limits.header_read_timeout;
-        let readers = Arc::new(Readers::new(Patience::DEFAULT));
+        let readers = Arc::new(Readers::new(self.patience()));
         let watched = Arc::clone(&readers);
         let answer = service_fn(move |request: Request<Incoming>| {
             let (line, readers) = (Arc::clone(&line), Arc::clone(&watched));
@@ -242,8 +264,9 @@ impl Connection {
             .max_concurrent_streams(128)
             .max_header_list_size(header_bytes_max)
             .serve_connection(TokioIo::new(stream), answer);
+        let connection = pin!(connection);
         tokio::select! {
-            () = self.drive(connection, client, holder) => {}
+            _ = self.drive(connection, client, holder) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
             () = readers.silence(first_request_within) => {
                 debug!(%client, "nobody asks for anything; the connection is left");
@@ -252,11 +275,15 @@ impl Connection {
     }
 
     /// Serves until the other end has had enough, or until shutdown and what is under way.
-    async fn drive<C>(self, connection: C, client: IpAddr, holder: Option<Holder>)
+    async fn drive<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        client: IpAddr,
+        holder: Option<Holder>,
+    ) -> hyper::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.shutdown.cancelled() => {
@@ -269,10 +296,10 @@ impl Connection {
                 connection.await
             }
         };
-        if let Err(error) = ended {
+        if let Err(error) = &ended {
             debug!(%client, %error, "the connection broke off");
         }
-        drop(self.place);
+        ended
     }
 }
 
@@ -318,6 +345,7 @@ mod tests {
             connections_max: 1,
             header_read_timeout: Duration::from_secs(10),
             header_bytes_max: 32 << 10,
+            slow_reader_timeout: Duration::from_secs(60),
         };
         let (mut reader, stream) = tokio::io::duplex(1024);
         let request = b"GET / HTTP/1.1\r\nhost: gate.test\r\n\r\n";

@@ -26,11 +26,14 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// A kilobyte a second, seen over a minute.
-    pub(super) const DEFAULT: Self = Self {
-        time: Duration::from_secs(60),
-        bytes_min: 60 << 10,
-    };
+    /// A kilobyte a second, seen over so long a time.
+    pub(super) fn of(time: Duration) -> Self {
+        let seconds = usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
+        Self {
+            time,
+            bytes_min: seconds.max(1).saturating_mul(1 << 10),
+        }
+    }
 }
 
 /// A stream that fails when too few bytes could be written in too long a time.

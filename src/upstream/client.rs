@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Credentials, Login, MalformedAnswer, Settings, Stage, UpstreamError, budget::Budget,
+    Credentials, Login, LoginKey, MalformedAnswer, Settings, Stage, UpstreamError, budget::Budget,
     connect::Clients, order::Health, origin::Origin, token::Tokens,
 };
 use crate::oci::RegistryHost;
@@ -130,6 +130,13 @@ impl Upstream {
     #[must_use]
     pub fn asker(&self) -> Login {
         self.login().cloned().unwrap_or_else(Login::anonymous)
+    }
+
+    /// Stands for whoever asks, in tables of what is not to be shared between callers; `None`
+    /// where all of them ask as one.
+    #[must_use]
+    pub fn asker_key(&self) -> Option<LoginKey> {
+        self.login().map(Login::key)
     }
 
     pub(super) fn login(&self) -> Option<&Login> {

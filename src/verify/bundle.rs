@@ -81,7 +81,7 @@ pub(super) fn prove_envelope(
     }
     let (artifact, message) = (artifact(digest)?, envelope.pae());
     // 2. Cryptography.
-    let proofs = proof::of_first(bundles, |bundle| {
+    let proofs = proof::of_readings(bundles, material.roots.len(), |bundle| {
         let signed = Signed {
             bundle,
             artifact: artifact.clone(),
@@ -113,7 +113,7 @@ fn prove_message(
     }
     let artifact = artifact(digest)?;
     // 2. Cryptography.
-    let proofs = proof::of_first(bundles, |bundle| {
+    let proofs = proof::of_readings(bundles, material.roots.len(), |bundle| {
         let signed = Signed {
             bundle,
             artifact: artifact.clone(),

@@ -56,7 +56,8 @@ enum Scheme {
 impl KeyKind {
     /// How such a key signs, the usual way first: as cosign does (P-384 over SHA-384 since
     /// version 3, over SHA-256 before; Ed25519ph since version 3, Ed25519 before; RSA by
-    /// PKCS #1 v1.5), as those do who choose another hash, and as key services do that leave no
+    /// PKCS #1 v1.5), as those do who choose another hash (containers/image takes
+    /// SHA-256 for everything), and as key services do that leave no
     /// choice (RSA).
     fn schemes(self) -> &'static [Scheme] {
         use Scheme::Family;

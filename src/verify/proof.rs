@@ -1,5 +1,7 @@
 //! Who made a signature, whatever format carried it (steps 2 and 4).
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use sigstore_verify::types::{
@@ -144,21 +146,45 @@ fn by_certificate(
     }
 }
 
-/// The proofs of the first of several readings of one signature that a trust root vouches for;
-/// else those of the last.
-pub(super) fn of_first(
+/// The proofs of several readings of one signature: under each of so many trust roots those of
+/// the first that it vouches for. What none vouches for is taken from the last, where no other
+/// speaks of the same signer.
+pub(super) fn of_readings(
     bundles: &[Bundle],
+    roots: usize,
     prove: impl Fn(&Bundle) -> Result<Vec<Proof>, String>,
 ) -> Result<Vec<Proof>, String> {
-    let mut proofs = Err("there is nothing to prove".to_owned());
+    let mut proofs: Vec<Proof> = Vec::new();
+    let mut unvouched = Err("there is nothing to prove".to_owned());
     for bundle in bundles {
-        proofs = prove(bundle);
-        let vouched = |proofs: &Vec<Proof>| proofs.iter().any(|proof| proof.root.is_some());
-        if proofs.as_ref().is_ok_and(vouched) {
+        let (vouched, others): (Vec<Proof>, _) = match prove(bundle) {
+            Ok(found) => found.into_iter().partition(|proof| proof.root.is_some()),
+            Err(why) => {
+                unvouched = Err(why);
+                continue;
+            }
+        };
+        unvouched = Ok(others);
+        for proof in vouched {
+            let known = |one: &Proof| one.root == proof.root && one.signer == proof.signer;
+            if !proofs.iter().any(known) {
+                proofs.push(proof);
+            }
+        }
+        let named: BTreeSet<_> = proofs.iter().map(|proof| &proof.root).collect();
+        if named.len() >= roots.max(1) {
             break;
         }
     }
-    proofs
+    if proofs.is_empty() {
+        return unvouched;
+    }
+    for proof in unvouched.unwrap_or_default() {
+        if proofs.iter().all(|one| one.signer != proof.signer) {
+            proofs.push(proof);
+        }
+    }
+    Ok(proofs)
 }
 
 /// What a trust root vouches for about a signature.

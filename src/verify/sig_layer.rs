@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 use sigstore_verify::types::{
     Artifact, KindVersion, MessageSignature, SignatureBytes, SignatureContent,
 };
@@ -68,7 +69,7 @@ pub(super) fn prove(
     let content = SignatureContent::MessageSignature(MessageSignature::new(signature.clone()));
     let bundles = layer.annotations.bundles(LOG_ENTRIES, &content)?;
     // 2. Cryptography.
-    let proofs = proof::of_first(&bundles, |bundle| {
+    let proofs = proof::of_readings(&bundles, material.roots.len(), |bundle| {
         let signed = Signed {
             bundle,
             artifact: Artifact::from(layer.payload.as_ref()),
@@ -105,17 +106,9 @@ struct Payload {
 
 #[derive(Deserialize)]
 struct Critical {
-    #[serde(default)]
-    identity: Option<PayloadIdentity>,
     image: PayloadImage,
     #[serde(rename = "type")]
     payload_type: String,
-}
-
-#[derive(Deserialize)]
-struct PayloadIdentity {
-    #[serde(default, rename = "docker-reference")]
-    docker_reference: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -125,9 +118,8 @@ struct PayloadImage {
 }
 
 fn claims(payload: &[u8], digest: &Digest) -> Result<Option<String>, String> {
-    let payload: Payload = serde_json::from_slice(payload)
+    let Payload { critical } = serde_json::from_slice(payload)
         .map_err(|error| format!("the signed payload does not parse: {error}"))?;
-    let critical = payload.critical;
     if critical.payload_type != PAYLOAD_TYPE {
         return Err(format!(
             "the payload is of the type {:?}",
@@ -138,9 +130,7 @@ fn claims(payload: &[u8], digest: &Digest) -> Result<Option<String>, String> {
     if named.parse() != Ok(*digest) {
         return Err(format!("it was signed for another digest, {named:.128}"));
     }
-    let reference = critical
-        .identity
-        .and_then(|identity| identity.docker_reference);
+    let reference = named_image(payload);
     if reference
         .as_ref()
         .is_some_and(|reference| reference.len() > DOCKER_REFERENCE_BYTES_MAX)
@@ -148,4 +138,94 @@ fn claims(payload: &[u8], digest: &Digest) -> Result<Option<String>, String> {
         return Err("the image that the payload names has too long a name".to_owned());
     }
     Ok(reference.filter(|reference| !reference.is_empty()))
+}
+
+/// The payload as containers/image reads it. Whatever `critical` has beside these members could
+/// restrict what the signature is good for, so that the image it names is not believed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    critical: WholeCritical,
+    optional: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WholeCritical {
+    #[serde(rename = "type")]
+    _payload_type: IgnoredAny,
+    #[serde(rename = "image")]
+    _image: WholeImage,
+    identity: WholeIdentity,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WholeImage {
+    #[serde(rename = "docker-manifest-digest")]
+    _docker_manifest_digest: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WholeIdentity {
+    #[serde(rename = "docker-reference")]
+    docker_reference: String,
+}
+
+fn named_image(payload: &[u8]) -> Option<String> {
+    let whole: Whole = serde_json::from_slice(payload).ok()?;
+    // cosign writes `null` where there are no annotations.
+    let readable = whole.optional.is_null() || whole.optional.is_object();
+    readable.then_some(whole.critical.identity.docker_reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What containers/image does not read names no image; it is a signature all the same.
+    #[test]
+    fn an_image_is_named_by_what_can_be_read_in_one_way_only() {
+        let digest = Digest::sha256(b"content");
+        let payload = |identity: &str, more: &str, optional: &str| {
+            format!(
+                r#"{{"critical":{{"identity":{identity},"image":{{"docker-manifest-digest":"{digest}"}},"type":"{PAYLOAD_TYPE}"{more}}}{optional}}}"#
+            )
+        };
+        let good = r#"{"docker-reference":"a.test/b"}"#;
+        for (text, named) in [
+            (payload(good, "", r#","optional":null"#), Some("a.test/b")),
+            (
+                payload(good, "", r#","optional":{"a":1}"#),
+                Some("a.test/b"),
+            ),
+            (payload(good, "", ""), None),
+            (payload(good, "", r#","optional":[]"#), None),
+            (payload(good, "", r#","optional":null,"more":1"#), None),
+            (
+                payload(good, r#","only-until":"2020""#, r#","optional":null"#),
+                None,
+            ),
+            (
+                payload(r#"{"docker-reference":""}"#, "", r#","optional":null"#),
+                None,
+            ),
+            (payload("{}", "", r#","optional":null"#), None),
+            (
+                payload(
+                    r#"{"docker-reference":"a.test/b","x":1}"#,
+                    "",
+                    r#","optional":{}"#,
+                ),
+                None,
+            ),
+        ] {
+            let found = claims(text.as_bytes(), &digest);
+            assert_eq!(found, Ok(named.map(str::to_owned)), "{text}");
+        }
+        let other = Digest::sha256(b"other");
+        let text = payload(good, "", r#","optional":null"#);
+        assert!(claims(text.as_bytes(), &other).is_err());
+    }
 }

@@ -31,6 +31,7 @@ mod gpg;
 mod harness;
 mod interop;
 mod policy_controller;
+mod policy_json;
 mod pullers;
 mod pulls;
 mod tuf;

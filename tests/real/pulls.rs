@@ -59,6 +59,19 @@ fn other_images_do_not<C: Client>() {
     }
 }
 
+/// While the gate is down a sealed client gets nothing, not even what is signed, and asks nobody
+/// else for it (THREATS E2).
+fn a_gate_that_is_down_is_not_passed_over<C: Client>() {
+    let world = world();
+    let client = C::set_up(world, Route::Down);
+    for site in &world.sites {
+        site.front.forget();
+        let entry = site.catalogue.served().next().expect("a served image");
+        assert!(client.pull(entry).is_err(), "{}", entry.reference);
+        assert_eq!(site.front.strangers().len(), 0);
+    }
+}
+
 /// The same client without the sealing gets the refused images from the original, which sees
 /// it: so the two tests above would notice.
 fn unsealed_clients_are_seen<C: Client>() {
@@ -91,6 +104,12 @@ macro_rules! tests_of {
             #[ignore = "needs the real parts that .ci/install brings"]
             fn is_told_why_it_gets_nothing_else() {
                 other_images_do_not::<$client>();
+            }
+
+            #[test]
+            #[ignore = "needs the real parts that .ci/install brings"]
+            fn gets_nothing_while_the_gate_is_down() {
+                a_gate_that_is_down_is_not_passed_over::<$client>();
             }
 
             #[test]

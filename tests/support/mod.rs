@@ -30,6 +30,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -143,6 +144,10 @@ pub(crate) fn settings() -> gate::Settings {
         },
         index_manifests_max: 64,
         index_depth_max: 4,
+        decision_deadline: Duration::from_secs(60),
+        searches_max: 32,
+        search_queue_max: 10_000,
+        evidence_in_flight_bytes_max: 256 << 20,
         verification_threads: 2,
         verification_queue_max: 10_000,
         evidence_bytes_max: 32 << 20,
@@ -299,6 +304,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            hands: Handle::current(),
         };
         let gate = Gate::new(setup.settings, parts);
         let shutdown = CancellationToken::new();
@@ -307,6 +313,7 @@ impl World {
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 tasks: tasks.clone(),
+                hands: Handle::current(),
             };
             Arc::new(Authn::new(settings, parts).expect("callers"))
         });
@@ -316,6 +323,7 @@ impl World {
             connections_max: 2000,
             header_read_timeout: Duration::from_secs(10),
             header_bytes_max: 32 << 10,
+            slow_reader_timeout: Duration::from_secs(60),
         };
         let address = listen(Arc::new(service), limits, &shutdown, &tasks).await;
         Self {

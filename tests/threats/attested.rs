@@ -33,6 +33,7 @@ fn attested(predicate_type: &str, condition: Option<&str>) -> Attested {
         predicate_type: predicate_type.to_owned(),
         by: by(&release()),
         condition,
+        every: false,
     }
 }
 

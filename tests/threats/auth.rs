@@ -8,6 +8,7 @@ use pullgate::sandbox::registry::{
     self, Auth, Endpoint, Fault as RegistryFault, Login, Misdeed, Recorded, Registry,
 };
 use pullgate::upstream::{self, Credentials, Redirects, Secret};
+use serde_json::{Value, json};
 
 use crate::support::{HOST, Setup, World, push, release};
 
@@ -444,4 +445,34 @@ async fn a8_an_admitted_manifest_is_confirmed() {
     let answer = world.ask(Method::GET, &target, &range).await;
     assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
     assert_eq!(answer.body, layer[10..20]);
+}
+
+// THREATS A5: a layer that says where else it lies ("foreign layers") is had from the registry or
+// not at all; the addresses in a manifest are asked by nobody.
+#[tokio::test]
+async fn a5_the_addresses_of_foreign_layers_are_not_asked() {
+    let world = World::new().await;
+    let internal = Registry::start().await.expect("a port");
+    let bytes = b"a layer of somewhere else".to_vec();
+    let layer = Digest::sha256(&bytes);
+    internal.put_blob("app", bytes.clone());
+    let mut package = image::runnable("foreign").tagged("v1");
+    let mut manifest: Value = serde_json::from_slice(&package.manifest).expect("JSON");
+    let kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    let url = format!("{}/v2/app/blobs/{layer}", internal.url());
+    manifest["layers"] = json!([
+        {"mediaType": kind, "digest": layer, "size": bytes.len(), "urls": [url]},
+    ]);
+    package.manifest = manifest.to_string().into_bytes();
+    world.push("app", &package);
+    world.sign("app", &package, &release());
+    let answer = world.manifest("app", "v1").await;
+    answer.admits(&package.manifest);
+    let answer = world.blob("app", layer).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.message());
+    assert_eq!(internal.requests().len(), 0, "a foreign address was asked");
+    // Where the registry has it, it is a layer like any other.
+    world.registry.put_blob("app", bytes.clone());
+    world.blob("app", layer).await.admits(&bytes);
+    assert_eq!(internal.requests().len(), 0, "a foreign address was asked");
 }

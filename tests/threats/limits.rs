@@ -230,6 +230,35 @@ async fn d4_a_dripping_registry_slows_nobody_else() {
     answer.cannot_tell("evidence_unavailable");
 }
 
+// THREATS D4: a decision ends in time whatever it waits for; and what was begun for it goes on.
+#[tokio::test]
+async fn d4_a_decision_ends_in_time() {
+    let mut settings = settings();
+    settings.decision_deadline = Duration::from_millis(300);
+    let world = World::with(Setup {
+        settings,
+        ..Setup::default()
+    })
+    .await;
+    let package = push_with_good_layer(&world, "hanging");
+    let hang = RegistryFault::on(Endpoint::Referrers, Misdeed::Hang);
+    let hang = world.registry.misbehave(hang);
+    let answer = world.manifest("app", package.digest()).await;
+    answer.cannot_tell("evidence_unavailable");
+    let message = answer.message();
+    assert!(message.contains("the decision took longer"), "{message}");
+    world.registry.forgive(hang);
+    let begun = |request: &Recorded| request.endpoint == Endpoint::Referrers;
+    let again = async {
+        while world.manifest("app", package.digest()).await.status != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(30), again).await;
+    in_time.expect("admitted in the end");
+    assert_eq!(world.registry.count(begun), 1, "it was begun anew");
+}
+
 /// A short answer, whatever it is about.
 #[track_caller]
 fn is_short(answer: &Answer) {

@@ -11,6 +11,7 @@
 )]
 
 mod attested;
+mod audit;
 mod auth;
 mod binding;
 mod cache;
@@ -22,12 +23,16 @@ mod formats;
 mod gpg;
 mod graph;
 mod identity;
+mod kyverno;
 mod limits;
+mod policy_json;
 mod pullers;
+mod refusals;
 mod reload;
 mod rollback;
 mod shapes;
 mod source;
+mod storms;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

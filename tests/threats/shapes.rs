@@ -28,6 +28,7 @@ fn attested_by(signer: Arc<SignerRule>, predicate_type: &str) -> Policy {
                 of: vec![signer],
             },
             condition: None,
+            every: false,
         }],
         timing: Timing::default(),
         format: None,

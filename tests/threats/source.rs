@@ -285,6 +285,7 @@ async fn attestations_are_looked_for_in_the_same_place() {
             predicate_type: PROVENANCE.to_owned(),
             by: by_release(),
             condition: None,
+            every: false,
         }],
         timing: Timing::default(),
         format: None,

@@ -12,15 +12,17 @@ use pullgate::upstream;
 
 use crate::support::{Answer, Setup, World, release, settings};
 
-/// `alice:word`, `bob:word`, and Alice with another password.
+/// `alice:word`, `bob:word`, `carol:word`, and Alice with another password.
 const ALICE: &str = "Basic YWxpY2U6d29yZA==";
 const BOB: &str = "Basic Ym9iOndvcmQ=";
+const CAROL: &str = "Basic Y2Fyb2w6d29yZA==";
 const NOT_ALICE: &str = "Basic YWxpY2U6d29ydA==";
 
 fn logins() -> Vec<Login> {
     vec![
         Login::new("alice", "word").only(&["app"]),
         Login::new("bob", "word").only(&["other"]),
+        Login::new("carol", "word").only(&["app"]),
     ]
 }
 
@@ -173,6 +175,37 @@ async fn a4_nobody_is_asked_for_in_the_name_of_another() {
         };
         assert_eq!(world.registry.count(as_alice), 0);
     }
+}
+
+// THREATS A4: of two who ask for the same at once, each is answered by what the registry says to
+// them. What it says to one is nobody else's, be it a yes or a no.
+#[tokio::test]
+async fn a4_a_refusal_of_one_is_nobody_elses() {
+    let (world, package) = world(Auth::Basic, HOUR).await;
+    let target = "/v2/app/manifests/v1";
+    let gets = |request: &Recorded| {
+        request.endpoint == Endpoint::Manifests && request.method == Method::GET
+    };
+    let by_alice = |request: &Recorded| request.header("authorization") == Some(ALICE);
+    let hang = Fault::on(Endpoint::Manifests, Misdeed::Hang).when(gets);
+    let hang = world.registry.misbehave(hang);
+    // Her permit, which is asked for by HEAD, is still given.
+    let no_more = Misdeed::Status(StatusCode::UNAUTHORIZED);
+    let no_more = Fault::on(Endpoint::Manifests, no_more).when(gets);
+    world.registry.misbehave(no_more.when(by_alice));
+    let carol = async {
+        world.registry.wait_for(1, gets).await;
+        got(&world, target, Some(CAROL)).await
+    };
+    let release = async {
+        let both = world.registry.wait_for(2, gets);
+        let both = tokio::time::timeout(Duration::from_secs(3), both).await;
+        world.registry.forgive(hang);
+        both.expect("each asks for themselves");
+    };
+    let (alice, carol, ()) = tokio::join!(got(&world, target, Some(ALICE)), carol, release);
+    is_asked(&alice, target);
+    carol.admits(&package.manifest);
 }
 
 /// A client that had its token from the registry's own service shows that.

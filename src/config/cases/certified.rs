@@ -17,6 +17,9 @@ use crate::verify::Signer;
 const AUTHORITY: &str = "write { file: ca.pem } or { fingerprint: \"sha256:...\" }, as `openssl \
                          x509 -fingerprint -sha256` has it, in lower case and without colons";
 
+/// One kind of names.
+type Kind = fn(String) -> Name;
+
 /// Lowers `ca`. A name can be one text or a list of them.
 pub(super) fn lower(value: &Value<'_>) -> Option<Signer> {
     let fields = value.fields(&schema::CA_FACT)?;
@@ -24,7 +27,7 @@ pub(super) fn lower(value: &Value<'_>) -> Option<Signer> {
         ("fingerprint", value) => value.parsed(str::parse, AUTHORITY),
         (form, value) => fingerprint(form, &value),
     };
-    let kinds: [(&'static str, fn(String) -> Name); 3] = [
+    let kinds: [(&'static str, Kind); 3] = [
         ("email", Name::Email),
         ("uri", Name::Uri),
         ("dns", Name::Dns),

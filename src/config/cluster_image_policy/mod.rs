@@ -10,13 +10,13 @@ mod source;
 use std::sync::Arc;
 
 use crate::config::attested::PREDICATE_TYPES;
+use crate::config::foreign::{self, unanchored};
 use crate::config::policies::Context;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::reader::whole;
 use crate::config::schema::Section;
-use crate::config::signers::first_line;
 use crate::policy::Attested;
 use crate::policy::Carrier;
 use crate::policy::Demand;
@@ -42,13 +42,6 @@ const VERSIONS: &[&str] = &[
     "policy.sigstore.dev/v1beta1",
 ];
 
-/// The document's name, for the list of names that stand once.
-pub(super) fn name<'a>(document: &Value<'a>) -> Option<Value<'a>> {
-    let (_, metadata) = document.peek("metadata")?;
-    let (_, name) = metadata.peek("name")?;
-    Some(name)
-}
-
 /// Lowers a document whose kind is [`KIND`].
 pub(super) fn lower(document: &Value<'_>, context: &Context<'_>) -> Option<Policy> {
     let fields = document.fields(&sections::DOCUMENT)?;
@@ -64,7 +57,7 @@ pub(super) fn lower(document: &Value<'_>, context: &Context<'_>) -> Option<Polic
         }
         known.then_some(())
     });
-    let name = name(document).and_then(|name| name.as_text());
+    let name = foreign::name(document).and_then(|name| name.as_text());
     if name.is_none() {
         let mend = "name it: the name stands in refusals, logs and metrics";
         document.error("`metadata.name` is missing", mend);
@@ -322,30 +315,6 @@ fn identity(item: &Value<'_>) -> Option<(IdentityRule, IdentityRule)> {
     Some((issuer?, subject?))
 }
 
-/// A regular expression that may match anywhere, as it does there.
-fn unanchored(value: &Value<'_>) -> Option<IdentityRule> {
-    let text = value.text()?;
-    // On its own first: see `IdentityRule::regex`.
-    let rule = IdentityRule::regex(text)
-        .and_then(|_| IdentityRule::regex(&format!("(?s:.*)(?:{text})(?s:.*)")));
-    match rule {
-        Ok(rule) => {
-            if !(text.starts_with('^') && text.ends_with('$')) {
-                value.warn(
-                    "this regular expression is not anchored: it fits whatever contains it",
-                    "begin it with `^` and end it with `$`",
-                );
-            }
-            Some(rule)
-        }
-        Err(error) => {
-            let message = format!("{}: {}", quoted(text), first_line(&error));
-            value.error(&message, "correct the pattern");
-            None
-        }
-    }
-}
-
 fn demand(authority: &Fields<'_>, by: Option<SignedBy>, context: &Context<'_>) -> Option<Demand> {
     let attestations = authority
         .at("attestations")
@@ -368,6 +337,7 @@ fn demand(authority: &Fields<'_>, by: Option<SignedBy>, context: &Context<'_>) -
             predicate_type,
             by: by.clone(),
             condition: None,
+            every: false,
         })
         .collect();
     Some(Demand {

@@ -68,22 +68,29 @@ fn authorities(authorities: &[Authority]) -> Result<Entries, Unsayable> {
 }
 
 fn subject(rules: &[NameRule]) -> Result<Yaml, Unsayable> {
-    let named = |kind: &str, rule: &IdentityRule| match rule {
-        IdentityRule::Exact(text) => entry(kind, text),
-        IdentityRule::Glob(glob) => entry(&format!("{kind}_glob"), glob.as_str()),
-        IdentityRule::Regex { text, .. } => entry(&format!("{kind}_regex"), text),
-    };
-    let entries: Vec<(String, Yaml)> = rules
-        .iter()
-        .map(|rule| match rule {
-            NameRule::Email(rule) => named("email", rule),
-            NameRule::Uri(rule) => named("uri", rule),
+    let mut entries: Entries = Vec::new();
+    for rule in rules {
+        let written = match rule {
+            NameRule::Email(rule) => name("email", rule),
+            NameRule::Uri(rule) => name("uri", rule),
             NameRule::Dns(rule) if rule.is_exact() => entry("dns", rule.as_str()),
             NameRule::Dns(rule) => entry("dns_glob", rule.as_str()),
-        })
-        .collect();
+        };
+        if entries.iter().any(|(key, _)| *key == written.0) {
+            return Err(format!("it has two rules for {}", written.0));
+        }
+        entries.push(written);
+    }
     match entries.is_empty() {
         true => Err("it names nobody".to_owned()),
         false => Ok(Yaml::Map(entries)),
+    }
+}
+
+fn name(kind: &str, rule: &IdentityRule) -> (String, Yaml) {
+    match rule {
+        IdentityRule::Exact(text) => entry(kind, text),
+        IdentityRule::Glob(glob) => entry(&format!("{kind}_glob"), glob.as_str()),
+        IdentityRule::Regex { text, .. } => entry(&format!("{kind}_regex"), text),
     }
 }

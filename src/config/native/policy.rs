@@ -70,9 +70,11 @@ fn head(policy: &Policy) -> Entries {
 }
 
 fn globs(globs: &[Glob]) -> Yaml {
-    let globs = globs.iter().map(|glob| match glob.is_over_references() {
-        false => Yaml::text(glob.as_str()),
-        true => Yaml::map([("reference", Some(Yaml::text(glob.as_str())))]),
+    let as_key = |key, glob: &Glob| Yaml::map([(key, Some(Yaml::text(glob.as_str())))]);
+    let globs = globs.iter().map(|glob| match glob {
+        glob if glob.is_over_written() => as_key("written", glob),
+        glob if glob.is_over_references() => as_key("reference", glob),
+        glob => Yaml::text(glob.as_str()),
     });
     Yaml::List(globs.collect())
 }
@@ -224,6 +226,7 @@ fn attested(
         predicate_type,
         by,
         condition,
+        every,
     } = attested;
     if !is_uri(predicate_type) {
         return Err(format!("the predicate type {predicate_type:?} is no URI"));
@@ -236,6 +239,7 @@ fn attested(
             "where",
             condition.map(|condition| Yaml::text(condition.as_str())),
         ),
+        ("every", every.then(|| Yaml::text("true"))),
     ]))
 }
 

@@ -20,11 +20,13 @@
 //!
 //! Whoever calls is on a thread that may block. This room's index is locked for moments only.
 
+mod check;
 mod draft;
 mod file;
 mod index;
 mod name;
 
+pub use check::check_directory;
 pub(super) use draft::Draft;
 pub(super) use file::{Corrupt, StoredFile};
 pub(super) use name::{FileName, Kind};

@@ -46,7 +46,19 @@ enum Kind {
     Period,
     List,
     Map,
+    Type,
 }
+
+/// The types that values have, by their names in CEL.
+const TYPES: &[&str] = &[
+    "null_type",
+    "bool",
+    "int",
+    "double",
+    "string",
+    "list",
+    "map",
+];
 
 impl Kind {
     fn as_str(self) -> &'static str {
@@ -61,6 +73,7 @@ impl Kind {
             Self::Period => "a duration",
             Self::List => "a list",
             Self::Map => "a map",
+            Self::Type => "a type",
         }
     }
 
@@ -70,7 +83,7 @@ impl Kind {
 
     /// Whether values of the two kinds have an order.
     fn compares_with(self, other: Self) -> bool {
-        let ordered = |kind| !matches!(kind, Self::Null | Self::List | Self::Map);
+        let ordered = |kind| !matches!(kind, Self::Null | Self::List | Self::Map | Self::Type);
         ordered(self)
             && ordered(other)
             && (self == other
@@ -125,6 +138,10 @@ impl Compiler {
         if let Some(depth) = self.locals.iter().rposition(|local| local == name) {
             let name = name.to_owned();
             return Ok((Term::Local { name, depth }, Kind::Any));
+        }
+        if TYPES.contains(&name) {
+            let name = Literal::Text(name.to_owned());
+            return Ok((Term::Literal(name), Kind::Type));
         }
         let given = Given::ALL.into_iter().find(|given| given.as_str() == name);
         let given = given.ok_or_else(|| Error::Variable(name.to_owned()))?;
@@ -221,7 +238,12 @@ impl Compiler {
             }
             (operators::INDEX, [operand, index]) => self.index(operand, index),
             (operators::EQUALS | operators::NOT_EQUALS, [one, two]) => {
-                let sides = Box::new([self.term(one)?.0, self.term(two)?.0]);
+                let ((one, first), (two, second)) = (self.term(one)?, self.term(two)?);
+                if (first == Kind::Type) != (second == Kind::Type) {
+                    let why = "a type can only be compared with a type: type(a.b) == list";
+                    return Err(Error::Kind(why.to_owned()));
+                }
+                let sides = Box::new([one, two]);
                 let equal = name == operators::EQUALS;
                 Ok((Term::Equal { sides, equal }, Kind::Bool))
             }
@@ -330,9 +352,11 @@ impl Compiler {
         let mut terms = Vec::new();
         for argument in arguments {
             terms.push(match function {
-                Function::Size | Function::Int | Function::Double | Function::String => {
-                    self.term(argument)?.0
-                }
+                Function::Size
+                | Function::Int
+                | Function::Double
+                | Function::String
+                | Function::Type => self.term(argument)?.0,
                 Function::Timestamp | Function::Duration => {
                     let (term, kind) = self.term(argument)?;
                     let own = result_of(function);
@@ -418,6 +442,7 @@ fn result_of(function: Function) -> Kind {
         Function::Timestamp => Kind::Time,
         Function::Duration => Kind::Period,
         Function::Double => Kind::Double,
+        Function::Type => Kind::Type,
     }
 }
 

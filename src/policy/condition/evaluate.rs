@@ -490,6 +490,7 @@ fn convert<'a>(function: Function, term: &Term, value: Value<'a>) -> Answer<'a> 
             Ok(number) => Ok(Value::Double(number)),
             Err(_) => Err(unreadable("a number")),
         },
+        (Function::Type, value) => Ok(Value::Text(Cow::Borrowed(value.type_name()))),
         (Function::String, text @ Value::Text(_)) => Ok(text),
         (Function::String, Value::Int(whole)) => Ok(owned(whole.to_string())),
         (Function::String, Value::Double(number)) => Ok(owned(number.to_string())),

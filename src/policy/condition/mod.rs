@@ -6,8 +6,8 @@
 //! packages of 32 MiB before it looks at it. Ours counts its steps, reads the attestation where
 //! it lies, and knows the whole path of what is missing.
 //!
-//! What is left out of the language is a load error: bytes, unsigned numbers, types as values,
-//! structs, and regular expressions that are computed.
+//! What is left out of the language is a load error: bytes, unsigned numbers, structs, and regular
+//! expressions that are computed. Types are only compared.
 
 mod compile;
 mod evaluate;

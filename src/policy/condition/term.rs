@@ -109,10 +109,11 @@ pub(super) enum Function {
     Int,
     Double,
     String,
+    Type,
 }
 
 impl Function {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Size,
         Self::StartsWith,
         Self::EndsWith,
@@ -124,6 +125,7 @@ impl Function {
         Self::Int,
         Self::Double,
         Self::String,
+        Self::Type,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -139,6 +141,7 @@ impl Function {
             Self::Int => "int",
             Self::Double => "double",
             Self::String => "string",
+            Self::Type => "type",
         }
     }
 }

@@ -18,6 +18,17 @@ const PREDICATE: &str = r#"{
 fn answer_of(text: &str, steps_max: usize) -> Result<(), String> {
     let condition =
         Condition::new(text, steps_max).unwrap_or_else(|error| panic!("{text}: {error}"));
+    condition.answer_about(PREDICATE)
+}
+
+impl Condition {
+    /// Its answer about an attestation that says this, for tests elsewhere as well.
+    pub(crate) fn answer_about(&self, predicate: &str) -> Result<(), String> {
+        about(self, predicate)
+    }
+}
+
+fn about(condition: &Condition, predicate: &str) -> Result<(), String> {
     let signer = Signer::Identity(Arc::new(Identity {
         issuer: "https://issuer.test".to_owned(),
         subject: "alice@acme.test".to_owned(),
@@ -26,7 +37,7 @@ fn answer_of(text: &str, steps_max: usize) -> Result<(), String> {
     let digest = Digest::sha256(b"image");
     condition.holds(&Scope {
         subject: r#"[{"name": "app", "digest": {"sha256": "00"}}]"#,
-        predicate: PREDICATE,
+        predicate,
         signer: &signer,
         image: &ImageName {
             registry: "registry.acme.test".parse().expect("a host"),
@@ -71,6 +82,9 @@ fn what_holds() {
         "'A'.lowerAscii() == 'a' && string(3) + 'x' == '3x' && int('4') == 4",
         "(predicate.count > 2 ? 'many' : 'few') == 'many'",
         "9007199254740993 > 9007199254740992.0",
+        "type(predicate.packages) == list && type(predicate.count) == int",
+        "type(predicate.empty) == map && type(predicate.nothing) == null_type",
+        "type(predicate.packages) != string && type(predicate.count) == type(predicate.count)",
     ] {
         assert_eq!(answer(text), Ok(()), "{text}");
     }
@@ -158,6 +172,9 @@ fn what_can_be_known_to_be_wrong_is_an_error_at_load() {
             "predicate.x.matches('(')",
             "`matches` wants a regular expression",
         ),
+        ("type(predicate.x) == 'list'", "a type can only be compared"),
+        ("predicate.x == list", "a type can only be compared"),
+        ("type(predicate.x) < list", "a type cannot be compared"),
         ("1u == 1u", "an unsigned number"),
         ("{'a': 1}.a == 1", "a map that is written out"),
         ("predicate.?x == 1", "there is no function"),

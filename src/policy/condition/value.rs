@@ -68,6 +68,21 @@ impl Value<'_> {
         }
     }
 
+    /// Its type, by its name in CEL.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null_type",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Double(_) => "double",
+            Self::Text(_) => "string",
+            Self::Time(_) => "google.protobuf.Timestamp",
+            Self::Period(_) => "google.protobuf.Duration",
+            Self::List(_) | Self::Json(Json::Array(_)) => "list",
+            Self::Json(_) => "map",
+        }
+    }
+
     /// Which comes first, where both are of kinds that have an order.
     pub(super) fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {

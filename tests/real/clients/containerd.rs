@@ -83,7 +83,7 @@ fn write_hosts(world: &World, hosts: &Path, route: Route) {
     for site in &world.sites {
         let folder = hosts.join(site.front.host());
         std::fs::create_dir_all(&folder).expect("containerd's hosts");
-        let gate = site.gate.address();
+        let gate = route.address(site);
         let text = format!(
             "server = \"http://{gate}\"\n\
              [host.\"http://{gate}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"

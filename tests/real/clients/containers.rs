@@ -28,10 +28,7 @@ impl Settings {
             .iter()
             .map(|site| {
                 let original = site.front.host();
-                let location = match route {
-                    Route::Gate => site.gate.address(),
-                    Route::Original => &original,
-                };
+                let location = route.address(site);
                 format!(
                     "[[registry]]\nprefix = \"{original}\"\nlocation = \"{location}\"\n\
                      insecure = true\n"

@@ -10,6 +10,7 @@ mod holds;
 mod logins;
 mod regctl;
 
+use crate::harness::Site;
 use crate::harness::World;
 use crate::harness::catalogue::Entry;
 
@@ -36,8 +37,22 @@ pub(crate) use crate::clients::regctl::RegctlLogin;
 pub(crate) enum Route {
     /// Sealed: the gate stands for the registry, and there is no way around it.
     Gate,
+    /// Sealed, and the gate is down.
+    Down,
     /// As installed: the registry that the image is named after.
     Original,
+}
+
+impl Route {
+    /// Where images of this site are asked for.
+    pub(crate) fn address(self, site: &Site) -> String {
+        match self {
+            Self::Gate => site.gate.address().to_owned(),
+            // Nothing listens on the port of the discard service.
+            Self::Down => "127.0.0.1:9".to_owned(),
+            Self::Original => site.front.host(),
+        }
+    }
 }
 
 /// A program that pulls images.

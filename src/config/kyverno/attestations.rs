@@ -1,0 +1,106 @@
+//! `attestations`: what has to have been attested.
+
+use std::sync::Arc;
+
+use crate::config::attested::PREDICATE_TYPES;
+use crate::config::attested::condition_mend;
+use crate::config::kyverno::attestors::Attestors;
+use crate::config::kyverno::conditions;
+use crate::config::kyverno::identity::refuse_variable;
+use crate::config::kyverno::sections;
+use crate::config::problem::quoted;
+use crate::config::reader::Fields;
+use crate::config::reader::Value;
+use crate::config::reader::whole;
+use crate::policy::Attested;
+use crate::policy::Carrier;
+use crate::policy::Condition;
+
+/// The names that attestations of a rule have, by which conditions could mean what another one
+/// says.
+pub(super) fn names<'a>(verifications: &[Fields<'a>]) -> Vec<&'a str> {
+    let attestations = verifications
+        .iter()
+        .filter_map(|fields| fields.at("attestations")?.list_quietly());
+    let names = attestations.flatten().filter_map(|item| {
+        let (_, name) = item.peek("name")?;
+        name.as_text()
+    });
+    names.collect()
+}
+
+/// Lowers `attestations`: all of them are asked for.
+pub(super) fn lower(
+    value: &Value<'_>,
+    attestors: &Attestors<'_>,
+    format: Option<Carrier>,
+    named: &[&str],
+) -> Option<Vec<Attested>> {
+    let items = value.filled_list("say what has to have been attested, or remove the line")?;
+    let lowered: Vec<Vec<Attested>> = items
+        .iter()
+        .filter_map(|item| one(item, attestors, format, named))
+        .collect();
+    (lowered.len() == items.len()).then(|| lowered.concat())
+}
+
+fn one(
+    item: &Value<'_>,
+    attestors: &Attestors<'_>,
+    format: Option<Carrier>,
+    named: &[&str],
+) -> Option<Vec<Attested>> {
+    let fields = item.fields(&sections::ATTESTATION)?;
+    let mend = "say of which type: type: https://slsa.dev/provenance/v1";
+    let predicate_type = fields
+        .exactly_one(&["type", "predicateType"], mend)
+        .and_then(|(_, value)| predicate_type(&value));
+    let mend = "say who has to have attested: without it, anybody could";
+    let by = fields.required("attestors", mend);
+    let by = by.and_then(|value| attestors.attestations(&value, format));
+    let condition = fields
+        .at("conditions")
+        .map(|value| condition(&value, attestors, named));
+    let condition = whole(condition)?;
+    let predicate_type = predicate_type?;
+    let attested = |by| Attested {
+        predicate_type: predicate_type.clone(),
+        by,
+        condition: condition.clone(),
+        every: true,
+    };
+    Some(by?.into_iter().map(attested).collect())
+}
+
+/// The type, which is compared as it is.
+fn predicate_type(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    if refuse_variable(value, text) {
+        return None;
+    }
+    if let Some((_, uri)) = PREDICATE_TYPES.iter().find(|(name, _)| *name == text) {
+        value.warn(
+            &format!(
+                "{} is compared as it is, as for Kyverno, and no attestation has it",
+                quoted(text)
+            ),
+            &format!("write {uri}"),
+        );
+    }
+    Some(text.to_owned())
+}
+
+fn condition(
+    value: &Value<'_>,
+    attestors: &Attestors<'_>,
+    named: &[&str],
+) -> Option<Arc<Condition>> {
+    let text = conditions::lower(value, named)?;
+    match Condition::new(&text, attestors.context.condition_steps_max) {
+        Ok(condition) => Some(Arc::new(condition)),
+        Err(error) => {
+            value.error(&error.to_string(), condition_mend(&error));
+            None
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The real binary under load: as many connections as it may have, readers and writers that take
+//! their time, and requests beyond its limits; over real sockets.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails here fails the test, with its reason"
+)]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use pullgate::oci::Digest;
+use pullgate::sandbox::image::{self, Package};
+use pullgate::sandbox::registry::Registry;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// What nothing here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const CONNECTIONS: usize = 10_000;
+
+/// The gate before a registry with one image, which it serves to anybody.
+struct World {
+    gate: Child,
+    address: String,
+    registry: Registry,
+    package: Package,
+    _folder: TempDir,
+}
+
+impl World {
+    /// With these limits. Waits until the image is in the cache.
+    async fn with(limits: &str) -> Self {
+        let registry = Registry::start().await.expect("a port");
+        let package = image::runnable("popular").tagged("v1");
+        registry.put_package("app", &package);
+        let folder = TempDir::new().expect("a folder");
+        let url = registry.url();
+        let settings = format!(
+            "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n\
+             upstreams: {{ r.test: {{ url: \"{url}\" }} }}\ndefault_upstream: r.test\n\
+             policies: [policy.yaml]\ncache: {{ tag_ttl: 1h }}\nlimits: {{ {limits} }}\n"
+        );
+        let policy = "default: unsafe_allow\n";
+        for (file, text) in [
+            ("pullgate.yaml", settings.as_str()),
+            ("policy.yaml", policy),
+        ] {
+            std::fs::write(folder.path().join(file), text).expect("written");
+        }
+        let mut gate = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+            .args(["serve", "--config"])
+            .arg(folder.path().join("pullgate.yaml"))
+            .env("PULLGATE_LOG", "error")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the gate starts");
+        let mut line = String::new();
+        let stdout = gate.stdout.take().expect("its stdout");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("its first line");
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|rest| rest.split_once(','))
+            .expect("the line on stdout")
+            .0
+            .to_owned();
+        let world = Self {
+            gate,
+            address,
+            registry,
+            package,
+            _folder: folder,
+        };
+        world.pull(&mut world.connect().await).await;
+        world
+    }
+
+    async fn connect(&self) -> TcpStream {
+        let connected = timeout(PATIENCE, TcpStream::connect(&self.address)).await;
+        connected.expect("in time").expect("connects")
+    }
+
+    /// Pulls the image's manifest by a connection, which stays open.
+    async fn pull(&self, stream: &mut TcpStream) {
+        let request = "GET /v2/app/manifests/v1 HTTP/1.1\r\nHost: gate\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.expect("is sent");
+        let manifest = &self.package.manifest;
+        let mut answer = Vec::new();
+        let reading = async {
+            while !answer.ends_with(manifest) {
+                let count = stream.read_buf(&mut answer).await.expect("an answer");
+                assert_ne!(count, 0, "{}", String::from_utf8_lossy(&answer));
+            }
+        };
+        timeout(PATIENCE, reading).await.expect("in time");
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    }
+
+    /// What comes back, up to the end of the connection.
+    async fn answer(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("is sent");
+        rest(&mut stream).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.gate.kill();
+        let _ = self.gate.wait();
+    }
+}
+
+/// What is left to read of a connection that ends.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    // One that is reset has ended as well.
+    let _ = read.expect("the connection ends in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Lets this process, and those that it starts, open so many files.
+fn raise_open_files() {
+    let raised = Command::new("prlimit")
+        .arg(format!("--pid={}", std::process::id()))
+        .arg("--nofile=20000:20000")
+        .status();
+    assert!(
+        raised.expect("prlimit").success(),
+        "20000 open files are needed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "opens 10,000 connections: run by .ci/run"]
+async fn ten_thousand_connections_are_served_and_one_more_waits() {
+    raise_open_files();
+    let world = World::with("header_read_timeout: 300s").await;
+    let begun = Instant::now();
+    let mut open: Vec<TcpStream> = Vec::new();
+    while open.len() < CONNECTIONS {
+        let some = (0..100).map(|_| async {
+            let mut stream = world.connect().await;
+            world.pull(&mut stream).await;
+            stream
+        });
+        open.extend(join_all(some).await);
+    }
+    println!("{} connections after {:?}", open.len(), begun.elapsed());
+    // Each of them is still served.
+    for some in open.chunks_mut(100) {
+        join_all(some.iter_mut().map(|stream| world.pull(stream))).await;
+    }
+    println!("each has pulled twice after {:?}", begun.elapsed());
+    let mut one_more = world.connect().await;
+    let request = "GET /v2/ HTTP/1.1\r\nHost: gate\r\n\r\n";
+    one_more
+        .write_all(request.as_bytes())
+        .await
+        .expect("is sent");
+    let mut answer = [0; 12];
+    let early = timeout(Duration::from_millis(300), one_more.read_exact(&mut answer)).await;
+    assert!(early.is_err(), "more connections are open than may be");
+    drop(open.pop());
+    let served = timeout(PATIENCE, one_more.read_exact(&mut answer)).await;
+    served.expect("in time").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_told_so() {
+    let world = World::with("header_bytes_max: 16KiB").await;
+    let path = "a/".repeat(4_500);
+    let request = format!("GET /v2/{path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+    let long = world.answer(&request).await;
+    assert!(long.starts_with("HTTP/1.1 414 "), "{long}");
+    let header = "x".repeat(20 << 10);
+    let request = format!("GET /v2/ HTTP/1.1\r\nHost: gate\r\nX-Large: {header}\r\n\r\n");
+    let large = world.answer(&request).await;
+    assert!(large.starts_with("HTTP/1.1 431 "), "{large}");
+}
+
+/// Who writes a head without an end, a byte now and then, is told so; who says nothing at all is
+/// left; and neither holds up anybody else.
+#[tokio::test]
+async fn slow_writers_are_left() {
+    let world = World::with("header_read_timeout: 1s").await;
+    let mut silent = world.connect().await;
+    let (mut reading, mut writing) = world.connect().await.into_split();
+    let drip = async {
+        for byte in "GET /v2/ HTTP/1.1\r\nX-Slow: "
+            .bytes()
+            .chain(std::iter::repeat(b'x'))
+        {
+            if writing.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    let ended = async {
+        let _ = timeout(PATIENCE, reading.read_to_end(&mut answer))
+            .await
+            .expect("an end");
+    };
+    let others = async {
+        for _ in 0..20 {
+            world.pull(&mut world.connect().await).await;
+        }
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(ended, others) } => {}
+        () = drip => panic!("nobody read the end"),
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(rest(&mut silent).await, "");
+}
+
+/// Who takes nothing of a blob is left, and then its place is another's.
+#[tokio::test]
+async fn slow_readers_are_left() {
+    let limits = "slow_reader_timeout: 2s, upstream_connections_max: 4";
+    let world = World::with(limits).await;
+    let blob = vec![b'x'; 64 << 20];
+    let digest = world.registry.put_blob("app", blob);
+    let request =
+        format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+    let begun = Instant::now();
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let mut stream = world.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("is sent");
+        idle.push(stream);
+    }
+    // Documents have places of their own.
+    world.pull(&mut world.connect().await).await;
+    let mut reader = world.connect().await;
+    reader.write_all(request.as_bytes()).await.expect("is sent");
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, reader.read_to_end(&mut answer)).await;
+    read.expect("in time").expect("an answer");
+    let body = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
+    assert_eq!(Digest::sha256(&answer[body..]), digest);
+    println!("a reader had it after {:?}", begun.elapsed());
+    // What was in the sockets' buffers is all that the others have.
+    for mut stream in idle {
+        let mut taken = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut taken))
+            .await
+            .expect("an end");
+        assert!(taken.len() < 64 << 20, "{} bytes", taken.len());
+    }
+}

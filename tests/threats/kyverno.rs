@@ -1,0 +1,452 @@
+//! Kyverno's policies, from the document to the answer: the examples of its documentation that can
+//! be said here (docs/FOREIGN.md), and what could be attacked in them.
+
+use std::fs;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use pullgate::app;
+use pullgate::clock::Clock;
+use pullgate::config;
+use pullgate::policy::Rules;
+use pullgate::sandbox::image::{self, Package};
+use pullgate::sandbox::sigstore::{
+    Identity, KeyPair, Log, Recipe, Sigstore, attestation_tag, signature_tag,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{HOST, Setup, World, recipe, release, settings, stranger};
+
+const REVIEW: &str = "https://example.com/CodeReview/v1";
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+/// What the program makes of a policy file.
+fn rules_of(policies: &str) -> Rules {
+    let folder = TempDir::new().expect("a folder");
+    let now: Timestamp = Clock::system().now();
+    let root = Sigstore::new(now - SignedDuration::from_secs(60)).trusted_root_json();
+    let configuration = format!(
+        "upstreams: {{ {HOST}: {{}} }}\npolicies: [policies.yaml]\n\
+         trust_roots: {{ acme: {{ file: root.json }} }}\ndefault_trust_root: acme\n"
+    );
+    for (name, text) in [
+        ("pullgate.yaml", configuration.as_str()),
+        ("root.json", &root),
+        ("policies.yaml", policies),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file");
+    }
+    let path = folder.path().join("pullgate.yaml");
+    match config::load(&path, &app::checks(), now) {
+        Ok(loaded) => loaded.settings.rules,
+        Err(problems) => panic!("{problems:?}\n{policies}"),
+    }
+}
+
+/// A document with one entry of `verifyImages`, whose lines these are.
+fn document(entry: &str) -> String {
+    let entry = entry.trim().replace('\n', "\n          ");
+    format!(
+        "apiVersion: kyverno.io/v1
+kind: ClusterPolicy
+metadata: {{ name: check-image }}
+spec:
+  rules:
+    - name: check-image
+      match: {{ any: [{{ resources: {{ kinds: [Pod] }} }}] }}
+      verifyImages:
+        - {entry}
+"
+    )
+}
+
+async fn world_of(policies: &str) -> World {
+    World::with(Setup {
+        rules: rules_of(policies),
+        settings: pullgate::gate::Settings {
+            unsigned_ttl: Duration::ZERO,
+            facts_ttl: Duration::ZERO,
+            ..settings()
+        },
+        ..Setup::default()
+    })
+    .await
+}
+
+fn pushed(world: &World, repository: &str, content: &str) -> Package {
+    let package = image::runnable(content);
+    world.push(repository, &package);
+    world.registry.tag(repository, "v1", package.digest());
+    package
+}
+
+fn attest(world: &World, package: &Package, kind: &str, predicate: &Value, by: &Recipe<'_>) {
+    let attestation = world
+        .sigstore
+        .attestation(&package.digest(), kind, predicate, by);
+    world.attach("org/app", package, &attestation);
+}
+
+fn key_entry(key: &KeyPair, more: &str) -> String {
+    format!(
+        "attestors:
+  - count: 1
+    entries:
+      - keys:
+          publicKeys: {:?}
+{more}",
+        key.public_key_pem()
+    )
+}
+
+// "Verifying Image Signatures": with a key, and without a log.
+#[tokio::test]
+async fn an_image_is_signed_with_the_key() {
+    let (key, other) = (KeyPair::generate(), KeyPair::generate());
+    let rekor = "          rekor: { ignoreTlog: true, url: \"https://rekor.sigstore.dev\" }";
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/app*\"]\nfailureAction: Enforce\n{}",
+        key_entry(&key, rekor)
+    );
+    let world = world_of(&document(&entry)).await;
+    let signed = pushed(&world, "org/app", "signed");
+    world.sign_layers("org/app", &signed, &[Recipe::key(&key, Log::None)]);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&signed.manifest);
+    let unsigned = pushed(&world, "org/app", "unsigned");
+    world.manifest("org/app", "v1").await.denies("unsigned");
+    world
+        .manifest("org/app", unsigned.digest())
+        .await
+        .denies("unsigned");
+    let by_another = pushed(&world, "org/app", "by another");
+    world.sign_layers("org/app", &by_another, &[Recipe::key(&other, Log::None)]);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("invalid_signature");
+    // Without `ignoreTlog` the log has to hold it.
+    let entry = entry.replace("ignoreTlog: true", "ignoreTlog: false");
+    world.reload(rules_of(&document(&entry)));
+    world
+        .manifest("org/app", signed.digest())
+        .await
+        .denies("untrusted_signer");
+    let logged = pushed(&world, "org/app", "logged");
+    world.sign_layers("org/app", &logged, &[Recipe::key(&key, Log::RekorV1)]);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&logged.manifest);
+}
+
+// "Keyless signing and verification", and what the wildcards of identities match (THREATS I2).
+#[tokio::test]
+async fn i2_an_identity_is_what_its_wildcards_say() {
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/app:*\"]
+failureAction: Enforce
+attestors:
+  - entries:
+      - keyless:
+          subject: \"https://github.com/acme/*@refs/tags/v?.0.0\"
+          issuer: https://token.actions.githubusercontent.com
+          additionalExtensions: {{ githubWorkflowTrigger: pu* }}
+          rekor: {{ url: https://rekor.sigstore.dev }}"
+    );
+    let world = world_of(&document(&entry)).await;
+    let actions = |repository: &str, git_ref: &str| {
+        Identity::github_actions(repository, "release.yml", git_ref)
+    };
+    let good = pushed(&world, "org/app", "good");
+    world.sign("org/app", &good, &release());
+    world.manifest("org/app", "v1").await.admits(&good.manifest);
+    for (content, identity) in [
+        (
+            "another owner",
+            actions("acmeevil/widget", "refs/tags/v1.0.0"),
+        ),
+        (
+            "more behind it",
+            actions("acme/widget", "refs/tags/v1.0.0-evil"),
+        ),
+        ("two for one", actions("acme/widget", "refs/tags/v12.0.0")),
+        ("none for one", actions("acme/widget", "refs/tags/v.0.0")),
+        ("somebody else", stranger()),
+    ] {
+        let package = pushed(&world, "org/app", content);
+        world.sign("org/app", &package, &identity);
+        let answer = world.manifest("org/app", package.digest()).await;
+        answer.denies("untrusted_signer");
+    }
+    // A regular expression may match anywhere, as for Kyverno; `check` warns of it.
+    let entry = entry.replace("subject:", "subjectRegExp:").replace(
+        "https://github.com/acme/*@refs/tags/v?.0.0",
+        "acme/widget.*v1",
+    );
+    world.reload(rules_of(&document(&entry)));
+    let package = pushed(&world, "org/app", "more behind it");
+    world
+        .manifest("org/app", package.digest())
+        .await
+        .admits(&package.manifest);
+}
+
+// A runtime that was given a tag asks for the digest. A pattern over tags is for that as well, or
+// else it would be for nothing.
+#[tokio::test]
+async fn a_pattern_over_tags_is_not_passed_by_digest() {
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/*:v*\"]
+skipImageReferences: [\"{HOST}/org/app:v1\", \"{HOST}/org/free/*\"]
+failureAction: Enforce
+attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://i.acme.test\" }} }}] }}]"
+    );
+    let policies = document(&entry) + "---\ndefault: unsafe_allow\n";
+    let world = world_of(&policies).await;
+    let package = pushed(&world, "org/app", "content");
+    // What is skipped by its tag is not skipped by its digest, which may have other tags.
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&package.manifest);
+    world
+        .manifest("org/app", package.digest())
+        .await
+        .denies("unsigned");
+    world.registry.tag("org/app", "v2", package.digest());
+    world.manifest("org/app", "v2").await.denies("unsigned");
+    let free = pushed(&world, "org/free/app", "content");
+    world
+        .manifest("org/free/app", free.digest())
+        .await
+        .admits(&free.manifest);
+    let elsewhere = pushed(&world, "app", "content");
+    world
+        .manifest("app", elsewhere.digest())
+        .await
+        .admits(&elsewhere.manifest);
+}
+
+// THREATS T3: for Kyverno a signature counts for every entry that it fits; here a signer is one.
+#[tokio::test]
+async fn t3_one_signer_is_not_two_attestors() {
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/app*\"]
+failureAction: Enforce
+attestors:
+  - count: 2
+    entries:
+      - keyless: {{ subject: \"https://github.com/acme/*\", issuer: \"https://token.actions.githubusercontent.com\" }}
+      - keyless: {{ subject: \"*/release.yml@*\", issuer: \"https://token.actions.githubusercontent.com\" }}
+      - attestor:
+          entries:
+            - keyless: {{ subject: mallory@mallory.test, issuer: \"https://accounts.google.com\" }}
+            - keyless: {{ subject: \"*\", issuer: \"https://accounts.google.com\" }}"
+    );
+    let world = world_of(&document(&entry)).await;
+    let package = pushed(&world, "org/app", "content");
+    world.sign("org/app", &package, &release());
+    world.sign("org/app", &package, &release());
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("not_enough_signers");
+    // The list within the list asks for two as well.
+    world.sign("org/app", &package, &stranger());
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("not_enough_signers");
+    let other = Identity::github_actions("acme/gadget", "release.yml", "refs/tags/v1.0.0");
+    world.sign("org/app", &package, &other);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&package.manifest);
+}
+
+// "Verifying Image Attestations". THREATS B3: by whom, and what they say; and all that they say.
+#[tokio::test]
+async fn b3_every_attestation_of_the_signer_has_to_say_so() {
+    let key = KeyPair::generate();
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/app*\"]
+failureAction: Enforce
+attestations:
+  - predicateType: {REVIEW}
+    attestors:
+      - entries:
+          - keys:
+              publicKeys: {:?}
+              rekor: {{ ignoreTlog: true, url: https://rekor.sigstore.dev }}
+    conditions:
+      - all:
+          - {{ key: \"{{{{ repo.uri }}}}\", operator: Equals, value: \"https://git-repo.com/org/app\" }}
+          - {{ key: \"{{{{ repo.branch }}}}\", operator: Equals, value: main }}
+          - {{ key: \"{{{{ reviewers }}}}\", operator: AnyIn, value: [ana@example.com, bob@example.com] }}",
+        key.public_key_pem()
+    );
+    let world = world_of(&document(&entry)).await;
+    let by = Recipe::key(&key, Log::None);
+    let (identity, uri) = (stranger(), "https://git-repo.com/org/app");
+    let said = |branch: &str, reviewer: &str| {
+        json!({"author": "alice@example.com", "repo": {"branch": branch, "type": "git", "uri": uri},
+               "reviewers": [reviewer]})
+    };
+    let good = said("main", "bob@example.com");
+    let package = pushed(&world, "org/app", "reviewed");
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("missing_attestation");
+    attest(&world, &package, REVIEW, &good, &recipe(&identity));
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("untrusted_signer");
+    attest(&world, &package, PROVENANCE, &good, &by);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("untrusted_signer");
+    attest(&world, &package, REVIEW, &good, &by);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&package.manifest);
+    // What somebody else attests to harms nobody (THREATS B10), what the same key does, does.
+    attest(
+        &world,
+        &package,
+        REVIEW,
+        &said("dev", "x"),
+        &recipe(&identity),
+    );
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&package.manifest);
+    attest(
+        &world,
+        &package,
+        REVIEW,
+        &said("dev", "bob@example.com"),
+        &by,
+    );
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("condition_failed");
+    for (content, predicate) in [
+        ("branch", said("dev", "ana@example.com")),
+        ("reviewer", said("main", "mallory@example.com")),
+        (
+            "missing",
+            json!({"repo": {"uri": uri}, "reviewers": ["ana@example.com"]}),
+        ),
+    ] {
+        let package = pushed(&world, "org/app", content);
+        attest(&world, &package, REVIEW, &predicate, &by);
+        world
+            .manifest("org/app", "v1")
+            .await
+            .denies("condition_failed");
+    }
+}
+
+// "Verifying Sigstore bundles": layers do not count, nor the other way round.
+#[tokio::test]
+async fn the_type_says_which_format_counts() {
+    let issuer = "https://token.actions.githubusercontent.com";
+    let subject = release().subject;
+    let entry = format!(
+        "imageReferences: [\"*\"]
+type: SigstoreBundle
+failureAction: Enforce
+attestations:
+  - type: {PROVENANCE}
+    attestors: [{{ entries: [{{ keyless: {{ issuer: \"{issuer}\", subject: \"{subject}\", rekor: {{ url: https://rekor.sigstore.dev }} }} }}] }}]
+    conditions:
+      - all:
+          - {{ key: \"{{{{ buildDefinition.buildType }}}}\", operator: Equals, value: \"https://actions.github.io/buildtypes/workflow/v1\" }}"
+    );
+    let world = world_of(&document(&entry)).await;
+    let identity = release();
+    let (bundle, layer) = (recipe(&identity), Recipe::keyless(&identity, Log::RekorV1));
+    let predicate = json!({"buildDefinition": {"buildType": "https://actions.github.io/buildtypes/workflow/v1"}});
+    let package = pushed(&world, "org/app", "attested");
+    let evidence = world
+        .sigstore
+        .attest_layer(&package.digest(), PROVENANCE, &predicate, &layer);
+    world.push(
+        "org/app",
+        &attestation_tag(&package.digest(), vec![evidence]),
+    );
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("missing_attestation");
+    attest(&world, &package, PROVENANCE, &predicate, &bundle);
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&package.manifest);
+    // The identity is compared literally there.
+    let package = pushed(&world, "org/app", "another");
+    attest(&world, &package, PROVENANCE, &predicate, &bundle);
+    let starred = entry.replace("@refs/tags/v1.0.0", "@*");
+    world.reload(rules_of(&document(&starred)));
+    world
+        .manifest("org/app", "v1")
+        .await
+        .denies("untrusted_signer");
+
+    let entry = format!(
+        "imageReferences: [\"*\"]
+type: Cosign
+failureAction: Enforce
+attestors: [{{ entries: [{{ keyless: {{ issuer: \"{issuer}\", subject: \"{subject}\" }} }}] }}]"
+    );
+    world.reload(rules_of(&document(&entry)));
+    let package = pushed(&world, "org/app", "signed");
+    world.sign("org/app", &package, &identity);
+    world.manifest("org/app", "v1").await.denies("unsigned");
+    let reference = format!("{HOST}/org/app");
+    let signature = world
+        .sigstore
+        .sign_layer(&package.digest(), &reference, &layer);
+    world.push(
+        "org/app",
+        &signature_tag(&package.digest(), vec![signature]),
+    );
+    world
+        .manifest("org/app", "v1")
+        .await
+        .admits(&package.manifest);
+}
+
+// "Audit" refuses nothing and says what it found; one entry that enforces is for the whole rule.
+#[tokio::test]
+async fn audit_warns() {
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/app*\"]
+failureAction: Audit
+attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://i.acme.test\" }} }}] }}]"
+    );
+    let world = world_of(&document(&entry)).await;
+    let package = pushed(&world, "org/app", "content");
+    let answer = world.manifest("org/app", "v1").await;
+    answer.admits(&package.manifest);
+    assert!(answer.header("warning").contains("check-image/check-image"));
+    let second = entry
+        .replace("Audit", "Enforce")
+        .replace("org/app*", "other*");
+    let second = second.replace('\n', "\n          ");
+    let policies = format!("{}        - {second}\n", document(&entry));
+    world.reload(rules_of(&policies));
+    world.manifest("org/app", "v1").await.denies("unsigned");
+}

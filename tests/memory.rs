@@ -2,7 +2,7 @@
 //! facts of fifty thousand digests among it.
 //!
 //! `PULLGATE_MEMORY_DIGESTS` makes the day longer, and `PULLGATE_PROGRAM` names another build of
-//! the program: docs/PERFORMANCE.md has a million with the release build.
+//! the program: docs/PERFORMANCE.md has what was seen.
 
 #![allow(
     clippy::expect_used,

@@ -26,6 +26,9 @@ const ALIKE: &[(&str, &str)] = &[
     ("signers.NAME.ca.claims", "signers.NAME.keyless.claims"),
     ("signers.NAME.ca.claims_glob", "signers.NAME.keyless.claims"),
     ("policies[].attested[].by", "policies[].signed_by"),
+    ("policies[].any_of[].signed_by", "policies[].signed_by"),
+    ("policies[].any_of[].attested", "policies[].attested"),
+    ("policies[].any_of[].source", "policies[].source"),
 ];
 
 /// What a schema is of.
@@ -167,10 +170,11 @@ impl Below {
         };
         let alike = ALIKE.iter().find(|(other, _)| *other == path);
         let path = alike.map_or(&*path, |(_, section)| section);
-        let item = match section.name == schema::CONFIGURATION.name && key == "policies" {
-            // The items of a policy file's `policies` have the same path.
-            true => Some(&schema::POLICY_SOURCE).filter(|source| !source.keys.is_empty()),
-            false => section_at(&format!("{path}[]")),
+        let item = match (section.name == schema::CONFIGURATION.name, key) {
+            // The items of both files' `policies` have the same path.
+            (true, "policies") => Some(&schema::POLICY_SOURCE),
+            (false, "policies") => Some(&schema::POLICY),
+            _ => section_at(&format!("{path}[]")),
         };
         let mut ends = ["", ".NAME", ".HOST"].iter();
         let mapping = ends.find_map(|end| section_at(&format!("{path}{end}")));

@@ -248,7 +248,8 @@ impl Source<'_> {
     }
 
     async fn bundle_of(self, layer: &Descriptor) -> Found {
-        self.blob(layer, layer.size, REFERRER, |json| {
+        let bytes_max = layer.size.max(self.limits.bundle_bytes_max);
+        self.blob(layer, bytes_max, REFERRER, |json| {
             Some(Evidence::Bundle {
                 source: layer.digest,
                 json,

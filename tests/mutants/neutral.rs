@@ -155,8 +155,10 @@ const NEUTRAL: &[Neutral] = &[
             "cosign/certificate: prolonged",
             "cosign/certificate: after other text",
             "cosign/certificate: the other's after it",
+            "cosign/chain: prolonged",
+            "cosign/chain: after other text",
         ],
-        why: "the first certificate is read, and proven",
+        why: "what is read of it is proven: the first certificate, and those that lead to it",
     },
     Neutral {
         format: "layer of an attestation",
@@ -182,6 +184,11 @@ const NEUTRAL: &[Neutral] = &[
         format: "message",
         places: &["messageDigest: removed", "messageDigest: null"],
         why: "what is signed is the image's own digest; the stated one has to be the same, or absent",
+    },
+    Neutral {
+        format: "bundle 0.2, by certificate",
+        places: &["mediaType: its last character changed"],
+        why: "version 0.3 is read with a chain as well, and there is a proof, which it asks for",
     },
     Neutral {
         format: "bundle 0.1, by certificate",

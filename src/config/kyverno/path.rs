@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::policy::Condition;
 
-    fn cel(text: &str) -> Result<String, String> {
+    fn said(text: &str) -> Result<String, String> {
         Path::of_variable(text).map(|path| path.to_string())
     }
 
@@ -164,7 +164,7 @@ mod tests {
             ),
             (r#"{{ "a.b" }}"#, r#"predicate["a.b"]"#),
         ] {
-            assert_eq!(cel(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(said(text).as_deref(), Ok(expected), "{text}");
         }
     }
 
@@ -188,7 +188,7 @@ mod tests {
             ("{{ 1a }}", "`1a` is neither"),
             (r#"{{ "a }}"#, "no quoted name"),
         ] {
-            let error = cel(text).expect_err(text);
+            let error = said(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
         }
     }

@@ -25,6 +25,7 @@ const ALIKE: &[(&str, &str)] = &[
     ),
     ("signers.NAME.ca.claims", "signers.NAME.keyless.claims"),
     ("signers.NAME.ca.claims_glob", "signers.NAME.keyless.claims"),
+    ("policies[].except", "policies[].images"),
     ("policies[].attested[].by", "policies[].signed_by"),
     ("policies[].any_of[].signed_by", "policies[].signed_by"),
     ("policies[].any_of[].attested", "policies[].attested"),

@@ -105,15 +105,17 @@ fn the_schemas_say_what_the_reader_says() {
                 "pullgate.yaml" => &configuration,
                 _ => &policies,
             };
-            if documents(&file).is_none() {
+            let Some(documents) = documents(&file) else {
                 continue;
-            }
+            };
+            // A document of another engine is taken as it is.
+            let foreign = documents.iter().any(|document| !document["kind"].is_null());
             let mut of_file = problems.iter().filter(|problem| problem.file == file);
             let told = refused(schema, &file);
             if of_file.clone().all(|problem| !problem.is_error()) && problems_are_whole(&problems) {
                 assert_eq!(told, None, "{} {name}", case.display());
                 taken += 1;
-            } else if of_file.any(|problem| problem.message == "there is no such key") {
+            } else if !foreign && of_file.any(|problem| problem.message == "there is no such key") {
                 assert!(told.is_some(), "{} {name}", case.display());
                 unknown += 1;
             }

@@ -39,7 +39,7 @@ const DECISIONS_KEPT: usize = 10_000;
 /// Blobs up to this size are held in memory.
 const MEMORY_BLOB_BYTES_MAX: u64 = 1 << 20;
 
-/// The rooms, put together.
+/// The rooms, put together. The threads that prove end with it, so whoever serves keeps it.
 #[derive(Debug)]
 pub struct Built {
     /// What pulls are answered with.

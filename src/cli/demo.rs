@@ -52,6 +52,8 @@ struct World {
     client: Client,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    /// The threads that prove end with it.
+    _built: app::Built,
     _files: Files,
 }
 
@@ -122,6 +124,7 @@ impl World {
             client,
             shutdown,
             tasks,
+            _built: built,
             _files: files,
         })
     }

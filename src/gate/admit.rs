@@ -476,7 +476,8 @@ impl Gate {
                 not_before = Some(started);
                 continue;
             }
-            if !judgement.is_admitted()
+            let weighs_all = policies.iter().any(|policy| policy.weighs_all_evidence());
+            if (!judgement.is_admitted() || weighs_all)
                 && let Some(doubt) = scope.doubt()
             {
                 return Err(doubt);

@@ -16,6 +16,7 @@ use crate::policy::Signs;
 use crate::policy::Subject;
 use crate::policy::condition::Scope;
 use crate::policy::signed_by::Ballot;
+use crate::policy::signed_by::remedy;
 use crate::policy::signed_by::unread;
 use crate::policy::signer::Pull;
 use crate::verify::Fact;
@@ -205,6 +206,8 @@ impl Demand {
         let facts = match (with_condition, attested.every) {
             (false, _) => facts,
             (true, false) => facts.into_iter().filter(counts).collect(),
+            // What was left unread could be the one that says otherwise.
+            (true, true) if subject.facts.truncated => Vec::new(),
             (true, true) => {
                 let (met, unmet): (Vec<&Fact>, Vec<&Fact>) = facts
                     .into_iter()
@@ -266,6 +269,17 @@ impl Demand {
             !ballot.facts.is_empty()
         };
         let subject = telling(subject, &any);
+        if attested.every
+            && subject.facts.truncated
+            && let Some((reason, found)) = unread(&subject.facts)
+        {
+            return Shortfall {
+                reason,
+                found,
+                expected: format!("{}{}", attested.expected(), self.circumstances()),
+                remedy: remedy(reason).to_owned(),
+            };
+        }
         let all = self.attestations(attested, subject, question, false);
         let named = all.facts.iter();
         let named = named.filter(|fact| attested.by.names(fact, all.pull));

@@ -200,6 +200,18 @@ impl Policy {
         }
     }
 
+    /// True when what is not known could make it refuse what it admits by what is known: where
+    /// every attestation has to meet a condition.
+    #[must_use]
+    pub fn weighs_all_evidence(&self) -> bool {
+        match &self.requirement {
+            Requirement::Proven(demands) if self.mode == Mode::Enforce => demands
+                .iter()
+                .any(|demand| demand.attested.iter().any(|attested| attested.every)),
+            _ => false,
+        }
+    }
+
     /// The next moment at which it may say something else about the same facts.
     fn changes_after(&self, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
         match &self.requirement {

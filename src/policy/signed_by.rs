@@ -196,7 +196,7 @@ pub(super) fn unread(facts: &Facts) -> Option<(Reason, String)> {
     ))
 }
 
-fn remedy(reason: Reason) -> &'static str {
+pub(super) fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::Unsigned => {
             "sign the image (cosign sign IMAGE@DIGEST) as one of the expected signers; it is \

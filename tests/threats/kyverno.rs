@@ -4,12 +4,14 @@
 use std::fs;
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use pullgate::app;
 use pullgate::clock::Clock;
 use pullgate::config;
 use pullgate::policy::Rules;
 use pullgate::sandbox::image::{self, Package};
+use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed};
 use pullgate::sandbox::sigstore::{
     Identity, KeyPair, Log, Recipe, Sigstore, attestation_tag, signature_tag,
 };
@@ -267,6 +269,50 @@ attestors:
         .manifest("org/app", "v1")
         .await
         .admits(&package.manifest);
+}
+
+// Where every attestation has to say so, one that could not be read, or was not, could be the one
+// that says otherwise.
+#[tokio::test]
+async fn b3_what_was_not_read_could_say_otherwise() {
+    let key = KeyPair::generate();
+    let entry = format!(
+        "imageReferences: [\"{HOST}/org/app*\"]
+failureAction: Enforce
+attestations:
+  - predicateType: {REVIEW}
+    attestors: [{{ entries: [{{ keys: {{ publicKeys: {:?}, rekor: {{ ignoreTlog: true }} }} }}] }}]
+    conditions: [{{ all: [{{ key: \"{{{{ passed }}}}\", operator: Equals, value: true }}] }}]",
+        key.public_key_pem()
+    );
+    let world = world_of(&document(&entry)).await;
+    let by = Recipe::key(&key, Log::None);
+    let package = pushed(&world, "org/app", "scanned");
+    let passed = json!({ "passed": true });
+    let passed = world
+        .sigstore
+        .attest_layer(&package.digest(), REVIEW, &passed, &by);
+    world.push("org/app", &attestation_tag(&package.digest(), vec![passed]));
+    attest(&world, &package, REVIEW, &json!({ "passed": false }), &by);
+    for (misdeed, reason) in [
+        (
+            Misdeed::Status(StatusCode::BAD_GATEWAY),
+            Err("evidence_unavailable"),
+        ),
+        (Misdeed::Referrers(10_000), Ok("over_limit")),
+    ] {
+        let fault = world
+            .registry
+            .misbehave(Fault::on(Endpoint::Referrers, misdeed));
+        let answer = world.manifest("org/app", "v1").await;
+        match reason {
+            Ok(reason) => answer.denies(reason),
+            Err(reason) => answer.cannot_tell(reason),
+        }
+        world.registry.forgive(fault);
+    }
+    let answer = world.manifest("org/app", "v1").await;
+    answer.denies("condition_failed");
 }
 
 // "Verifying Image Attestations". THREATS B3: by whom, and what they say; and all that they say.

@@ -269,22 +269,16 @@ impl Demand {
             !ballot.facts.is_empty()
         };
         let subject = telling(subject, &any);
-        if attested.every
-            && subject.facts.truncated
-            && let Some((reason, found)) = unread(&subject.facts)
-        {
-            return Shortfall {
-                reason,
-                found,
-                expected: format!("{}{}", attested.expected(), self.circumstances()),
-                remedy: remedy(reason).to_owned(),
-            };
-        }
         let all = self.attestations(attested, subject, question, false);
         let named = all.facts.iter();
         let named = named.filter(|fact| attested.by.names(fact, all.pull));
         let mut unmet = named.filter_map(|fact| attested.unmet(fact, subject, question));
-        let (reason, found, remedy) = if attested.by.holds(&all)
+        let (reason, found, remedy) = if attested.every
+            && subject.facts.truncated
+            && let Some((reason, found)) = unread(&subject.facts)
+        {
+            (reason, found, remedy(reason))
+        } else if attested.by.holds(&all)
             && let Some(unmet) = unmet.next_back()
         {
             let remedy = "correct what the attestation says at its source, or the policy's `where`";

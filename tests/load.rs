@@ -7,14 +7,17 @@
     reason = "what fails here fails the test, with its reason"
 )]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
 use pullgate::oci::Digest;
+use pullgate::sandbox::client::Client;
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::Registry;
 use tempfile::TempDir;
@@ -24,14 +27,15 @@ use tokio::{
     time::timeout,
 };
 
+use crate::program::Program;
+
 /// What nothing here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 10_000;
 
 /// The gate before a registry with one image, which it serves to anybody.
 struct World {
-    gate: Child,
-    address: String,
+    gate: Program,
     registry: Registry,
     package: Package,
     _folder: TempDir,
@@ -57,27 +61,9 @@ impl World {
         ] {
             std::fs::write(folder.path().join(file), text).expect("written");
         }
-        let mut gate = Command::new(env!("CARGO_BIN_EXE_pullgate"))
-            .args(["serve", "--config"])
-            .arg(folder.path().join("pullgate.yaml"))
-            .env("PULLGATE_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the gate starts");
-        let mut line = String::new();
-        let stdout = gate.stdout.take().expect("its stdout");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("its first line");
-        let address = line
-            .strip_prefix("listening on ")
-            .and_then(|rest| rest.split_once(','))
-            .expect("the line on stdout")
-            .0
-            .to_owned();
+        let gate = Program::start(env!("CARGO_BIN_EXE_pullgate"), folder.path());
         let world = Self {
             gate,
-            address,
             registry,
             package,
             _folder: folder,
@@ -87,7 +73,7 @@ impl World {
     }
 
     async fn connect(&self) -> TcpStream {
-        let connected = timeout(PATIENCE, TcpStream::connect(&self.address)).await;
+        let connected = timeout(PATIENCE, TcpStream::connect(&self.gate.address)).await;
         connected.expect("in time").expect("connects")
     }
 
@@ -113,12 +99,21 @@ impl World {
         stream.write_all(request.as_bytes()).await.expect("is sent");
         rest(&mut stream).await
     }
-}
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.gate.kill();
-        let _ = self.gate.wait();
+    /// Waits until the gate says that it has no connection left.
+    async fn all_are_left(&self) {
+        let operators = Client::new(&self.gate.admin);
+        let counted = async {
+            loop {
+                let metrics = operators.get("/metrics").await.expect("an answer");
+                let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+                if metrics.lines().any(|line| line == "pullgate_connections 0") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, counted).await.expect("they are left");
     }
 }
 
@@ -260,6 +255,7 @@ async fn slow_readers_are_left() {
         + 4;
     assert_eq!(Digest::sha256(&answer[body..]), digest);
     println!("a reader had it after {:?}", begun.elapsed());
+    world.all_are_left().await;
     // What was in the sockets' buffers is all that the others have.
     for mut stream in idle {
         let mut taken = Vec::new();

@@ -10,13 +10,14 @@
     reason = "what fails here fails the test, with its reason"
 )]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
     ffi::OsString,
-    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -35,6 +36,8 @@ use pullgate::sandbox::image::Package;
 use pullgate::sandbox::sigstore::{KeyPair, Log, Recipe, Sigstore, signature_tag};
 use tokio::net::TcpListener;
 
+use crate::program::Program;
+
 /// Digests whose facts are held: signed ones, all of them.
 const HELD: usize = 50_000;
 /// Those that are asked for all in all, where nobody says otherwise.
@@ -45,30 +48,18 @@ const CLIENTS: usize = 16;
 /// What the process may have, with the facts of so many digests.
 const RESIDENT_BYTES_MAX: usize = 240_000_000;
 
-/// The gate, ended when dropped.
-struct Gate(Child);
-
-impl Gate {
-    fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()));
-        let status = status.expect("the gate runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("VmRSS");
-        let kilobytes = line
-            .split_whitespace()
-            .nth(1)
-            .and_then(|text| text.parse::<usize>().ok());
-        kilobytes.expect("a number") * 1024
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn resident_bytes(gate: &Program) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.process.id()));
+    let status = status.expect("the gate runs");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    let kilobytes = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse::<usize>().ok());
+    kilobytes.expect("a number") * 1024
 }
 
 /// A registry that makes up what it is asked for: any tag names a manifest of its own, and in the
@@ -176,7 +167,7 @@ fn manifest(tag: &str) -> Vec<u8> {
     manifest.to_string().into_bytes()
 }
 
-fn start(folder: &Path, upstream: &str, key: &KeyPair) -> (Gate, String) {
+fn start(folder: &Path, upstream: &str, key: &KeyPair) -> Program {
     let config = format!(
         "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n\
          upstreams: {{ r.test: {{ url: \"{upstream}\", requests_per_second_max: 1000000 }} }}\n\
@@ -196,24 +187,7 @@ fn start(folder: &Path, upstream: &str, key: &KeyPair) -> (Gate, String) {
     }
     let program = std::env::var_os("PULLGATE_PROGRAM");
     let program = program.unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_pullgate")));
-    let mut child = Command::new(program)
-        .args(["serve", "--config"])
-        .arg(folder.join("pullgate.yaml"))
-        .env("PULLGATE_LOG", "error")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the gate starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("its stdout");
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("its first line");
-    let address = line
-        .strip_prefix("listening on ")
-        .and_then(|rest| rest.split_once(','))
-        .expect("the line on stdout")
-        .0;
-    (Gate(child), address.to_owned())
+    Program::start(program, folder)
 }
 
 /// The repository that a digest is asked for in, and the answer: those that are to be held are
@@ -256,15 +230,15 @@ async fn memory_stays_flat_over_a_day_of_digests() {
     let folder = tempfile::tempdir().expect("a folder");
     let registry = Arc::new(Registry::new());
     let upstream = Arc::clone(&registry).serve().await;
-    let (gate, address) = start(folder.path(), &upstream, &registry.key);
+    let gate = start(folder.path(), &upstream, &registry.key);
     println!(
         "at the start: {} MB resident",
-        gate.resident_bytes() / 1_000_000
+        resident_bytes(&gate) / 1_000_000
     );
     let mut seen = Vec::new();
     for from in (0..digests).step_by(LOOK) {
-        pull(&address, from..digests.min(from + LOOK)).await;
-        let resident = gate.resident_bytes();
+        pull(&gate.address, from..digests.min(from + LOOK)).await;
+        let resident = resident_bytes(&gate);
         println!(
             "after {}: {} MB resident",
             from + LOOK,
@@ -274,7 +248,7 @@ async fn memory_stays_flat_over_a_day_of_digests() {
         if from + LOOK == HELD {
             // Whose facts are held is not searched for again; the manifests come anew.
             let before = registry.searches.load(Ordering::Relaxed);
-            pull(&address, (0..HELD).step_by(97)).await;
+            pull(&gate.address, (0..HELD).step_by(97)).await;
             let searched = registry.searches.load(Ordering::Relaxed) - before;
             assert_eq!(searched, 0, "facts were not held");
             assert!(resident < RESIDENT_BYTES_MAX, "{resident} bytes");

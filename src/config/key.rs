@@ -62,7 +62,7 @@ pub(super) fn lower(
     let root = asks.then(|| match fields.as_slice() {
         [only] if !value.is_list() => signers::root(signer, only, context),
         _ => match &named {
-            Some(value) => context.roots.find(value),
+            Some(value) => signers::named_root(value, context),
             None => Some(context.roots.default_root()),
         },
     });

@@ -41,7 +41,7 @@ fn enforce(world: &World, document: &Value) {
     let settings = loaded.expect("it loads").settings;
     let mut material = material(&world.sigstore.trusted_root_json(), &settings.rules);
     for root in settings.trust_roots {
-        if let RootSource::Given { json } = root.source {
+        if let RootSource::Logs { json, .. } = root.source {
             let root = TrustRoot::from_json(root.name, &json).expect("a trust root");
             material.roots.push(root.into());
         }

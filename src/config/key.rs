@@ -22,7 +22,7 @@ pub(super) fn lower(
     signer: &Fields<'_>,
     context: &Context<'_>,
 ) -> Option<SignerKind> {
-    demands::refuse(signer);
+    demands::refuse(signer, "a key");
     let logged = signer.at("transparency_log").map_or(Some(true), |value| {
         value.choice(&[("required", true), ("not_required", false)])
     });

@@ -216,7 +216,7 @@ attestors:
 async fn a_pattern_over_tags_is_not_passed_by_digest() {
     let entry = format!(
         "imageReferences: [\"{HOST}/org/*:v*\"]
-skipImageReferences: [\"{HOST}/org/app:v1\", \"{HOST}/org/free/*\"]
+skipImageReferences: [\"{HOST}/org/app:v1\", \"{HOST}/org/app@*\", \"{HOST}/org/free/*\"]
 failureAction: Enforce
 attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://i.acme.test\" }} }}] }}]"
     );

@@ -599,7 +599,7 @@ fn locked_down(world: &World, ops: &KeyPair, authority: &CertificateAuthority) -
         named("login"): [fulcio],
         named("byopki"): [pki],
         named("tags"): [identified(signed_with(ops), repository.clone())],
-        named("login-tags"): [identified(fulcio.clone(), repository)],
+        named("login-tags"): [identified(fulcio, repository)],
     }));
     document["transports"]["dir"] = json!({ "": open });
     document["transports"]["atomic"] = json!({ named("official"): open });

@@ -525,7 +525,7 @@ async fn a_key_signs_over_the_hash_that_the_rule_names() {
 // What an index has been attested to counts for what it lists (`signs: asked`), also where that has
 // an attestation of its own that says otherwise. Asked for alone, it is judged by its own.
 #[tokio::test]
-async fn an_indexs_yes_is_before_its_childs_no() {
+async fn a_yes_about_an_index_is_before_a_no_about_its_platform() {
     let key = KeyPair::generate();
     let lines = format!(
         "attestations:

@@ -26,6 +26,8 @@ mod identity;
 mod kyverno;
 mod limits;
 mod policy_json;
+#[path = "../support/program.rs"]
+mod program;
 mod pullers;
 mod refusals;
 mod reload;

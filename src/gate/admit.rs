@@ -1,41 +1,33 @@
 //! Admission of manifests: from what is asked for to an [`Admitted`] or a [`Refusal`].
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
-use crate::audit::Decided;
 use crate::content::ContentKey;
 use crate::content::Document;
 use crate::gate::Ask;
 use crate::gate::Asked;
 use crate::gate::Denied;
 use crate::gate::Gate;
-use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Refused;
-use crate::gate::Resolved;
 use crate::gate::Ruling;
-use crate::gate::callers::{Misgiven, Misgivings};
-use crate::gate::facts::{crashed, not_proven};
+use crate::gate::admission::{Admission, Admitted, Decision, Grounds};
+use crate::gate::facts::not_proven;
+use crate::gate::find::Found;
 use crate::gate::graph::Scope;
-use crate::gate::refusal::{Cause, Doubt, describe, own_shortfall};
+use crate::gate::refusal::{Cause, Doubt, own_shortfall};
 use crate::gate::rollback::{Latest, Noted, Watch};
 use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
-use crate::metrics::DecisionCounter;
 use crate::oci::Digest;
 use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::oci::Manifest;
 use crate::oci::Reference;
-use crate::oci::Tag;
 use crate::policy::Caller;
 use crate::policy::Earlier;
 use crate::policy::Judgement;
@@ -48,151 +40,7 @@ use crate::policy::Subject;
 use crate::policy::judge;
 use crate::policy::judge_tag;
 use crate::upstream::Upstream;
-use crate::upstream::UpstreamError;
 use crate::verify::Facts;
-
-/// How long an answer from a stale tag is repeated before the upstream is tried again.
-const STALE_RETRY: Duration = Duration::from_secs(5);
-
-/// A manifest that may leave: the only key to its bytes. It can only be had from
-/// [`Gate::manifest`].
-#[derive(Debug, Clone)]
-pub struct Admitted {
-    pub(super) admission: Arc<Admission>,
-    first: bool,
-    misgivings: Option<Box<Misgivings>>,
-}
-
-/// An admission as it is kept: everything that an answer needs and that does not change
-/// between two pulls.
-#[derive(Debug)]
-pub(super) struct Admission {
-    pub(super) document: Arc<Document>,
-    pub(super) decision: Arc<Decision>,
-    pub(super) facts: Arc<Facts>,
-    pub(super) validity: Validity,
-    /// What its tag may not have moved on from.
-    pub(super) latest: Box<[Latest]>,
-    stale: bool,
-    counter: DecisionCounter,
-}
-
-/// What is recorded of an admission. The record outlives the admission, so it holds neither
-/// the manifest nor the facts.
-#[derive(Debug)]
-pub(super) struct Decision {
-    ask: Ask,
-    digest: Digest,
-    pub(super) grounds: Grounds,
-    warnings: Vec<String>,
-}
-
-/// Why a manifest may leave.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Grounds {
-    /// Every matching policy passed.
-    Judged(Judgement),
-    /// It proves itself to be evidence, which has to pass for others to verify.
-    Evidence,
-    /// No policy matches, and the default is `unsafe_allow`.
-    Unjudged,
-}
-
-impl Admitted {
-    /// The bytes that were hashed and judged.
-    #[must_use]
-    pub fn document(&self) -> &Document {
-        &self.admission.document
-    }
-
-    /// Why it may leave.
-    #[must_use]
-    pub fn grounds(&self) -> &Grounds {
-        &self.admission.decision.grounds
-    }
-
-    /// What is proven about it.
-    #[must_use]
-    pub fn facts(&self) -> &Facts {
-        &self.admission.facts
-    }
-
-    /// What policies in `warn` mode have to say.
-    pub fn warnings(&self) -> impl Iterator<Item = &String> {
-        let of_caller = self.misgivings.iter();
-        let of_caller = of_caller.flat_map(|misgivings| &misgivings.warnings);
-        self.admission.decision.warnings.iter().chain(of_caller)
-    }
-
-    /// True when its tag could not be resolved anew.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.admission.stale
-    }
-
-    /// True when it was judged for this very pull, and not for an earlier one.
-    #[must_use]
-    pub fn is_first(&self) -> bool {
-        self.first
-    }
-
-    /// Counts one pull of it.
-    pub fn count(&self) {
-        match &self.misgivings {
-            None => self.admission.counter.inc(),
-            Some(misgivings) => misgivings.counter.inc(),
-        }
-    }
-
-    /// What is to be recorded of one pull of it.
-    #[must_use]
-    pub fn decided(&self) -> Arc<dyn Decided> {
-        let decision = Arc::clone(&self.admission.decision);
-        match &self.misgivings {
-            None => decision,
-            Some(misgivings) => Arc::new(Misgiven {
-                decision,
-                misgivings: Misgivings::clone(misgivings),
-            }),
-        }
-    }
-}
-
-impl Admission {
-    /// About how many bytes it holds: the manifest, parsed as well, and the facts.
-    pub(super) fn weight(&self) -> u32 {
-        let bytes = self.document.bytes().len() * 2 + self.facts.size_hint() + 1024;
-        u32::try_from(bytes).unwrap_or(u32::MAX)
-    }
-}
-
-impl Decided for Decision {
-    fn describe(&self) -> Value {
-        let asked = Asked::Manifest(self.ask.image.clone(), self.ask.reference.clone());
-        let (reason, judgement) = match &self.grounds {
-            Grounds::Judged(judgement) => (judgement.reason.as_str(), Some(judgement)),
-            Grounds::Evidence | Grounds::Unjudged => (Reason::Admitted.as_str(), None),
-        };
-        let digest = Some(&self.digest);
-        let mut value = describe(&asked, digest, "admitted", reason, judgement);
-        match &self.grounds {
-            Grounds::Evidence => value["grounds"] = json!("evidence"),
-            Grounds::Unjudged => value["grounds"] = json!("default: unsafe_allow"),
-            Grounds::Judged(_) if !self.warnings.is_empty() => {
-                value["warnings"] = json!(self.warnings);
-            }
-            Grounds::Judged(_) => {}
-        }
-        value
-    }
-}
-
-/// A manifest that was found, and how long its finding holds.
-struct Found {
-    document: Arc<Document>,
-    until: Instant,
-    stale: bool,
-}
 
 impl Gate {
     /// Asks for a manifest by tag or digest. What is kept is kept without the caller: facts
@@ -259,20 +107,6 @@ impl Gate {
             first: true,
             misgivings: None,
         })
-    }
-
-    /// The manifest that is asked for, and where it is; that a tag names it is noted.
-    async fn locate(&self, ask: &Ask) -> Result<(&Upstream, ContentKey, Found), Refusal> {
-        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
-        let Some(upstream) = self.upstream(&ask.image.registry) else {
-            return Err(Refusal::NotFound(Missing::Repository));
-        };
-        let found = self.find(upstream, ask, asked).await?;
-        let key = ContentKey::of(&ask.image, *found.document.digest());
-        if let Reference::Tag(tag) = &ask.reference {
-            self.0.hints.tagged(&key, tag);
-        }
-        Ok((upstream, key, found))
     }
 
     /// What is proven about an image and about what lies around it, unjudged: for those who
@@ -644,154 +478,6 @@ impl Gate {
             .decision("unavailable", cause.doubt.as_str(), "enforce", "none")
             .inc();
         cause.about(asked, digest)
-    }
-
-    /// The manifest that is asked for, with its bytes.
-    async fn find(
-        &self,
-        upstream: &Upstream,
-        ask: &Ask,
-        asked: impl Fn() -> Asked,
-    ) -> Result<Found, Refusal> {
-        let answer = match &ask.reference {
-            Reference::Digest(digest) => {
-                let key = ContentKey::of(&ask.image, *digest);
-                let document = self.0.content.manifest(upstream, &key).await;
-                let until = Instant::now() + self.0.settings.facts_ttl;
-                document.map(|document| Found {
-                    document,
-                    until,
-                    stale: false,
-                })
-            }
-            Reference::Tag(tag) => match self.resolve(upstream, &ask.image, tag).await {
-                Ok(answer) => answer,
-                Err(cause) => return Err(self.unavailable(cause, asked(), None)),
-            },
-        };
-        answer.map_err(|error| self.not_found(&error, asked(), Missing::Manifest))
-    }
-
-    /// What a tag names: as it was seen within `tag_ttl`, or fetched now, in one flight for
-    /// all who ask. The bytes are fetched by the tag and hashed here, so that an upstream
-    /// that answers otherwise the next time changes nothing.
-    async fn resolve(
-        &self,
-        upstream: &Upstream,
-        image: &ImageName,
-        tag: &Tag,
-    ) -> Result<Result<Found, UpstreamError>, Cause> {
-        let settings = &self.0.settings;
-        let name = (image.clone(), tag.clone());
-        let known = self.0.tags.get(&name);
-        let fresh = known.filter(|known| known.at.elapsed() < settings.tag_ttl);
-        self.0
-            .metrics
-            .cache_requested(CacheKind::Tags, fresh.is_some());
-        if let Some(resolved) = fresh {
-            let until = resolved.at + settings.tag_ttl;
-            return Ok(self.named(upstream, image, resolved, until, false).await);
-        }
-        let (gate, flown, upstream_of_flight) = (self.clone(), name.clone(), upstream.clone());
-        let flight = || async move {
-            let at = Instant::now();
-            let (image, tag) = &flown;
-            let reference = Reference::Tag(tag.clone());
-            let fetched = upstream_of_flight
-                .manifest(&image.repository, &reference)
-                .await
-                .map_err(Arc::new)?;
-            let document = gate
-                .0
-                .content
-                .take_in(&image.registry, &image.repository, fetched);
-            gate.0.tags.insert(
-                flown,
-                Resolved {
-                    digest: *document.digest(),
-                    at,
-                },
-            );
-            Ok(document)
-        };
-        let flown_by = (name.0, name.1, upstream.asker_key());
-        match self
-            .0
-            .tag_flights
-            .join(flown_by, flight)
-            .await
-            .map_err(|_| crashed())?
-        {
-            Ok(document) => {
-                let until = Instant::now() + settings.tag_ttl;
-                Ok(Ok(Found {
-                    document,
-                    until,
-                    stale: false,
-                }))
-            }
-            Err(error) if error.is_transient() => {
-                match known.filter(|known| known.at.elapsed() < settings.stale_ttl) {
-                    Some(resolved) => {
-                        self.0.metrics.answered_stale();
-                        let until = Instant::now() + STALE_RETRY;
-                        Ok(self.named(upstream, image, resolved, until, true).await)
-                    }
-                    None => Ok(Err(UpstreamError::clone(&error))),
-                }
-            }
-            Err(error) => Ok(Err(UpstreamError::clone(&error))),
-        }
-    }
-
-    async fn named(
-        &self,
-        upstream: &Upstream,
-        image: &ImageName,
-        resolved: Resolved,
-        until: Instant,
-        stale: bool,
-    ) -> Result<Found, UpstreamError> {
-        let key = ContentKey::of(image, resolved.digest);
-        let document = self.0.content.manifest(upstream, &key).await?;
-        Ok(Found {
-            document,
-            until,
-            stale,
-        })
-    }
-
-    pub(super) fn not_found(
-        &self,
-        error: &UpstreamError,
-        asked: Asked,
-        missing: Missing,
-    ) -> Refusal {
-        match error {
-            UpstreamError::NotFound => Refusal::NotFound(missing),
-            UpstreamError::Unauthorized { host, .. }
-                if self.upstream(host).is_some_and(Upstream::asks_as_caller) =>
-            {
-                Refusal::LoginNeeded(host.clone())
-            }
-            UpstreamError::TooLarge { limit } => self.denied(
-                Denied {
-                    asked,
-                    refused: None,
-                    shortfall: own_shortfall(
-                        Reason::OverLimit,
-                        format!("content larger than {limit} bytes"),
-                        "content within the limits",
-                        "raise the limit if content of this size is wanted (limits in the \
-                     configuration)",
-                    ),
-                    policy: None,
-                    judgement: None,
-                },
-                Arc::default(),
-            ),
-            error => self.unavailable(Cause::of_upstream(error), asked, None),
-        }
     }
 }
 

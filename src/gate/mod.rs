@@ -7,11 +7,13 @@
 //!
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
+mod admission;
 mod admit;
 mod by_tag;
 mod callers;
 mod disguise;
 mod facts;
+mod find;
 mod graph;
 mod hints;
 mod lists;
@@ -27,7 +29,7 @@ mod searches;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.
 pub use crate::upstream::{Login, UnusableLogin};
-pub use admit::{Admitted, Grounds};
+pub use admission::{Admitted, Grounds};
 pub use reach::AdmittedBlob;
 pub use refusal::{Asked, Denied, Doubt, Missing, Refusal, Refused, Unavailable};
 
@@ -60,7 +62,7 @@ use crate::upstream::LoginKey;
 use crate::upstream::Upstream;
 use crate::verify::Material;
 
-use admit::Admission;
+use admission::Admission;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
 use permits::Permits;

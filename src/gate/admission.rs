@@ -1,6 +1,6 @@
 //! Admissions: the values by which a manifest may leave, and what is recorded of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use serde_json::{Value, json};
 
@@ -39,6 +39,8 @@ pub(super) struct Admission {
     pub(super) latest: Box<[Latest]>,
     pub(super) stale: bool,
     pub(super) counter: DecisionCounter,
+    /// The turn of the hints at which they were told of it.
+    pub(super) noted_at: AtomicU64,
 }
 
 /// What is recorded of an admission. The record outlives the admission, so it holds neither
@@ -123,6 +125,11 @@ impl Admitted {
 }
 
 impl Admission {
+    /// Whether what it lists may leave by it. Evidence vouches for nothing.
+    pub(super) fn vouches(&self) -> bool {
+        !matches!(self.decision.grounds, Grounds::Evidence)
+    }
+
     /// About how many bytes it holds: the manifest, parsed as well, and the facts.
     pub(super) fn weight(&self) -> u32 {
         let bytes = self.document.bytes().len() * 2 + self.facts.size_hint() + 1024;

@@ -1,6 +1,12 @@
 //! Admission of manifests: from what is asked for to an [`Admitted`] or a [`Refusal`].
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -16,6 +22,7 @@ use crate::gate::Refusal;
 use crate::gate::Refused;
 use crate::gate::Ruling;
 use crate::gate::admission::{Admission, Admitted, Decision, Grounds};
+use crate::gate::by_tag::{Tries, leave_it_to_the_tag};
 use crate::gate::facts::not_proven;
 use crate::gate::find::Found;
 use crate::gate::graph::Scope;
@@ -42,6 +49,16 @@ use crate::policy::judge_tag;
 use crate::upstream::Upstream;
 use crate::verify::Facts;
 
+/// What an admission is for.
+pub(super) enum Purpose<'a> {
+    /// The manifest, or a blob of it, is handed out by this very name. Where its digest is refused,
+    /// tags are tried so often.
+    Serving(&'a Tries),
+    /// What lies below the manifest is asked for, and whether a tag vouches for that: by the tag's
+    /// name nothing is handed out.
+    Vouching,
+}
+
 impl Gate {
     /// Asks for a manifest by tag or digest. What is kept is kept without the caller: facts
     /// and admissions are everybody's, and what policy says of a caller it says each time.
@@ -58,15 +75,19 @@ impl Gate {
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
         let mut admitted = match held {
-            Some(admission) => Admitted {
-                admission,
-                first: false,
-                misgivings: None,
-            },
+            Some(admission) => {
+                self.note_again(ask, &admission);
+                Admitted {
+                    admission,
+                    first: false,
+                    misgivings: None,
+                }
+            }
             None => {
                 let ruling = arc_swap::Guard::into_inner(ruling);
                 // Boxed: the cold way's state is large, and the hot way need not carry it.
-                let decision = Box::pin(self.admit(&ruling, ask));
+                let tries = Tries::default();
+                let decision = Box::pin(self.admit(&ruling, ask, &tries));
                 self.in_time(decision, asked).await?
             }
         };
@@ -90,15 +111,15 @@ impl Gate {
         })
     }
 
-    pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
-        let (upstream, key, found) = self.locate(ask).await?;
-        let document = Arc::clone(&found.document);
-        let ruled = self.rule(ruling, upstream, ask, &key, found).await;
-        let vouches = ruled
-            .as_ref()
-            .is_ok_and(|admission| !matches!(admission.decision.grounds, Grounds::Evidence));
-        self.0.hints.listed(&key, &document, vouches);
-        let admission = Arc::new(ruled?);
+    pub(super) async fn admit(
+        &self,
+        ruling: &Ruling,
+        ask: &Ask,
+        tries: &Tries,
+    ) -> Result<Admitted, Refusal> {
+        let located = self.locate(ask).await?;
+        let serving = Purpose::Serving(tries);
+        let admission = self.settle(ruling, ask, located, serving).await?;
         self.0
             .admissions
             .insert(ask.clone(), Arc::clone(&admission));
@@ -109,6 +130,50 @@ impl Gate {
         })
     }
 
+    /// Judges what was found, and notes what may leave by it.
+    pub(super) async fn settle(
+        &self,
+        ruling: &Ruling,
+        ask: &Ask,
+        (upstream, key, found): (&Upstream, ContentKey, Found),
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Admission>, Refusal> {
+        let document = Arc::clone(&found.document);
+        let ruled = self.rule(ruling, upstream, ask, &key, found, purpose).await;
+        match ruled {
+            Ok(admission) if admission.vouches() => {
+                self.note_vouching(ask, &admission);
+                // Told last: who asks from now on sees what was noted.
+                self.0.unreached.admitted(&ask.image);
+                Ok(Arc::new(admission))
+            }
+            ruled => {
+                self.0.hints.listed(&key, &document, false);
+                ruled.map(Arc::new)
+            }
+        }
+    }
+
+    fn note_vouching(&self, ask: &Ask, admission: &Admission) {
+        let hints = &self.0.hints;
+        admission.noted_at.store(hints.turns(), Ordering::Relaxed);
+        let document = &admission.document;
+        let key = ContentKey::of(&ask.image, *document.digest());
+        if let Reference::Tag(tag) = &ask.reference {
+            hints.tagged(&key, tag, true);
+        }
+        hints.listed(&key, document, true);
+    }
+
+    /// An answer that is repeated keeps what was noted of it, or others could drive that out while
+    /// the answer holds. Admissions that are held note less than the hints have room for.
+    fn note_again(&self, ask: &Ask, admission: &Admission) {
+        let is_new = admission.noted_at.load(Ordering::Relaxed) == self.0.hints.turns();
+        if !is_new && admission.vouches() {
+            self.note_vouching(ask, admission);
+        }
+    }
+
     /// What is proven about an image and about what lies around it, unjudged: for those who
     /// want to write it down. No bytes leave by this way.
     ///
@@ -117,10 +182,7 @@ impl Gate {
     pub async fn survey(&self, ask: &Ask) -> Result<Subject, Refusal> {
         let ruling = self.0.ruling.load_full();
         let (upstream, key, found) = self.locate(ask).await?;
-        let shape = match found.document.manifest() {
-            Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
-            _ => Shape::Image,
-        };
+        let shape = shape_of(&found.document);
         // With every policy's eyes: what one of them has no use for, another has.
         let policies = &ruling.rules.policies;
         let pulled = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
@@ -145,6 +207,7 @@ impl Gate {
         ask: &Ask,
         key: &ContentKey,
         found: Found,
+        purpose: Purpose<'_>,
     ) -> Result<Admission, Refusal> {
         let policies = ruling.index.matching(&ask.image, &ask.reference);
         let manifest = match found.document.manifest() {
@@ -185,13 +248,8 @@ impl Gate {
             }
             return Err(self.deny(ask, &found.document, no_policy(&ask.image)));
         }
-        let shape = if manifest.as_index().is_some() {
-            Shape::Index
-        } else {
-            Shape::Image
-        };
         let judged = self
-            .judge(ruling, upstream, ask, &found.document, shape, &policies)
+            .judge(ruling, upstream, ask, &found.document, &policies, &purpose)
             .await;
         let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let judged = judged.map_err(|cause| self.unavailable(cause, asked, Some(key.digest)))?;
@@ -201,8 +259,12 @@ impl Gate {
             holds,
             latest,
         } = judged;
-        if !judgement.is_admitted() {
-            let index = self.admitted_by_index(ruling, upstream, ask, key, &policies, &judgement);
+        if let Purpose::Serving(tries) = purpose
+            && matches!(ask.reference, Reference::Digest(_))
+            && !judgement.is_admitted()
+            && leave_it_to_the_tag(&policies, &judgement)
+        {
+            let index = self.admitted_by_index(ruling, (upstream, key), &policies, tries);
             if let Some(index) = index.await? {
                 let grounds = index.decision.grounds.clone();
                 let holds = Holds {
@@ -276,10 +338,11 @@ impl Gate {
         upstream: &Upstream,
         ask: &Ask,
         document: &Document,
-        shape: Shape,
         policies: &[Arc<Policy>],
+        purpose: &Purpose<'_>,
     ) -> Result<Judged, Cause> {
         let started = Instant::now();
+        let shape = shape_of(document);
         let key = &ContentKey::of(&ask.image, *document.digest());
         let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let mut not_before = None;
@@ -325,7 +388,8 @@ impl Gate {
             }
             let holds = self.holds(&scope, &judgement);
             let mut latest = Box::default();
-            if judgement.is_admitted() {
+            // Only what is handed out by its tag's name was served under it.
+            if judgement.is_admitted() && matches!(purpose, Purpose::Serving(_)) {
                 let noted = self
                     .note(&mut watch, policies, &judgement, &key.digest)
                     .await;
@@ -439,6 +503,7 @@ impl Gate {
             document: found.document,
             facts,
             counter,
+            noted_at: AtomicU64::new(0),
         }
     }
 
@@ -506,6 +571,13 @@ fn judged(
         judge_tag(&mut judgement, policies, subject, question, earlier);
     }
     judgement
+}
+
+fn shape_of(document: &Document) -> Shape {
+    match document.manifest() {
+        Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
+        _ => Shape::Image,
+    }
 }
 
 fn outside(document: &Document) -> Refused {

@@ -35,7 +35,8 @@ pub(super) struct Found {
 }
 
 impl Gate {
-    /// The manifest that is asked for, and where it is; that a tag names it is noted.
+    /// The manifest that is asked for, and where it is; that a tag names it is noted, as what
+    /// vouches for nothing yet.
     pub(super) async fn locate(
         &self,
         ask: &Ask,
@@ -47,7 +48,7 @@ impl Gate {
         let found = self.find(upstream, ask, asked).await?;
         let key = ContentKey::of(&ask.image, *found.document.digest());
         if let Reference::Tag(tag) = &ask.reference {
-            self.0.hints.tagged(&key, tag);
+            self.0.hints.tagged(&key, tag, false);
         }
         Ok((upstream, key, found))
     }

@@ -26,6 +26,7 @@ mod restart_tests;
 mod rollback;
 mod ruling;
 mod searches;
+mod unreached;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.
 pub use crate::upstream::{Login, UnusableLogin};
@@ -70,6 +71,7 @@ use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
 use searches::Searches;
+use unreached::Unreached;
 
 /// What the gate is built with.
 #[derive(Debug, Clone)]
@@ -162,6 +164,7 @@ struct Inner {
     content: Store,
     admissions: Cache<Ask, Arc<Admission>>,
     reaches: Cache<ContentKey, Arc<Reach>>,
+    unreached: Unreached,
     facts: Cache<FactsKey, Arc<FactsEntry>>,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
@@ -244,6 +247,7 @@ impl Gate {
                     .weigher(|_, admission: &Arc<Admission>| admission.weight())
                     .build(),
                 reaches: Cache::new(REACHES_MAX),
+                unreached: Unreached::new(settings.unsigned_ttl),
                 facts: Cache::builder()
                     .max_capacity(FACTS_BYTES_MAX)
                     .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())

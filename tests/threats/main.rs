@@ -37,5 +37,6 @@ mod source;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;
+mod tags;
 mod tenants;
 mod trust;

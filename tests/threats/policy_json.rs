@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::support::{HOST, Setup, World, material, rules};
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     World::with(Setup {
         lookaside: true,
         ..Setup::ruled(rules(Vec::new()))
@@ -29,7 +29,7 @@ async fn world() -> World {
 }
 
 /// Puts a policy.json in force, as a configuration names it.
-fn enforce(world: &World, document: &Value) {
+pub(crate) fn enforce(world: &World, document: &Value) {
     let folder = TempDir::new().expect("a folder");
     let configuration = format!(
         "upstreams: {{ {HOST}: {{}} }}\npolicies: [{{ containers_policy_json: policy.json }}]\n"
@@ -50,7 +50,7 @@ fn enforce(world: &World, document: &Value) {
 }
 
 /// Requirements for `docker` scopes, and refusal of all else.
-fn scopes(scopes: &Value) -> Value {
+pub(crate) fn scopes(scopes: &Value) -> Value {
     json!({ "default": [{ "type": "reject" }], "transports": { "docker": scopes } })
 }
 
@@ -63,11 +63,11 @@ fn data(key: &KeyPair) -> String {
     STANDARD.encode(key.public_key_pem())
 }
 
-fn signed_with(key: &KeyPair) -> Value {
+pub(crate) fn signed_with(key: &KeyPair) -> Value {
     json!({ "type": "sigstoreSigned", "keyData": data(key) })
 }
 
-fn identified(mut requirement: Value, identity: Value) -> Value {
+pub(crate) fn identified(mut requirement: Value, identity: Value) -> Value {
     requirement["signedIdentity"] = identity;
     requirement
 }
@@ -87,12 +87,18 @@ fn sign(world: &World, repository: &str, package: &Package, reference: &str, rec
     world.push(repository, &tag);
 }
 
-fn sign_by_key(world: &World, repository: &str, package: &Package, reference: &str, key: &KeyPair) {
+pub(crate) fn sign_by_key(
+    world: &World,
+    repository: &str,
+    package: &Package,
+    reference: &str,
+    key: &KeyPair,
+) {
     let recipe = Recipe::key(key, Log::None);
     sign(world, repository, package, reference, &recipe);
 }
 
-fn named(name: &str) -> String {
+pub(crate) fn named(name: &str) -> String {
     format!("{HOST}/{name}")
 }
 

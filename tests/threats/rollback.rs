@@ -395,3 +395,44 @@ async fn c7_what_is_forgotten_is_not_taken_for_new() {
     gate.admits(digest, &packages[3]).await;
     gate.end().await;
 }
+
+// What was looked at on behalf of a blob was not served under its tag, whatever the tag names then.
+#[tokio::test]
+async fn c7_what_a_tag_vouches_for_was_not_served_under_it() {
+    let world = World::start().await;
+    let accepts = format!(
+        "{{\"default\":[{{\"type\":\"reject\"}}],\"transports\":{{\"docker\":{{\"{HOST}/app:v1\":\
+         [{{\"type\":\"insecureAcceptAnything\"}}]}}}}}}"
+    );
+    world.write("policy.json", &accepts);
+    let path = world.path("pullgate.yaml");
+    let text = std::fs::read_to_string(path).expect("a file");
+    let both = "policies: [policy.yaml, { containers_policy_json: policy.json }]";
+    world.write(
+        "pullgate.yaml",
+        &text.replace("policies: [policy.yaml]", both),
+    );
+    let (old, new) = (world.push("old", 5), world.push("new", 3));
+    let gate = world.run().await;
+    world.tag("v1", &old);
+    gate.admits("v1", &old).await;
+    world.tag("v1", &new);
+    let blob = async |package: &Package| {
+        let digest = Digest::sha256(&package.blobs[0]);
+        let target = format!("/v2/app/blobs/{digest}");
+        gate.client.get(&target).await.expect("an answer").status
+    };
+    // The tag is looked at for the old image, and names another.
+    assert_eq!(blob(&old).await, StatusCode::FORBIDDEN);
+    // Then for the new one, of which nobody has asked for more than the refused digest.
+    gate.denies(new.digest()).await;
+    assert_eq!(blob(&new).await, StatusCode::OK);
+    world.tag("v1", &old);
+    gate.admits("v1", &old).await;
+    // What was served under it still forbids what is older.
+    world.tag("v1", &new);
+    gate.admits("v1", &new).await;
+    world.tag("v1", &old);
+    gate.denies("v1").await;
+    gate.end().await;
+}

@@ -24,6 +24,9 @@ use pullgate::sandbox::oidc::Token;
 use pullgate::sandbox::sigstore::{CertificateAuthority, KeyPair};
 use tempfile::TempDir;
 
+#[path = "docs/foreign.rs"]
+mod foreign;
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

@@ -182,7 +182,7 @@ pub(super) fn material(settings: &config::Settings) -> Result<Material, TrustRoo
         .iter()
         .filter(|root| named.contains(&root.name))
         .filter_map(|root| match &root.source {
-            RootSource::File { json, .. } | RootSource::Given { json } => {
+            RootSource::File { json, .. } | RootSource::Logs { json, .. } => {
                 Some(trust::from_json(root.name.clone(), json))
             }
             RootSource::Sigstore {

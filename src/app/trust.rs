@@ -128,7 +128,7 @@ impl Roots {
 fn kept_settings(root: &TrustRootSource, origin: &Origin) -> anyhow::Result<Option<KeptSettings>> {
     let (mirror, ca, pinned, built_in) = match &root.source {
         RootSource::File { .. }
-        | RootSource::Given { .. }
+        | RootSource::Logs { .. }
         | RootSource::Sigstore { refresh: false, .. } => return Ok(None),
         RootSource::Sigstore { instance, .. } => {
             let built_in = build::built_in(*instance);

@@ -1,5 +1,6 @@
 //! `ca`, lowered: signers whom a certificate authority of one's own certifies.
 
+use crate::config::demands;
 use crate::config::pem;
 use crate::config::pullers;
 use crate::config::reader::Fields;
@@ -33,18 +34,7 @@ pub(super) fn lower(
     signer: &Fields<'_>,
     context: &Context<'_>,
 ) -> Option<SignerKind> {
-    for key in [
-        "unsafe_without_transparency_log",
-        "unsafe_without_certificate_timestamp",
-    ] {
-        if let Some(value) = signer.at(key) {
-            value.error(
-                "this is for keyless signers",
-                "remove the line; for a certificate authority there is `transparency_log: \
-                 not_required`",
-            );
-        }
-    }
+    demands::refuse(signer, "a certificate authority");
     let fields = value.fields(&schema::CA)?;
     let authorities = authorities(&fields, context);
     let subject = subject(&fields);

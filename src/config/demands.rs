@@ -72,14 +72,11 @@ pub(super) fn lower(signer: &Fields<'_>, least: Demands) -> Option<Demands> {
     whole.then_some(demands)
 }
 
-/// Refuses these keys beside a signer with a key, whose certificate nobody issued.
-pub(super) fn refuse(signer: &Fields<'_>) {
-    for key in [WITHOUT_LOG, WITHOUT_CERTIFICATE_TIMESTAMP] {
-        if let Some(value) = signer.at(key) {
-            value.error(
-                "this is for keyless signers",
-                "remove the line; for a key there is `transparency_log: not_required`",
-            );
-        }
-    }
+/// Refuses what has a meaning for logins only beside a signer by `other`.
+pub(super) fn refuse(signer: &Fields<'_>, other: &str) {
+    signer.refuse(
+        &[WITHOUT_LOG, WITHOUT_CERTIFICATE_TIMESTAMP],
+        "this is for keyless signers",
+        &format!("remove the line; for {other} there is `transparency_log: not_required`"),
+    );
 }

@@ -169,8 +169,8 @@ fn lower(fields: &Fields<'_>, checks: &Checks, now: Timestamp) -> Option<Setting
             .as_ref()
             .map_or(CONDITION_STEPS_MAX, |limits| limits.condition_steps_max),
     };
-    let (rules, given_roots) = sources::rules(fields, &context);
-    trust_roots.extend(given_roots);
+    let rules = sources::rules(fields, &context);
+    trust_roots.extend(root_names.take_added());
     let (listen, admin) = listeners?;
     let cache = cache?;
     let directory = cache.directory.as_ref();

@@ -8,6 +8,7 @@ use crate::config::reader::Value;
 use crate::config::signers::first_line;
 use crate::policy::IdentityRule;
 use crate::policy::Policy;
+use crate::verify::HashAlgorithm;
 
 /// Another engine, whose documents are read as well.
 #[derive(Clone, Copy)]
@@ -49,6 +50,18 @@ pub(super) fn name<'a>(document: &Value<'a>) -> Option<Value<'a>> {
     let (_, metadata) = document.peek("metadata")?;
     let (_, name) = metadata.peek("name")?;
     Some(name)
+}
+
+/// What signatures hash with, by its name.
+pub(super) fn hash_algorithm(value: &Value<'_>, name: &str) -> Option<HashAlgorithm> {
+    let known = HashAlgorithm::named(name);
+    if known.is_none() {
+        value.error(
+            &format!("signatures over {} are not verified", quoted(name)),
+            "write sha256, sha384 or sha512",
+        );
+    }
+    known
 }
 
 /// A regular expression that may match anywhere, as it does in the engines that these documents are

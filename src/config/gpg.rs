@@ -14,20 +14,17 @@ pub(super) fn lower(
     signer: &Fields<'_>,
     context: &Context<'_>,
 ) -> Option<SignerKind> {
-    for key in [
-        "transparency_log",
-        "trust_root",
-        "timestamp",
-        "unsafe_without_transparency_log",
-        "unsafe_without_certificate_timestamp",
-    ] {
-        if let Some(value) = signer.at(key) {
-            value.error(
-                "GPG signatures are in no transparency log, and no trust root proves them",
-                "remove the line; it is for cosign's signatures",
-            );
-        }
-    }
+    signer.refuse(
+        &[
+            "transparency_log",
+            "trust_root",
+            "timestamp",
+            "unsafe_without_transparency_log",
+            "unsafe_without_certificate_timestamp",
+        ],
+        "GPG signatures are in no transparency log, and no trust root proves them",
+        "remove the line; it is for cosign's signatures",
+    );
     let fields = value.fields(&schema::GPG)?;
     let (form, given) = fields.exactly_one(
         &["file", "armored"],

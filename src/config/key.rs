@@ -22,7 +22,7 @@ pub(super) fn lower(
     signer: &Fields<'_>,
     context: &Context<'_>,
 ) -> Option<SignerKind> {
-    demands::refuse(signer);
+    demands::refuse(signer, "a key");
     let logged = signer.at("transparency_log").map_or(Some(true), |value| {
         value.choice(&[("required", true), ("not_required", false)])
     });
@@ -62,7 +62,7 @@ pub(super) fn lower(
     let root = asks.then(|| match fields.as_slice() {
         [only] if !value.is_list() => signers::root(signer, only, context),
         _ => match &named {
-            Some(value) => context.roots.find(value),
+            Some(value) => signers::named_root(value, context),
             None => Some(context.roots.default_root()),
         },
     });

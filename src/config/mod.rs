@@ -31,6 +31,7 @@ mod json_schema;
 mod key;
 mod kyverno;
 mod limits;
+mod logs;
 mod native;
 mod pem;
 mod policies;

@@ -371,6 +371,13 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// Tells of each of these keys that is given that it has no meaning here.
+    pub(super) fn refuse(&self, keys: &[&'static str], message: &str, mend: &str) {
+        for value in keys.iter().filter_map(|key| self.at(key)) {
+            value.error(message, mend);
+        }
+    }
+
     /// Whether no key is given.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

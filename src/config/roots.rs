@@ -1,5 +1,7 @@
 //! The trust roots: `trust_roots` and `default_trust_root` lowered.
 
+use std::cell::RefCell;
+
 use crate::config::Checks;
 use crate::config::RootSource;
 use crate::config::SigstoreInstance;
@@ -25,6 +27,8 @@ pub(super) struct RootNames {
     default: RootName,
     /// Those that are GitHub's own instance.
     github: Vec<RootName>,
+    /// Those that policies give themselves, and that have no name.
+    added: RefCell<Vec<TrustRootSource>>,
 }
 
 impl RootNames {
@@ -39,6 +43,19 @@ impl RootNames {
             true => Demands::TIMESTAMPED,
             false => Demands::default(),
         }
+    }
+
+    /// Adds one that policies give themselves, once.
+    pub(super) fn add(&self, root: TrustRootSource) {
+        let mut added = self.added.borrow_mut();
+        if added.iter().all(|known| known.name != root.name) {
+            added.push(root);
+        }
+    }
+
+    /// Those that policies gave.
+    pub(super) fn take_added(&self) -> Vec<TrustRootSource> {
+        self.added.take()
     }
 
     /// The root that `value` names.
@@ -74,6 +91,7 @@ pub(super) fn lower(
             .collect(),
         default: RootName::from(PUBLIC),
         github: Vec::new(),
+        added: RefCell::default(),
     };
     let mut sources: Vec<TrustRootSource> = entries
         .iter()
@@ -168,7 +186,7 @@ fn keep_stale(fields: &Fields<'_>) -> Option<bool> {
 /// Tells where a trust root that nobody refreshes is to be kept when it is stale.
 fn may_become_stale(fields: &Fields<'_>, source: &RootSource) -> Option<bool> {
     let refreshed = match source {
-        RootSource::File { .. } | RootSource::Given { .. } => false,
+        RootSource::File { .. } | RootSource::Logs { .. } => false,
         RootSource::Sigstore { refresh, .. } => *refresh,
         RootSource::Tuf(_) => true,
     };

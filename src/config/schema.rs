@@ -234,6 +234,13 @@ pub(super) const SIGNER: Section = Section {
     later: &[],
 };
 
+/// A trust root that a signer gives itself.
+pub(super) const SIGNER_TRUST_ROOT: Section = Section {
+    name: "signers.NAME.trust_root",
+    keys: &["log_keys"],
+    later: &[],
+};
+
 /// A login that signs.
 pub(super) const KEYLESS: Section = Section {
     name: "signers.NAME.keyless",
@@ -588,6 +595,7 @@ pub(super) const ALL: &[&Section] = &[
     &PULLER_OIDC,
     &PULLER_CERTIFICATE,
     &SIGNER,
+    &SIGNER_TRUST_ROOT,
     &KEYLESS,
     &CLAIM,
     &KEY,

@@ -10,6 +10,7 @@ use crate::config::CallersSettings;
 use crate::config::Limits;
 use crate::oci::RegistryHost;
 use crate::policy::Rules;
+use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 /// The whole configuration.
@@ -166,9 +167,11 @@ pub enum RootSource {
         /// What it held when the configuration was read.
         json: String,
     },
-    /// What a policy of another engine gives itself, and the configuration has no name for.
-    Given {
-        /// A `trusted_root.json` made of it.
+    /// Transparency logs that a policy gives itself, and that the configuration has no name for.
+    Logs {
+        /// Their keys.
+        keys: Vec<PublicKey>,
+        /// A `trusted_root.json` with these and nothing else.
         json: String,
     },
     /// One of those that are built in.

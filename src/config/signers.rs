@@ -9,6 +9,7 @@ use crate::config::ca;
 use crate::config::demands;
 use crate::config::gpg;
 use crate::config::key;
+use crate::config::logs;
 use crate::config::pem;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
@@ -95,7 +96,8 @@ pub(super) fn root(
 ) -> Option<RootName> {
     match (outer.at("trust_root"), inner.at("trust_root")) {
         (None, None) => Some(context.roots.default_root()),
-        (Some(value), None) | (None, Some(value)) => context.roots.find(&value),
+        (Some(value), None) => named_root(&value, context),
+        (None, Some(value)) => context.roots.find(&value),
         (Some(_), Some(value)) => {
             value.error(
                 "the signer's trust root is given twice",
@@ -103,6 +105,14 @@ pub(super) fn root(
             );
             None
         }
+    }
+}
+
+/// The trust root that a signer names beside its `key`, `ca` or `keyless`, or gives itself.
+pub(super) fn named_root(value: &Value<'_>, context: &Context<'_>) -> Option<RootName> {
+    match value.is_map() {
+        true => logs::lower(value, context),
+        false => context.roots.find(value),
     }
 }
 
@@ -127,6 +137,13 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
     let globs = fields
         .at("claims_glob")
         .map_or(Some(Vec::new()), |value| claims(&value, IdentityRule::glob));
+    if let Some(value) = signer.at("trust_root").filter(Value::is_map) {
+        value.error(
+            "logs alone certify no login",
+            "name a trust root of the configuration, which has the authority as well",
+        );
+        return None;
+    }
     let root = root(signer, &fields, context);
     let least = root.as_ref().map(|root| context.roots.demands(root));
     let demands = demands::lower(signer, least.unwrap_or_default());

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::TrustRootSource;
 use crate::config::containers_policy;
 use crate::config::policies;
 use crate::config::problem::Sheet;
@@ -37,12 +36,8 @@ pub(super) fn documents(sheet: &Sheet<'_>) -> Option<Vec<Node>> {
     }
 }
 
-/// Reads the policy files that `policies` names; with the trust roots that those of others make
-/// for themselves.
-pub(super) fn rules(
-    fields: &Fields<'_>,
-    context: &policies::Context<'_>,
-) -> (Rules, Vec<TrustRootSource>) {
+/// Reads the policy files that `policies` names.
+pub(super) fn rules(fields: &Fields<'_>, context: &policies::Context<'_>) -> Rules {
     let Named { files, foreign } = policy_files(fields);
     let problems = fields.value().sheet().problems;
     let sheets: Vec<Sheet<'_>> = files.iter().map(|file| Sheet { file, problems }).collect();
@@ -60,8 +55,8 @@ pub(super) fn rules(
         .flat_map(|(sheet, nodes)| nodes.iter().map(|node| Value::root(node, sheet)))
         .collect();
     let mut rules = policies::lower(&documents, context);
-    let roots = containers_policy::lower(&foreign, context, &mut rules);
-    (rules, roots)
+    containers_policy::lower(&foreign, context, &mut rules);
+    rules
 }
 
 /// What `policies` names.

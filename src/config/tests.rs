@@ -241,6 +241,11 @@ fn no_key_is_known_and_not_read() {
             "signers: { s: { gpg: { KEY: WRONG } } }",
         ),
         (
+            "signers.NAME.trust_root",
+            "",
+            "signers: { s: { trust_root: { KEY: WRONG }, key: {} } }",
+        ),
+        (
             "signers.NAME.signed_identity",
             "",
             "signers: { s: { signed_identity: { KEY: WRONG }, keyless: {} } }",

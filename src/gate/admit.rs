@@ -1,41 +1,40 @@
 //! Admission of manifests: from what is asked for to an [`Admitted`] or a [`Refusal`].
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
-use crate::audit::Decided;
 use crate::content::ContentKey;
 use crate::content::Document;
 use crate::gate::Ask;
 use crate::gate::Asked;
 use crate::gate::Denied;
 use crate::gate::Gate;
-use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Refused;
-use crate::gate::Resolved;
 use crate::gate::Ruling;
-use crate::gate::callers::{Misgiven, Misgivings};
-use crate::gate::facts::{crashed, not_proven};
+use crate::gate::admission::{Admission, Admitted, Decision, Grounds};
+use crate::gate::by_tag::{Tries, leave_it_to_the_tag};
+use crate::gate::facts::not_proven;
+use crate::gate::find::Found;
 use crate::gate::graph::Scope;
-use crate::gate::refusal::{Cause, Doubt, describe, own_shortfall};
+use crate::gate::refusal::{Cause, Doubt, own_shortfall};
 use crate::gate::rollback::{Latest, Noted, Watch};
 use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
-use crate::metrics::DecisionCounter;
 use crate::oci::Digest;
 use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::oci::Manifest;
 use crate::oci::Reference;
-use crate::oci::Tag;
 use crate::policy::Caller;
 use crate::policy::Earlier;
 use crate::policy::Judgement;
@@ -48,150 +47,16 @@ use crate::policy::Subject;
 use crate::policy::judge;
 use crate::policy::judge_tag;
 use crate::upstream::Upstream;
-use crate::upstream::UpstreamError;
 use crate::verify::Facts;
 
-/// How long an answer from a stale tag is repeated before the upstream is tried again.
-const STALE_RETRY: Duration = Duration::from_secs(5);
-
-/// A manifest that may leave: the only key to its bytes. It can only be had from
-/// [`Gate::manifest`].
-#[derive(Debug, Clone)]
-pub struct Admitted {
-    pub(super) admission: Arc<Admission>,
-    first: bool,
-    misgivings: Option<Box<Misgivings>>,
-}
-
-/// An admission as it is kept: everything that an answer needs and that does not change
-/// between two pulls.
-#[derive(Debug)]
-pub(super) struct Admission {
-    pub(super) document: Arc<Document>,
-    pub(super) decision: Arc<Decision>,
-    pub(super) facts: Arc<Facts>,
-    pub(super) validity: Validity,
-    /// What its tag may not have moved on from.
-    pub(super) latest: Box<[Latest]>,
-    stale: bool,
-    counter: DecisionCounter,
-}
-
-/// What is recorded of an admission. The record outlives the admission, so it holds neither
-/// the manifest nor the facts.
-#[derive(Debug)]
-pub(super) struct Decision {
-    ask: Ask,
-    digest: Digest,
-    pub(super) grounds: Grounds,
-    warnings: Vec<String>,
-}
-
-/// Why a manifest may leave.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Grounds {
-    /// Every matching policy passed.
-    Judged(Judgement),
-    /// It proves itself to be evidence, which has to pass for others to verify.
-    Evidence,
-    /// No policy matches, and the default is `unsafe_allow`.
-    Unjudged,
-}
-
-impl Admitted {
-    /// The bytes that were hashed and judged.
-    #[must_use]
-    pub fn document(&self) -> &Document {
-        &self.admission.document
-    }
-
-    /// Why it may leave.
-    #[must_use]
-    pub fn grounds(&self) -> &Grounds {
-        &self.admission.decision.grounds
-    }
-
-    /// What is proven about it.
-    #[must_use]
-    pub fn facts(&self) -> &Facts {
-        &self.admission.facts
-    }
-
-    /// What policies in `warn` mode have to say.
-    pub fn warnings(&self) -> impl Iterator<Item = &String> {
-        let of_caller = self.misgivings.iter();
-        let of_caller = of_caller.flat_map(|misgivings| &misgivings.warnings);
-        self.admission.decision.warnings.iter().chain(of_caller)
-    }
-
-    /// True when its tag could not be resolved anew.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.admission.stale
-    }
-
-    /// True when it was judged for this very pull, and not for an earlier one.
-    #[must_use]
-    pub fn is_first(&self) -> bool {
-        self.first
-    }
-
-    /// Counts one pull of it.
-    pub fn count(&self) {
-        match &self.misgivings {
-            None => self.admission.counter.inc(),
-            Some(misgivings) => misgivings.counter.inc(),
-        }
-    }
-
-    /// What is to be recorded of one pull of it.
-    #[must_use]
-    pub fn decided(&self) -> Arc<dyn Decided> {
-        let decision = Arc::clone(&self.admission.decision);
-        match &self.misgivings {
-            None => decision,
-            Some(misgivings) => Arc::new(Misgiven {
-                decision,
-                misgivings: Misgivings::clone(misgivings),
-            }),
-        }
-    }
-}
-
-impl Admission {
-    /// About how many bytes it holds: the manifest, parsed as well, and the facts.
-    pub(super) fn weight(&self) -> u32 {
-        let bytes = self.document.bytes().len() * 2 + self.facts.size_hint() + 1024;
-        u32::try_from(bytes).unwrap_or(u32::MAX)
-    }
-}
-
-impl Decided for Decision {
-    fn describe(&self) -> Value {
-        let asked = Asked::Manifest(self.ask.image.clone(), self.ask.reference.clone());
-        let (reason, judgement) = match &self.grounds {
-            Grounds::Judged(judgement) => (judgement.reason.as_str(), Some(judgement)),
-            Grounds::Evidence | Grounds::Unjudged => (Reason::Admitted.as_str(), None),
-        };
-        let digest = Some(&self.digest);
-        let mut value = describe(&asked, digest, "admitted", reason, judgement);
-        match &self.grounds {
-            Grounds::Evidence => value["grounds"] = json!("evidence"),
-            Grounds::Unjudged => value["grounds"] = json!("default: unsafe_allow"),
-            Grounds::Judged(_) if !self.warnings.is_empty() => {
-                value["warnings"] = json!(self.warnings);
-            }
-            Grounds::Judged(_) => {}
-        }
-        value
-    }
-}
-
-/// A manifest that was found, and how long its finding holds.
-struct Found {
-    document: Arc<Document>,
-    until: Instant,
-    stale: bool,
+/// What an admission is for.
+pub(super) enum Purpose<'a> {
+    /// The manifest, or a blob of it, is handed out by this very name. Where its digest is refused,
+    /// tags are tried so often.
+    Serving(&'a Tries),
+    /// What lies below the manifest is asked for, and whether a tag vouches for that: by the tag's
+    /// name nothing is handed out.
+    Vouching,
 }
 
 impl Gate {
@@ -210,15 +75,19 @@ impl Gate {
             .metrics
             .cache_requested(CacheKind::Admissions, held.is_some());
         let mut admitted = match held {
-            Some(admission) => Admitted {
-                admission,
-                first: false,
-                misgivings: None,
-            },
+            Some(admission) => {
+                self.note_again(ask, &admission);
+                Admitted {
+                    admission,
+                    first: false,
+                    misgivings: None,
+                }
+            }
             None => {
                 let ruling = arc_swap::Guard::into_inner(ruling);
                 // Boxed: the cold way's state is large, and the hot way need not carry it.
-                let decision = Box::pin(self.admit(&ruling, ask));
+                let tries = Tries::default();
+                let decision = Box::pin(self.admit(&ruling, ask, &tries));
                 self.in_time(decision, asked).await?
             }
         };
@@ -242,15 +111,15 @@ impl Gate {
         })
     }
 
-    pub(super) async fn admit(&self, ruling: &Ruling, ask: &Ask) -> Result<Admitted, Refusal> {
-        let (upstream, key, found) = self.locate(ask).await?;
-        let document = Arc::clone(&found.document);
-        let ruled = self.rule(ruling, upstream, ask, &key, found).await;
-        let vouches = ruled
-            .as_ref()
-            .is_ok_and(|admission| !matches!(admission.decision.grounds, Grounds::Evidence));
-        self.0.hints.listed(&key, &document, vouches);
-        let admission = Arc::new(ruled?);
+    pub(super) async fn admit(
+        &self,
+        ruling: &Ruling,
+        ask: &Ask,
+        tries: &Tries,
+    ) -> Result<Admitted, Refusal> {
+        let located = self.locate(ask).await?;
+        let serving = Purpose::Serving(tries);
+        let admission = self.settle(ruling, ask, located, serving).await?;
         self.0
             .admissions
             .insert(ask.clone(), Arc::clone(&admission));
@@ -261,18 +130,48 @@ impl Gate {
         })
     }
 
-    /// The manifest that is asked for, and where it is; that a tag names it is noted.
-    async fn locate(&self, ask: &Ask) -> Result<(&Upstream, ContentKey, Found), Refusal> {
-        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
-        let Some(upstream) = self.upstream(&ask.image.registry) else {
-            return Err(Refusal::NotFound(Missing::Repository));
-        };
-        let found = self.find(upstream, ask, asked).await?;
-        let key = ContentKey::of(&ask.image, *found.document.digest());
-        if let Reference::Tag(tag) = &ask.reference {
-            self.0.hints.tagged(&key, tag);
+    /// Judges what was found, and notes what may leave by it.
+    pub(super) async fn settle(
+        &self,
+        ruling: &Ruling,
+        ask: &Ask,
+        (upstream, key, found): (&Upstream, ContentKey, Found),
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Admission>, Refusal> {
+        let document = Arc::clone(&found.document);
+        let ruled = self.rule(ruling, upstream, ask, &key, found, purpose).await;
+        match ruled {
+            Ok(admission) if admission.vouches() => {
+                self.note_vouching(ask, &admission);
+                // Told last: who asks from now on sees what was noted.
+                self.0.unreached.admitted(&ask.image);
+                Ok(Arc::new(admission))
+            }
+            ruled => {
+                self.0.hints.listed(&key, &document, false);
+                ruled.map(Arc::new)
+            }
         }
-        Ok((upstream, key, found))
+    }
+
+    fn note_vouching(&self, ask: &Ask, admission: &Admission) {
+        let hints = &self.0.hints;
+        admission.noted_at.store(hints.turns(), Ordering::Relaxed);
+        let document = &admission.document;
+        let key = ContentKey::of(&ask.image, *document.digest());
+        if let Reference::Tag(tag) = &ask.reference {
+            hints.tagged(&key, tag, true);
+        }
+        hints.listed(&key, document, true);
+    }
+
+    /// An answer that is repeated keeps what was noted of it, or others could drive that out while
+    /// the answer holds. Admissions that are held note less than the hints have room for.
+    fn note_again(&self, ask: &Ask, admission: &Admission) {
+        let is_new = admission.noted_at.load(Ordering::Relaxed) == self.0.hints.turns();
+        if !is_new && admission.vouches() {
+            self.note_vouching(ask, admission);
+        }
     }
 
     /// What is proven about an image and about what lies around it, unjudged: for those who
@@ -283,10 +182,7 @@ impl Gate {
     pub async fn survey(&self, ask: &Ask) -> Result<Subject, Refusal> {
         let ruling = self.0.ruling.load_full();
         let (upstream, key, found) = self.locate(ask).await?;
-        let shape = match found.document.manifest() {
-            Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
-            _ => Shape::Image,
-        };
+        let shape = shape_of(&found.document);
         // With every policy's eyes: what one of them has no use for, another has.
         let policies = &ruling.rules.policies;
         let pulled = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
@@ -311,6 +207,7 @@ impl Gate {
         ask: &Ask,
         key: &ContentKey,
         found: Found,
+        purpose: Purpose<'_>,
     ) -> Result<Admission, Refusal> {
         let policies = ruling.index.matching(&ask.image, &ask.reference);
         let manifest = match found.document.manifest() {
@@ -351,13 +248,8 @@ impl Gate {
             }
             return Err(self.deny(ask, &found.document, no_policy(&ask.image)));
         }
-        let shape = if manifest.as_index().is_some() {
-            Shape::Index
-        } else {
-            Shape::Image
-        };
         let judged = self
-            .judge(ruling, upstream, ask, &found.document, shape, &policies)
+            .judge(ruling, upstream, ask, &found.document, &policies, &purpose)
             .await;
         let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
         let judged = judged.map_err(|cause| self.unavailable(cause, asked, Some(key.digest)))?;
@@ -367,8 +259,12 @@ impl Gate {
             holds,
             latest,
         } = judged;
-        if !judgement.is_admitted() {
-            let index = self.admitted_by_index(ruling, upstream, ask, key, &policies, &judgement);
+        if let Purpose::Serving(tries) = purpose
+            && matches!(ask.reference, Reference::Digest(_))
+            && !judgement.is_admitted()
+            && leave_it_to_the_tag(&policies, &judgement)
+        {
+            let index = self.admitted_by_index(ruling, (upstream, key), &policies, tries);
             if let Some(index) = index.await? {
                 let grounds = index.decision.grounds.clone();
                 let holds = Holds {
@@ -442,10 +338,11 @@ impl Gate {
         upstream: &Upstream,
         ask: &Ask,
         document: &Document,
-        shape: Shape,
         policies: &[Arc<Policy>],
+        purpose: &Purpose<'_>,
     ) -> Result<Judged, Cause> {
         let started = Instant::now();
+        let shape = shape_of(document);
         let key = &ContentKey::of(&ask.image, *document.digest());
         let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let mut not_before = None;
@@ -491,7 +388,8 @@ impl Gate {
             }
             let holds = self.holds(&scope, &judgement);
             let mut latest = Box::default();
-            if judgement.is_admitted() {
+            // Only what is handed out by its tag's name was served under it.
+            if judgement.is_admitted() && matches!(purpose, Purpose::Serving(_)) {
                 let noted = self
                     .note(&mut watch, policies, &judgement, &key.digest)
                     .await;
@@ -605,6 +503,7 @@ impl Gate {
             document: found.document,
             facts,
             counter,
+            noted_at: AtomicU64::new(0),
         }
     }
 
@@ -645,154 +544,6 @@ impl Gate {
             .inc();
         cause.about(asked, digest)
     }
-
-    /// The manifest that is asked for, with its bytes.
-    async fn find(
-        &self,
-        upstream: &Upstream,
-        ask: &Ask,
-        asked: impl Fn() -> Asked,
-    ) -> Result<Found, Refusal> {
-        let answer = match &ask.reference {
-            Reference::Digest(digest) => {
-                let key = ContentKey::of(&ask.image, *digest);
-                let document = self.0.content.manifest(upstream, &key).await;
-                let until = Instant::now() + self.0.settings.facts_ttl;
-                document.map(|document| Found {
-                    document,
-                    until,
-                    stale: false,
-                })
-            }
-            Reference::Tag(tag) => match self.resolve(upstream, &ask.image, tag).await {
-                Ok(answer) => answer,
-                Err(cause) => return Err(self.unavailable(cause, asked(), None)),
-            },
-        };
-        answer.map_err(|error| self.not_found(&error, asked(), Missing::Manifest))
-    }
-
-    /// What a tag names: as it was seen within `tag_ttl`, or fetched now, in one flight for
-    /// all who ask. The bytes are fetched by the tag and hashed here, so that an upstream
-    /// that answers otherwise the next time changes nothing.
-    async fn resolve(
-        &self,
-        upstream: &Upstream,
-        image: &ImageName,
-        tag: &Tag,
-    ) -> Result<Result<Found, UpstreamError>, Cause> {
-        let settings = &self.0.settings;
-        let name = (image.clone(), tag.clone());
-        let known = self.0.tags.get(&name);
-        let fresh = known.filter(|known| known.at.elapsed() < settings.tag_ttl);
-        self.0
-            .metrics
-            .cache_requested(CacheKind::Tags, fresh.is_some());
-        if let Some(resolved) = fresh {
-            let until = resolved.at + settings.tag_ttl;
-            return Ok(self.named(upstream, image, resolved, until, false).await);
-        }
-        let (gate, flown, upstream_of_flight) = (self.clone(), name.clone(), upstream.clone());
-        let flight = || async move {
-            let at = Instant::now();
-            let (image, tag) = &flown;
-            let reference = Reference::Tag(tag.clone());
-            let fetched = upstream_of_flight
-                .manifest(&image.repository, &reference)
-                .await
-                .map_err(Arc::new)?;
-            let document = gate
-                .0
-                .content
-                .take_in(&image.registry, &image.repository, fetched);
-            gate.0.tags.insert(
-                flown,
-                Resolved {
-                    digest: *document.digest(),
-                    at,
-                },
-            );
-            Ok(document)
-        };
-        let flown_by = (name.0, name.1, upstream.asker_key());
-        match self
-            .0
-            .tag_flights
-            .join(flown_by, flight)
-            .await
-            .map_err(|_| crashed())?
-        {
-            Ok(document) => {
-                let until = Instant::now() + settings.tag_ttl;
-                Ok(Ok(Found {
-                    document,
-                    until,
-                    stale: false,
-                }))
-            }
-            Err(error) if error.is_transient() => {
-                match known.filter(|known| known.at.elapsed() < settings.stale_ttl) {
-                    Some(resolved) => {
-                        self.0.metrics.answered_stale();
-                        let until = Instant::now() + STALE_RETRY;
-                        Ok(self.named(upstream, image, resolved, until, true).await)
-                    }
-                    None => Ok(Err(UpstreamError::clone(&error))),
-                }
-            }
-            Err(error) => Ok(Err(UpstreamError::clone(&error))),
-        }
-    }
-
-    async fn named(
-        &self,
-        upstream: &Upstream,
-        image: &ImageName,
-        resolved: Resolved,
-        until: Instant,
-        stale: bool,
-    ) -> Result<Found, UpstreamError> {
-        let key = ContentKey::of(image, resolved.digest);
-        let document = self.0.content.manifest(upstream, &key).await?;
-        Ok(Found {
-            document,
-            until,
-            stale,
-        })
-    }
-
-    pub(super) fn not_found(
-        &self,
-        error: &UpstreamError,
-        asked: Asked,
-        missing: Missing,
-    ) -> Refusal {
-        match error {
-            UpstreamError::NotFound => Refusal::NotFound(missing),
-            UpstreamError::Unauthorized { host, .. }
-                if self.upstream(host).is_some_and(Upstream::asks_as_caller) =>
-            {
-                Refusal::LoginNeeded(host.clone())
-            }
-            UpstreamError::TooLarge { limit } => self.denied(
-                Denied {
-                    asked,
-                    refused: None,
-                    shortfall: own_shortfall(
-                        Reason::OverLimit,
-                        format!("content larger than {limit} bytes"),
-                        "content within the limits",
-                        "raise the limit if content of this size is wanted (limits in the \
-                     configuration)",
-                    ),
-                    policy: None,
-                    judgement: None,
-                },
-                Arc::default(),
-            ),
-            error => self.unavailable(Cause::of_upstream(error), asked, None),
-        }
-    }
 }
 
 struct Judged {
@@ -820,6 +571,13 @@ fn judged(
         judge_tag(&mut judgement, policies, subject, question, earlier);
     }
     judgement
+}
+
+fn shape_of(document: &Document) -> Shape {
+    match document.manifest() {
+        Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
+        _ => Shape::Image,
+    }
 }
 
 fn outside(document: &Document) -> Refused {

@@ -5,17 +5,24 @@
 //! for all that it consists of. So where a digest is refused, it is looked whether a tag is known
 //! that leads to it and admits it now. A hint says which; the tag is resolved and judged anew.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::content::ContentKey;
 use crate::gate::Ask;
+use crate::gate::Asked;
 use crate::gate::Gate;
+use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Ruling;
-use crate::gate::admit::Admission;
-use crate::gate::admit::Grounds;
+use crate::gate::admission::Admission;
+use crate::gate::admit::Purpose;
 use crate::oci::ImageName;
-use crate::oci::Manifest;
 use crate::oci::Reference;
 use crate::policy::Judgement;
 use crate::policy::Mode;
@@ -25,36 +32,89 @@ use crate::upstream::Upstream;
 /// How many of the indexes that list a manifest are looked at.
 const INDEXES_MAX: usize = 4;
 
-type Admitting<'a> =
+/// How many tags one request may have judged on its behalf, whatever hints lead to.
+const TRIES_MAX: usize = 16;
+
+/// The way from a digest to a tag and back to policy would contain itself.
+type Vouching<'a> =
     Pin<Box<dyn Future<Output = Result<Option<Arc<Admission>>, Refusal>> + Send + 'a>>;
 
+/// How many tags one request may still have judged.
+#[derive(Debug)]
+pub(super) struct Tries(AtomicUsize);
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self(AtomicUsize::new(TRIES_MAX))
+    }
+}
+
+impl Tries {
+    /// Takes one, while there are any.
+    fn take(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        taken.is_ok()
+    }
+}
+
 impl Gate {
-    /// The admission of a manifest under a tag that names it.
-    pub(super) fn admitted_by_tag<'a>(
+    /// The admission of a manifest under a tag that names it. `policies` are those that refused a
+    /// digest: a tag of which they say the same is not asked.
+    pub(super) async fn admitted_by_tag(
+        &self,
+        ruling: &Ruling,
+        key: &ContentKey,
+        policies: &[Arc<Policy>],
+        tries: &Tries,
+    ) -> Result<Option<Arc<Admission>>, Refusal> {
+        let mut doubt = None;
+        for tag in &self.0.hints.of(key).await.tags {
+            let ask = Ask {
+                image: image_of(key),
+                reference: Reference::Tag(tag.clone()),
+            };
+            let under_tag = ruling.index.matching(&ask.image, &ask.reference);
+            if !says_otherwise(&under_tag, policies) {
+                continue;
+            }
+            match self.vouching(ruling, &ask, key, tries).await {
+                Ok(Some(admission)) => return Ok(Some(admission)),
+                Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
+                Err(refusal @ Refusal::LoginNeeded(_)) => return Err(refusal),
+                Ok(None) | Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
+            }
+        }
+        doubt.map_or(Ok(None), |doubt| Err(Refusal::Unavailable(doubt)))
+    }
+
+    /// The admission of this manifest by one tag, if that still names it. It is not kept where it
+    /// is made for this: who asks for the tag itself has it judged, and what it names remembered.
+    fn vouching<'a>(
         &'a self,
         ruling: &'a Ruling,
-        image: &'a ImageName,
+        ask: &'a Ask,
         key: &'a ContentKey,
-    ) -> Admitting<'a> {
+        tries: &'a Tries,
+    ) -> Vouching<'a> {
         Box::pin(async move {
-            let mut doubt = None;
-            for tag in &self.0.hints.of(key).await.tags {
-                let ask = Ask {
-                    image: image.clone(),
-                    reference: Reference::Tag(tag.clone()),
-                };
-                let admission = match self.held(ruling, &ask) {
-                    Some(held) => Ok(held),
-                    None => self.admit(ruling, &ask).await.map(|one| one.admission),
-                };
-                match admission {
-                    Ok(admission) if vouches(&admission, key) => return Ok(Some(admission)),
-                    Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
-                    Err(refusal @ Refusal::LoginNeeded(_)) => return Err(refusal),
-                    Ok(_) | Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
-                }
+            let vouches = |admission: &Arc<Admission>| {
+                *admission.document.digest() == key.digest && admission.vouches()
+            };
+            if let Some(held) = self.held(ruling, ask) {
+                return Ok(Some(held).filter(vouches));
             }
-            doubt.map_or(Ok(None), |doubt| Err(Refusal::Unavailable(doubt)))
+            if !tries.take() {
+                return Ok(None);
+            }
+            let located = self.locate(ask).await?;
+            if located.1 != *key {
+                return Ok(None);
+            }
+            let admission = self.settle(ruling, ask, located, Purpose::Vouching).await?;
+            Ok(Some(admission).filter(vouches))
         })
     }
 
@@ -67,49 +127,74 @@ impl Gate {
         })
     }
 
-    /// The admission of an index that lists the manifest, under a tag, where all policies that
-    /// refuse the manifest's own digest leave that to what was asked for.
+    /// The admission of an index that lists the manifest, under a tag. For a manifest whose own
+    /// digest is refused by policies that all [leave that](leave_it_to_the_tag) to the tag.
     pub(super) async fn admitted_by_index(
         &self,
         ruling: &Ruling,
-        upstream: &Upstream,
-        ask: &Ask,
-        key: &ContentKey,
+        (upstream, key): (&Upstream, &ContentKey),
         policies: &[Arc<Policy>],
-        judgement: &Judgement,
+        tries: &Tries,
     ) -> Result<Option<Arc<Admission>>, Refusal> {
-        let by_digest = matches!(ask.reference, Reference::Digest(_));
-        if !by_digest || !leave_it_to_the_tag(policies, judgement) {
-            return Ok(None);
-        }
         let hint = self.0.hints.of(key).await;
+        let mut doubt = None;
         for parent in hint.parents.iter().take(INDEXES_MAX) {
             let index = ContentKey {
                 digest: *parent,
                 ..key.clone()
             };
-            // A hint may be old, or edited: the index itself is read and seen to list it.
-            let document = self.0.content.manifest(upstream, &index).await;
-            let lists = document.is_ok_and(|document| {
-                let manifest = document.manifest().ok();
-                let manifest = manifest.filter(|manifest| manifest.as_index().is_some());
-                manifest.is_some_and(|manifest: &Manifest| manifest.lists(&key.digest))
-            });
-            if lists && let Some(found) = self.admitted_by_tag(ruling, &ask.image, &index).await? {
-                return Ok(Some(found));
+            let found = match self.is_index_of(upstream, &index, key).await {
+                Ok(true) => self.admitted_by_tag(ruling, &index, policies, tries).await,
+                Ok(false) => continue,
+                Err(refusal) => Err(refusal),
+            };
+            match found {
+                Ok(Some(admission)) => return Ok(Some(admission)),
+                Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
+                Err(refusal @ Refusal::LoginNeeded(_)) => return Err(refusal),
+                Ok(None) | Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
             }
         }
-        Ok(None)
+        doubt.map_or(Ok(None), |doubt| Err(Refusal::Unavailable(doubt)))
+    }
+
+    /// Whether it is an index that lists the manifest. A hint may be old, or edited: the index
+    /// itself is read. One that cannot be read now is no "no".
+    async fn is_index_of(
+        &self,
+        upstream: &Upstream,
+        index: &ContentKey,
+        key: &ContentKey,
+    ) -> Result<bool, Refusal> {
+        let asked = || {
+            let digest = Reference::Digest(key.digest);
+            Asked::Manifest(image_of(key), digest)
+        };
+        let document = self.0.content.manifest(upstream, index).await;
+        let document =
+            document.map_err(|error| self.not_found(&error, asked(), Missing::Manifest))?;
+        let manifest = document.manifest().ok();
+        let manifest = manifest.filter(|manifest| manifest.as_index().is_some());
+        Ok(manifest.is_some_and(|manifest| manifest.lists(&key.digest)))
     }
 }
 
-/// Whether it is this manifest that was admitted, and by policy. Evidence vouches for nothing.
-fn vouches(admission: &Admission, key: &ContentKey) -> bool {
-    *admission.document.digest() == key.digest
-        && !matches!(admission.decision.grounds, Grounds::Evidence)
+/// Whether policy may say another thing of a tag than of the digest that these are for.
+fn says_otherwise(under_tag: &[Arc<Policy>], by_digest: &[Arc<Policy>]) -> bool {
+    let mut pairs = under_tag.iter().zip(by_digest);
+    under_tag.len() != by_digest.len()
+        || pairs.any(|(one, other)| !Arc::ptr_eq(one, other) || one.reads_references())
 }
 
-fn leave_it_to_the_tag(policies: &[Arc<Policy>], judgement: &Judgement) -> bool {
+fn image_of(key: &ContentKey) -> ImageName {
+    ImageName {
+        registry: key.host.clone(),
+        repository: key.repository.clone(),
+    }
+}
+
+/// Whether all policies that refuse a manifest by its digest leave that to what was asked for.
+pub(super) fn leave_it_to_the_tag(policies: &[Arc<Policy>], judgement: &Judgement) -> bool {
     let mut outcomes = judgement.policies.iter().zip(policies);
     outcomes.all(|(outcome, policy)| {
         outcome.shortfall.is_none()

@@ -10,7 +10,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::content::ContentKey;
@@ -21,7 +24,7 @@ use crate::oci::Tag;
 
 /// Parents remembered for one digest: the latest admitted, then others.
 const PARENTS_MAX: usize = 16;
-/// Tags remembered for one digest.
+/// Tags remembered for one digest: the latest that vouched for it, then others.
 const TAGS_MAX: usize = 4;
 /// Children remembered of one manifest. Real images have some ten layers, and clients refuse
 /// manifests long before this number.
@@ -37,7 +40,7 @@ const TAG_BYTES: usize = 40;
 pub(super) struct Hint {
     /// The latest admitted first.
     pub(super) parents: Vec<Digest>,
-    /// The tags that named it, the latest first.
+    /// The tags that named it, the latest that vouched for it first.
     pub(super) tags: Vec<Tag>,
     /// What the store knows is among the parents.
     loaded: bool,
@@ -54,6 +57,8 @@ pub(super) struct Hints {
     hashers: [RandomState; 2],
     young_bytes_max: usize,
     held: Mutex<Held>,
+    /// How often the young have grown old.
+    turns: AtomicU64,
     store: Option<Parents>,
 }
 
@@ -80,14 +85,16 @@ impl Held {
         young.or_else(|| self.old.remove(&key))
     }
 
-    /// Puts it among the young, which grow old when they are too many.
-    fn put(&mut self, key: u128, hint: Hint, young_bytes_max: usize) {
-        if self.young_bytes + hint.bytes() > young_bytes_max {
+    /// Puts it among the young, which grow old when they are too many; true when they did.
+    fn put(&mut self, key: u128, hint: Hint, young_bytes_max: usize) -> bool {
+        let is_full = self.young_bytes + hint.bytes() > young_bytes_max;
+        if is_full {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
         self.young_bytes += hint.bytes();
         self.young.insert(key, hint);
+        is_full
     }
 }
 
@@ -97,6 +104,7 @@ impl Hints {
             hashers: [RandomState::new(), RandomState::new()],
             young_bytes_max: bytes_max / 2,
             held: Mutex::default(),
+            turns: AtomicU64::new(0),
             store,
         }
     }
@@ -124,9 +132,22 @@ impl Hints {
         })
     }
 
-    /// Remembers that a tag named this digest.
-    pub(super) fn tagged(&self, key: &ContentKey, tag: &Tag) {
+    /// How often what was noted and not used has grown old. What was noted two turns ago may be
+    /// forgotten, and is noted again by whoever still rests on it.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that a tag named this digest. One that does not vouch for it, since policy refuses
+    /// it under that tag or has not spoken yet, takes a free place and nobody else's: or a few of
+    /// them would keep what the tag admits from being found.
+    pub(super) fn tagged(&self, key: &ContentKey, tag: &Tag, vouches: bool) {
         self.update(key, |hint| {
+            if !vouches {
+                let takes = hint.tags.len() < TAGS_MAX && !hint.tags.contains(tag);
+                hint.tags.extend(takes.then(|| tag.clone()));
+                return takes;
+            }
             if hint.tags.first() == Some(tag) {
                 return false;
             }
@@ -190,7 +211,9 @@ impl Hints {
         if change(&mut hint) || is_known {
             hint.parents.shrink_to_fit();
             hint.tags.shrink_to_fit();
-            held.put(key, hint.clone(), self.young_bytes_max);
+            if held.put(key, hint.clone(), self.young_bytes_max) {
+                self.turns.fetch_add(1, Ordering::Relaxed);
+            }
         }
         hint
     }
@@ -227,7 +250,7 @@ mod tests {
     fn the_latest_used_stay_and_the_bound_holds() {
         let hints = Hints::new(100 * TAGGED_BYTES, None);
         for number in 0..1000 {
-            hints.tagged(&key(number), &tag());
+            hints.tagged(&key(number), &tag(), true);
             // One that is used again and again is not forgotten.
             assert!(is_tagged(&hints, 0), "after {number}");
             let held = hints.held();
@@ -250,5 +273,25 @@ mod tests {
             assert!(!is_tagged(&hints, number));
         }
         assert!(hints.held().young.is_empty());
+    }
+
+    #[test]
+    fn tags_that_do_not_vouch_drive_none_out_that_does() {
+        let hints = Hints::new(100 * TAGGED_BYTES, None);
+        let refused: Vec<Tag> = (0..8)
+            .map(|number| format!("t{number}").parse().expect("a tag"))
+            .collect();
+        let tags = || hints.update(&key(0), |_| false).tags;
+        for tag in &refused {
+            hints.tagged(&key(0), tag, false);
+        }
+        assert_eq!(tags(), refused[..TAGS_MAX]);
+        // Even the last of them is noted once it vouches, and stays.
+        hints.tagged(&key(0), &refused[7], true);
+        for tag in &refused {
+            hints.tagged(&key(0), tag, false);
+        }
+        assert_eq!(tags()[0], refused[7]);
+        assert_eq!(tags().len(), TAGS_MAX);
     }
 }

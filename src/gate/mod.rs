@@ -7,11 +7,13 @@
 //!
 //! The gate knows no HTTP: not what a status is, nor how a refusal is worded as one.
 
+mod admission;
 mod admit;
 mod by_tag;
 mod callers;
 mod disguise;
 mod facts;
+mod find;
 mod graph;
 mod hints;
 mod lists;
@@ -24,10 +26,11 @@ mod restart_tests;
 mod rollback;
 mod ruling;
 mod searches;
+mod unreached;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.
 pub use crate::upstream::{Login, UnusableLogin};
-pub use admit::{Admitted, Grounds};
+pub use admission::{Admitted, Grounds};
 pub use reach::AdmittedBlob;
 pub use refusal::{Asked, Denied, Doubt, Missing, Refusal, Refused, Unavailable};
 
@@ -60,7 +63,7 @@ use crate::upstream::LoginKey;
 use crate::upstream::Upstream;
 use crate::verify::Material;
 
-use admit::Admission;
+use admission::Admission;
 use facts::{FactsEntry, FactsKey, Lifetimes};
 use hints::Hints;
 use permits::Permits;
@@ -68,6 +71,7 @@ use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
 use searches::Searches;
+use unreached::Unreached;
 
 /// What the gate is built with.
 #[derive(Debug, Clone)]
@@ -160,6 +164,7 @@ struct Inner {
     content: Store,
     admissions: Cache<Ask, Arc<Admission>>,
     reaches: Cache<ContentKey, Arc<Reach>>,
+    unreached: Unreached,
     facts: Cache<FactsKey, Arc<FactsEntry>>,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     tags: Cache<(ImageName, Tag), Resolved>,
@@ -242,6 +247,7 @@ impl Gate {
                     .weigher(|_, admission: &Arc<Admission>| admission.weight())
                     .build(),
                 reaches: Cache::new(REACHES_MAX),
+                unreached: Unreached::new(settings.unsigned_ttl),
                 facts: Cache::builder()
                     .max_capacity(FACTS_BYTES_MAX)
                     .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())

@@ -13,6 +13,7 @@ use crate::gate::Gate;
 use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Ruling;
+use crate::gate::by_tag::Tries;
 use crate::gate::refusal::own_shortfall;
 use crate::gate::ruling::Validity;
 use crate::oci::Digest;
@@ -82,14 +83,20 @@ impl Gate {
             };
             return Ok(Reach { validity });
         }
-        let mut doubt = None;
-        for parent in &self.0.hints.of(key).await.parents {
+        // Before the hints are read: an admission after this ends what is told by them.
+        let asking = self.0.unreached.asking(image, key, upstream.asker_key());
+        if self.0.unreached.is_told(&asking, ruling.generation) {
+            return Err(self.not_reachable(image, key.digest));
+        }
+        let (mut doubt, tries) = (None, Tries::default());
+        let hint = self.0.hints.of(key).await;
+        for parent in &hint.parents {
             let parent = ContentKey {
                 digest: *parent,
                 ..key.clone()
             };
             match self
-                .reach_through(ruling, upstream, image, &parent, key)
+                .reach_through(ruling, upstream, image, &parent, key, &tries)
                 .await
             {
                 Ok(Some(reach)) => return Ok(reach),
@@ -102,7 +109,13 @@ impl Gate {
         }
         match doubt {
             Some(doubt) => Err(Refusal::Unavailable(doubt)),
-            None => Err(self.not_reachable(image, key.digest)),
+            None => {
+                // Where no manifest had to be looked at, there is nothing to spare.
+                if !hint.parents.is_empty() {
+                    self.0.unreached.tell(asking, ruling.generation);
+                }
+                Err(self.not_reachable(image, key.digest))
+            }
         }
     }
 
@@ -115,6 +128,7 @@ impl Gate {
         image: &ImageName,
         parent: &ContentKey,
         key: &ContentKey,
+        tries: &Tries,
     ) -> Result<Option<Reach>, Refusal> {
         let asked = || Asked::Blob(image.clone(), key.digest);
         let document = self.0.content.manifest(upstream, parent).await;
@@ -131,11 +145,12 @@ impl Gate {
         };
         let admission = match self.held(ruling, &ask) {
             Some(held) => held,
-            None => match self.admit(ruling, &ask).await {
+            None => match self.admit(ruling, &ask, tries).await {
                 Ok(admitted) => admitted.admission,
                 Err(refusal @ Refusal::Denied(..)) => {
-                    let by_tag = self.admitted_by_tag(ruling, image, parent).await?;
-                    by_tag.ok_or(refusal)?
+                    let policies = ruling.index.matching(image, &ask.reference);
+                    let by_tag = self.admitted_by_tag(ruling, parent, &policies, tries);
+                    by_tag.await?.ok_or(refusal)?
                 }
                 Err(refusal) => return Err(refusal),
             },

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
+use crate::oci::Tag;
 use crate::policy::Caller;
 use crate::policy::DefaultRule;
 use crate::policy::Glob;
@@ -26,7 +28,7 @@ use crate::policy::Reason;
 use crate::policy::Requirement;
 use crate::policy::Rules;
 use crate::policy::Signs;
-use crate::sandbox::registry::Registry;
+use crate::sandbox::registry::{Endpoint, Fault, Misdeed, Registry};
 use crate::upstream;
 use crate::upstream::Upstream;
 use crate::verify::Material;
@@ -66,6 +68,11 @@ impl World {
     }
 
     fn open(&self) -> Process {
+        let pinned = Requirement::Digests([self.index].into());
+        self.open_under(pinned, Signs::Either)
+    }
+
+    fn open_under(&self, requirement: Requirement, signs: Signs) -> Process {
         let (tasks, clock) = (TaskTracker::new(), Clock::system());
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let content = content::Settings {
@@ -84,8 +91,8 @@ impl World {
             images: vec![Glob::new("**").expect("a glob")],
             except: Vec::new(),
             mode: Mode::Enforce,
-            requirement: Requirement::Digests([self.index].into()),
-            signs: Signs::Either,
+            requirement,
+            signs,
             pulled_by: None,
             no_rollback: None,
         };
@@ -116,7 +123,7 @@ fn settings() -> Settings {
         facts_ttl: hour,
         unsigned_ttl: hour,
         permit_ttl: hour,
-        tag_ttl: Duration::ZERO,
+        tag_ttl: hour,
         stale_ttl: Duration::ZERO,
         evidence: evidence::Limits {
             artifacts_max: 64,
@@ -257,5 +264,59 @@ async fn an_edited_store_admits_nothing() {
     let outsider = process.manifest(Reference::Digest(world.outsider)).await;
     assert_eq!(reason(outsider), Reason::DeniedByPolicy);
     assert_eq!(reason(process.blob(outside).await), Reason::NotReachable);
+    process.end().await;
+}
+
+// THREATS C4: whether a tag vouches for an index that cannot be read now, nobody knows.
+#[tokio::test]
+async fn an_index_that_cannot_be_read_is_no_refusal() {
+    let world = World::start().await;
+    let reason_given = "none but what a tag vouches for".to_owned();
+    let never = Requirement::Deny {
+        reason: reason_given,
+    };
+    let process = world.open();
+    let hints = process.content.parents().expect("a directory");
+    hints.add(vec![key("app", world.child)], world.index);
+    process.end().await;
+
+    let process = world.open_under(never, Signs::Asked);
+    let unwell = Fault::on(
+        Endpoint::Manifests,
+        Misdeed::Status(StatusCode::SERVICE_UNAVAILABLE),
+    );
+    let path = format!("/v2/app/manifests/{}", world.index);
+    let fault = world.registry.misbehave(unwell.path(&path));
+    let child = Reference::Digest(world.child);
+    let answer = process.manifest(child.clone()).await;
+    assert!(matches!(answer, Err(Refusal::Unavailable(_))), "{answer:?}");
+    world.registry.forgive(fault);
+    let answer = process.manifest(child).await;
+    assert_eq!(reason(answer), Reason::DeniedByPolicy);
+    process.end().await;
+}
+
+// THREATS G5: what others may push drives nothing out that an answer, which is repeated, rests on.
+#[tokio::test]
+async fn an_answer_that_is_repeated_keeps_its_hints() {
+    let world = World::start().await;
+    let process = world.open();
+    let hints = &process.gate.0.hints;
+    let tag: Tag = "v1".parse().expect("a tag");
+    let by_tag = Reference::Tag(tag.clone());
+    process.manifest(by_tag.clone()).await.expect("the index");
+    for round in 0..3_u32 {
+        let turn = hints.turns();
+        let long: Tag = "t".repeat(128).parse().expect("a tag");
+        let mut number = 0_u32;
+        while hints.turns() == turn {
+            let digest = Digest::sha256(format!("{round} {number}").as_bytes());
+            hints.tagged(&key("other", digest), &long, false);
+            number += 1;
+        }
+        process.manifest(by_tag.clone()).await.expect("the index");
+    }
+    let hint = hints.of(&key("app", world.index)).await;
+    assert_eq!(hint.tags, [tag]);
     process.end().await;
 }

@@ -284,7 +284,10 @@ impl Demand {
             let remedy = "correct what the attestation says at its source, or the policy's `where`";
             (Reason::ConditionFailed, unmet, remedy)
         } else if let Some((reason, found, remedy)) = attested.by.near(&all) {
-            let found = format!("an attestation {found}");
+            let found = match reason {
+                Reason::NotEnoughSigners => format!("attestations by {found}"),
+                _ => format!("an attestation {found}"),
+            };
             (reason, found, remedy.unwrap_or(ATTACH))
         } else {
             let found = attested.instead(&self.seen(&subject.facts));

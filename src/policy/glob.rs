@@ -184,6 +184,34 @@ mod tests {
         assert!(!matches("*@acme.test", "x@acme.test.evil"));
     }
 
+    // The answers are those of the library that Kyverno matches with (go-wildcard 1.0.3, which
+    // Kyverno 1.11 to 1.19 name): a question mark is one character, never none, as it is in
+    // version 2, and a dot is a dot.
+    #[test]
+    fn wildcards_match_what_kyverno_matches() {
+        for (pattern, text, expected) in [
+            ("a?", "a", false),
+            ("a?", "ab", true),
+            ("a?", "a\u{e9}", true),
+            ("a?", "abc", false),
+            ("a?b", "ab", false),
+            ("?", "", false),
+            ("?*", "", false),
+            ("*?", "", false),
+            ("*?", "x", true),
+            ("a*?b", "ab", false),
+            ("a*?b", "axb", true),
+            ("a.b", "axb", false),
+            ("a.b", "a.b", true),
+            ("*", "", true),
+            ("a**b", "ab", true),
+            ("a*", "a/b\nc", true),
+        ] {
+            let glob = Glob::over_written(pattern).expect("a pattern");
+            assert_eq!(glob.matches(text), expected, "{pattern} {text:?}");
+        }
+    }
+
     #[test]
     fn empty_and_tripled_patterns_are_errors() {
         assert_eq!(Glob::new(""), Err(GlobError::Empty));

@@ -1,5 +1,6 @@
 //! The judge: does every policy that matches an image vouch for this digest?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +17,9 @@ use crate::policy::Requirement;
 use crate::policy::Signs;
 use crate::policy::demand;
 use crate::verify::Facts;
+
+/// How many pinned digests a message names.
+const DIGESTS_TOLD: usize = 3;
 
 /// What is asked about a subject.
 #[derive(Debug, Clone, Copy)]
@@ -229,8 +233,8 @@ impl Policy {
             Requirement::Deny { reason } => Some(Shortfall {
                 reason: Reason::DeniedByPolicy,
                 found: format!("an image that the policy refuses: {reason}"),
-                expected: "another image".to_owned(),
-                remedy: "use another image".to_owned(),
+                expected: "an image that no policy denies".to_owned(),
+                remedy: "use another image, or ask those who own the policy".to_owned(),
             }),
             Requirement::AllowUnsigned { until, because } => match until {
                 Some(until) if question.now >= *until => Some(Shortfall {
@@ -238,7 +242,8 @@ impl Policy {
                     found: format!("an exemption ({because}) that ended at {until}"),
                     expected: "an exemption that still holds, or a policy that names signers"
                         .to_owned(),
-                    remedy: "sign the image and name its signers, or move the date".to_owned(),
+                    remedy: "sign the image and name its signers in the policy, or move `until`"
+                        .to_owned(),
                 }),
                 _ => None,
             },
@@ -248,7 +253,7 @@ impl Policy {
                 (!vouched).then(|| Shortfall {
                     reason: Reason::DeniedByPolicy,
                     found: format!("the digest {}", subject.digest),
-                    expected: format!("one of the {} digests that the policy pins", digests.len()),
+                    expected: pinned(digests),
                     remedy: "pull a pinned digest, or add this one to the policy's `digests`"
                         .to_owned(),
                 })
@@ -257,6 +262,18 @@ impl Policy {
                 demand::shortfall(demands, self.signs, subject, question)
             }
         }
+    }
+}
+
+/// The digests that a policy pins, in words: all of them where a message can hold them.
+fn pinned(digests: &BTreeSet<Digest>) -> String {
+    let told: Vec<String> = digests.iter().map(Digest::to_string).collect();
+    match told.as_slice() {
+        [one] => format!("{one}, which is all that the policy pins"),
+        some if some.len() <= DIGESTS_TOLD => {
+            format!("one of those that the policy pins: {}", some.join(", "))
+        }
+        many => format!("one of the {} digests that the policy pins", many.len()),
     }
 }
 

@@ -273,6 +273,14 @@ impl Policy {
         self.signs == Signs::Asked && !self.is_over_references()
     }
 
+    /// Whether it may say another thing of a tag than of the digest that the tag names, where it is
+    /// for both: a signer of it signs for names.
+    #[must_use]
+    pub fn reads_references(&self) -> bool {
+        self.signers()
+            .any(|signer| signer.signed_identity.is_some())
+    }
+
     /// Whether nothing may leave, whatever is proven of it.
     #[must_use]
     pub fn forbids(&self) -> bool {

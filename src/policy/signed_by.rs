@@ -119,18 +119,19 @@ impl SignedBy {
         let count = self.count(&timely, ballot.pull);
         if count > 0 {
             let signers = distinct(&timely);
-            let found = format!("{count} of {} signers: {signers}", self.at_least);
+            let missing = self.missing(&timely, ballot.pull);
+            let found = format!("{count} of {} signers: {signers}{missing}", self.at_least);
             return Some((Reason::NotEnoughSigners, found, None));
         }
         let named = |fact: &&&Fact| self.names(fact, ballot.pull);
         let untimely = ballot.facts.iter().filter(named);
         let mut untimely = untimely.filter_map(|fact| {
             let miss = ballot.timing.miss_of(fact, ballot.pull.now)?;
-            Some(format!("signed by {}, {miss}", fact.signer))
+            let found = format!("signed by {}, {}", fact.signer, miss.why);
+            Some((found, miss.remedy))
         });
-        if let Some(found) = untimely.next_back() {
-            let remedy = Some(Timing::REMEDY);
-            return Some((Reason::UntrustedSigner, found, remedy));
+        if let Some((found, remedy)) = untimely.next_back() {
+            return Some((Reason::UntrustedSigner, found, Some(remedy)));
         }
         let nearest = |fact: &&Fact| self.nearest(fact, ballot.pull);
         let misses = ballot.facts.iter().filter_map(nearest);
@@ -144,6 +145,17 @@ impl SignedBy {
              key",
         );
         Some((Reason::UntrustedSigner, format!("{text}{more}"), remedy))
+    }
+
+    /// Who of those all of whom have to have signed has not, in words.
+    fn missing(&self, facts: &[&Fact], pull: Pull<'_>) -> String {
+        let signed = |rule: &SignerRule| facts.iter().any(|fact| rule.compare(fact, pull).is_ok());
+        let missing = self.of.iter().filter(|rule| !signed(rule));
+        let names: Vec<&str> = missing.map(|rule| &*rule.name).take(SIGNERS_TOLD).collect();
+        match self.at_least == self.of.len() && !names.is_empty() {
+            true => format!("; missing: {}", names.join(", ")),
+            false => String::new(),
+        }
     }
 
     /// The rule that the fact comes nearest to, in words.

@@ -8,11 +8,16 @@ use crate::policy::Timing;
 use crate::verify::Fact;
 use crate::verify::Signer;
 
-impl Timing {
-    /// What to do about a signature that was made at the wrong time.
-    pub(super) const REMEDY: &'static str = "have the signer sign this digest anew, wait until the cooldown is over, or change \
-         `signed_within`, `not_before` and `cooldown` of the policy";
+/// Why the time of a signature does not do.
+#[derive(Debug, PartialEq)]
+pub(super) struct Untimely {
+    /// What is wrong with it, to be appended to whose it is.
+    pub(super) why: String,
+    /// What to do about it.
+    pub(super) remedy: &'static str,
+}
 
+impl Timing {
     /// A period as policy files write it.
     #[must_use]
     pub fn period(period: SignedDuration) -> String {
@@ -25,45 +30,56 @@ impl Timing {
         *self == Self::default()
     }
 
-    /// Why a signature of this proven time does not do, in words; `None` when it does. What
+    /// Why a signature of this proven time does not do; `None` when it does. What
     /// has no proven time meets no bound: its signer could say any. And that it was made late
     /// enough says a short-lived certificate alone. A log or a timestamp proves that a signature
     /// was there at a time; one by a key can be had anew for a signature as old as the key.
-    pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<String> {
+    pub(super) fn miss_of(&self, fact: &Fact, now: Timestamp) -> Option<Untimely> {
         let bounds_the_past = self.signed_within.is_some() || self.not_before.is_some();
         let lasts = matches!(fact.signer, Signer::Key { .. } | Signer::Certified(_));
         if bounds_the_past && lasts {
-            return Some(
-                "but nothing proves when a key signed: anybody can have its signature timestamped \
-                 anew (`signed_within` and `not_before` are for keyless signers)"
+            return Some(Untimely {
+                why: "but nothing proves when a key signed: anybody can have its signature \
+                      timestamped anew (`signed_within` and `not_before` are for keyless signers)"
                     .to_owned(),
-            );
+                remedy: "have a login sign this digest (keyless), or remove `signed_within` and \
+                         `not_before` from the policy",
+            });
         }
         self.miss(fact.signed_at, now)
     }
 
-    fn miss(&self, signed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    fn miss(&self, signed_at: Option<Timestamp>, now: Timestamp) -> Option<Untimely> {
         if self.is_empty() {
             return None;
         }
         let Some(signed_at) = signed_at else {
-            return Some("without a proven time of signing".to_owned());
+            return Some(Untimely {
+                why: "without a proven time of signing".to_owned(),
+                remedy: "sign this digest anew with a transparency log or a timestamp, which prove \
+                         the time",
+            });
         };
         let age = now.duration_since(signed_at);
         if let Some(within) = self.signed_within.filter(|within| age > *within) {
-            return Some(format!(
-                "but at {signed_at}, more than {} ago",
-                Period(within)
-            ));
+            return Some(Untimely {
+                why: format!("but at {signed_at}, more than {} ago", Period(within)),
+                remedy: "have the signer sign this digest anew, or lengthen `signed_within` of the \
+                         policy",
+            });
         }
         if let Some(first) = self.not_before.filter(|first| signed_at < *first) {
-            return Some(format!("but at {signed_at}, before {first}"));
+            return Some(Untimely {
+                why: format!("but at {signed_at}, before {first}"),
+                remedy: "have the signer sign this digest anew, or move `not_before` of the policy",
+            });
         }
         let cooldown = self.cooldown.filter(|cooldown| age < *cooldown)?;
-        Some(format!(
-            "but at {signed_at}, less than {} ago",
-            Period(cooldown)
-        ))
+        Some(Untimely {
+            why: format!("but at {signed_at}, less than {} ago", Period(cooldown)),
+            remedy: "wait: it is admitted once the cooldown is over; or shorten `cooldown` of the \
+                     policy",
+        })
     }
 
     /// The next moment after `now` at which a signature of this time may count otherwise.

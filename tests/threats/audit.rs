@@ -1,9 +1,8 @@
 //! The audit log of the program as it runs: every decision is on record, whatever becomes of the
 //! disk, and no pull waits for it (THREATS D).
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -13,29 +12,19 @@ use pullgate::sandbox::registry::Registry;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::program::Program;
 use crate::support::{HOST, push};
 
 /// The program, in front of a registry with one image that passes and one that does not.
-struct Program {
-    child: Running,
+struct World {
+    program: Program,
     pulls: Client,
     admin: Client,
     folder: TempDir,
     _registry: Registry,
 }
 
-/// Ends with the test, however that ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Program {
+impl World {
     async fn start(audit: &str) -> Self {
         let registry = Registry::start().await.expect("a port");
         for repository in ["free", "refused"] {
@@ -56,25 +45,11 @@ impl Program {
         for (name, text) in [("pullgate.yaml", configuration), ("policy.yaml", policy)] {
             std::fs::write(folder.path().join(name), text).expect("a file");
         }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pullgate"))
-            .args(["serve", "--config"])
-            .arg(folder.path().join("pullgate.yaml"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("runs");
-        let stdout = child.stdout.take().expect("a pipe");
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let mut addresses = line
-            .trim()
-            .trim_start_matches("listening on ")
-            .split(", admin on ");
-        let mut client = || Client::new(addresses.next().expect("an address").to_owned());
+        let program = Program::start(env!("CARGO_BIN_EXE_pullgate"), folder.path());
         Self {
-            pulls: client(),
-            admin: client(),
-            child: Running(child),
+            pulls: Client::new(&program.address),
+            admin: Client::new(&program.admin),
+            program,
             folder,
             _registry: registry,
         }
@@ -115,10 +90,10 @@ impl Program {
 
     /// Ends it as an operator does, and waits until it has.
     fn end(mut self) -> TempDir {
-        let pid = self.child.0.id().to_string();
+        let pid = self.program.process.id().to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(told.expect("kill").success());
-        assert!(self.child.0.wait().expect("it ends").success());
+        assert!(self.program.process.wait().expect("it ends").success());
         self.folder
     }
 }
@@ -131,36 +106,36 @@ fn lines(path: &Path) -> Vec<Value> {
 
 #[tokio::test]
 async fn d_every_decision_is_on_record_and_outlives_logrotate() {
-    let program = Program::start("{ file: audit.jsonl }").await;
-    program.pull("free", StatusCode::OK).await;
-    program.pull("refused", StatusCode::FORBIDDEN).await;
-    program.counted("written", 2).await;
-    let decisions = program.admin.get("/decisions").await.expect("an answer");
+    let world = World::start("{ file: audit.jsonl }").await;
+    world.pull("free", StatusCode::OK).await;
+    world.pull("refused", StatusCode::FORBIDDEN).await;
+    world.counted("written", 2).await;
+    let decisions = world.admin.get("/decisions").await.expect("an answer");
     let decisions: Vec<Value> = serde_json::from_slice(&decisions.body).expect("JSON");
-    let mut written = lines(&program.path("audit.jsonl"));
+    let mut written = lines(&world.path("audit.jsonl"));
     written.reverse();
     assert_eq!(written, decisions, "the same values under the same names");
-    let moved = program.path("audit.moved");
-    std::fs::rename(program.path("audit.jsonl"), &moved).expect("moves");
-    program.pull("free", StatusCode::OK).await;
-    program.counted("written", 3).await;
+    let moved = world.path("audit.moved");
+    std::fs::rename(world.path("audit.jsonl"), &moved).expect("moves");
+    world.pull("free", StatusCode::OK).await;
+    world.counted("written", 3).await;
     assert_eq!(lines(&moved).len(), 2);
-    assert_eq!(lines(&program.path("audit.jsonl")).len(), 1);
+    assert_eq!(lines(&world.path("audit.jsonl")).len(), 1);
     // What still waits when it is told to stop is written first.
     for _ in 0..20 {
-        program.pull("free", StatusCode::OK).await;
+        world.pull("free", StatusCode::OK).await;
     }
-    let folder = program.end();
+    let folder = world.end();
     assert_eq!(lines(&folder.path().join("audit.jsonl")).len(), 21);
 }
 
 #[tokio::test]
 async fn d_a_full_disk_is_counted_and_pulls_go_on() {
-    let program = Program::start("{ file: /dev/full }").await;
+    let world = World::start("{ file: /dev/full }").await;
     for _ in 0..5 {
-        program.pull("free", StatusCode::OK).await;
+        world.pull("free", StatusCode::OK).await;
     }
-    program.counted("failed", 5).await;
-    assert_eq!(program.metric("written").await, 0);
-    drop(program.end());
+    world.counted("failed", 5).await;
+    assert_eq!(world.metric("written").await, 0);
+    drop(world.end());
 }

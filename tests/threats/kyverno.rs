@@ -13,7 +13,7 @@ use pullgate::policy::Rules;
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed};
 use pullgate::sandbox::sigstore::{
-    Identity, KeyPair, Log, Recipe, Sigstore, attestation_tag, signature_tag,
+    Identity, KeyPair, KeyType, Log, Recipe, Sigstore, attestation_tag, signature_tag,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -76,11 +76,36 @@ async fn world_of(policies: &str) -> World {
     .await
 }
 
+/// A gate with a rule for `org/app` that enforces, whose entry ends with these lines.
+async fn world_for_app(lines: &str) -> World {
+    world_of(&for_app(lines)).await
+}
+
+fn for_app(lines: &str) -> String {
+    document(&format!(
+        "imageReferences: [\"{HOST}/org/app*\"]\nfailureAction: Enforce\n{lines}"
+    ))
+}
+
 fn pushed(world: &World, repository: &str, content: &str) -> Package {
     let package = image::runnable(content);
     world.push(repository, &package);
     world.registry.tag(repository, "v1", package.digest());
     package
+}
+
+/// An image that `org/app:v1` names from now on.
+fn app(world: &World, content: &str) -> Package {
+    pushed(world, "org/app", content)
+}
+
+async fn admits(world: &World, package: &Package) {
+    let answer = world.manifest("org/app", "v1").await;
+    answer.admits(&package.manifest);
+}
+
+async fn denies(world: &World, reason: &str) {
+    world.manifest("org/app", "v1").await.denies(reason);
 }
 
 fn attest(world: &World, package: &Package, kind: &str, predicate: &Value, by: &Recipe<'_>) {
@@ -107,42 +132,30 @@ fn key_entry(key: &KeyPair, more: &str) -> String {
 async fn an_image_is_signed_with_the_key() {
     let (key, other) = (KeyPair::generate(), KeyPair::generate());
     let rekor = "          rekor: { ignoreTlog: true, url: \"https://rekor.sigstore.dev\" }";
-    let entry = format!(
-        "imageReferences: [\"{HOST}/org/app*\"]\nfailureAction: Enforce\n{}",
-        key_entry(&key, rekor)
-    );
-    let world = world_of(&document(&entry)).await;
-    let signed = pushed(&world, "org/app", "signed");
+    let lines = key_entry(&key, rekor);
+    let world = world_for_app(&lines).await;
+    let signed = app(&world, "signed");
     world.sign_layers("org/app", &signed, &[Recipe::key(&key, Log::None)]);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&signed.manifest);
-    let unsigned = pushed(&world, "org/app", "unsigned");
-    world.manifest("org/app", "v1").await.denies("unsigned");
+    admits(&world, &signed).await;
+    let unsigned = app(&world, "unsigned");
+    denies(&world, "unsigned").await;
     world
         .manifest("org/app", unsigned.digest())
         .await
         .denies("unsigned");
-    let by_another = pushed(&world, "org/app", "by another");
+    let by_another = app(&world, "by another");
     world.sign_layers("org/app", &by_another, &[Recipe::key(&other, Log::None)]);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("invalid_signature");
+    denies(&world, "invalid_signature").await;
     // Without `ignoreTlog` the log has to hold it.
-    let entry = entry.replace("ignoreTlog: true", "ignoreTlog: false");
-    world.reload(rules_of(&document(&entry)));
+    let lines = lines.replace("ignoreTlog: true", "ignoreTlog: false");
+    world.reload(rules_of(&for_app(&lines)));
     world
         .manifest("org/app", signed.digest())
         .await
         .denies("untrusted_signer");
-    let logged = pushed(&world, "org/app", "logged");
+    let logged = app(&world, "logged");
     world.sign_layers("org/app", &logged, &[Recipe::key(&key, Log::RekorV1)]);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&logged.manifest);
+    admits(&world, &logged).await;
 }
 
 // "Keyless signing and verification", and what the wildcards of identities match (THREATS I2).
@@ -163,9 +176,9 @@ attestors:
     let actions = |repository: &str, git_ref: &str| {
         Identity::github_actions(repository, "release.yml", git_ref)
     };
-    let good = pushed(&world, "org/app", "good");
+    let good = app(&world, "good");
     world.sign("org/app", &good, &release());
-    world.manifest("org/app", "v1").await.admits(&good.manifest);
+    admits(&world, &good).await;
     for (content, identity) in [
         (
             "another owner",
@@ -179,7 +192,7 @@ attestors:
         ("none for one", actions("acme/widget", "refs/tags/v.0.0")),
         ("somebody else", stranger()),
     ] {
-        let package = pushed(&world, "org/app", content);
+        let package = app(&world, content);
         world.sign("org/app", &package, &identity);
         let answer = world.manifest("org/app", package.digest()).await;
         answer.denies("untrusted_signer");
@@ -190,7 +203,7 @@ attestors:
         "acme/widget.*v1",
     );
     world.reload(rules_of(&document(&entry)));
-    let package = pushed(&world, "org/app", "more behind it");
+    let package = app(&world, "more behind it");
     world
         .manifest("org/app", package.digest())
         .await
@@ -203,18 +216,15 @@ attestors:
 async fn a_pattern_over_tags_is_not_passed_by_digest() {
     let entry = format!(
         "imageReferences: [\"{HOST}/org/*:v*\"]
-skipImageReferences: [\"{HOST}/org/app:v1\", \"{HOST}/org/free/*\"]
+skipImageReferences: [\"{HOST}/org/app:v1\", \"{HOST}/org/app@*\", \"{HOST}/org/free/*\"]
 failureAction: Enforce
 attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://i.acme.test\" }} }}] }}]"
     );
     let policies = document(&entry) + "---\ndefault: unsafe_allow\n";
     let world = world_of(&policies).await;
-    let package = pushed(&world, "org/app", "content");
+    let package = app(&world, "content");
     // What is skipped by its tag is not skipped by its digest, which may have other tags.
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&package.manifest);
+    admits(&world, &package).await;
     world
         .manifest("org/app", package.digest())
         .await
@@ -236,39 +246,28 @@ attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://
 // THREATS T3: for Kyverno a signature counts for every entry that it fits; here a signer is one.
 #[tokio::test]
 async fn t3_one_signer_is_not_two_attestors() {
-    let entry = format!(
-        "imageReferences: [\"{HOST}/org/app*\"]
-failureAction: Enforce
-attestors:
+    let world = world_for_app(
+        "attestors:
   - count: 2
     entries:
-      - keyless: {{ subject: \"https://github.com/acme/*\", issuer: \"https://token.actions.githubusercontent.com\" }}
-      - keyless: {{ subject: \"*/release.yml@*\", issuer: \"https://token.actions.githubusercontent.com\" }}
+      - keyless: { subject: \"https://github.com/acme/*\", issuer: \"https://token.actions.githubusercontent.com\" }
+      - keyless: { subject: \"*/release.yml@*\", issuer: \"https://token.actions.githubusercontent.com\" }
       - attestor:
           entries:
-            - keyless: {{ subject: mallory@mallory.test, issuer: \"https://accounts.google.com\" }}
-            - keyless: {{ subject: \"*\", issuer: \"https://accounts.google.com\" }}"
-    );
-    let world = world_of(&document(&entry)).await;
-    let package = pushed(&world, "org/app", "content");
+            - keyless: { subject: mallory@mallory.test, issuer: \"https://accounts.google.com\" }
+            - keyless: { subject: \"*\", issuer: \"https://accounts.google.com\" }",
+    )
+    .await;
+    let package = app(&world, "content");
     world.sign("org/app", &package, &release());
     world.sign("org/app", &package, &release());
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("not_enough_signers");
+    denies(&world, "not_enough_signers").await;
     // The list within the list asks for two as well.
     world.sign("org/app", &package, &stranger());
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("not_enough_signers");
+    denies(&world, "not_enough_signers").await;
     let other = Identity::github_actions("acme/gadget", "release.yml", "refs/tags/v1.0.0");
     world.sign("org/app", &package, &other);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&package.manifest);
+    admits(&world, &package).await;
 }
 
 // Where every attestation has to say so, one that could not be read, or was not, could be the one
@@ -276,18 +275,16 @@ attestors:
 #[tokio::test]
 async fn b3_what_was_not_read_could_say_otherwise() {
     let key = KeyPair::generate();
-    let entry = format!(
-        "imageReferences: [\"{HOST}/org/app*\"]
-failureAction: Enforce
-attestations:
+    let lines = format!(
+        "attestations:
   - predicateType: {REVIEW}
     attestors: [{{ entries: [{{ keys: {{ publicKeys: {:?}, rekor: {{ ignoreTlog: true }} }} }}] }}]
     conditions: [{{ all: [{{ key: \"{{{{ passed }}}}\", operator: Equals, value: true }}] }}]",
         key.public_key_pem()
     );
-    let world = world_of(&document(&entry)).await;
+    let world = world_for_app(&lines).await;
     let by = Recipe::key(&key, Log::None);
-    let package = pushed(&world, "org/app", "scanned");
+    let package = app(&world, "scanned");
     let passed = json!({ "passed": true });
     let passed = world
         .sigstore
@@ -311,18 +308,15 @@ attestations:
         }
         world.registry.forgive(fault);
     }
-    let answer = world.manifest("org/app", "v1").await;
-    answer.denies("condition_failed");
+    denies(&world, "condition_failed").await;
 }
 
 // "Verifying Image Attestations". THREATS B3: by whom, and what they say; and all that they say.
 #[tokio::test]
 async fn b3_every_attestation_of_the_signer_has_to_say_so() {
     let key = KeyPair::generate();
-    let entry = format!(
-        "imageReferences: [\"{HOST}/org/app*\"]
-failureAction: Enforce
-attestations:
+    let lines = format!(
+        "attestations:
   - predicateType: {REVIEW}
     attestors:
       - entries:
@@ -336,7 +330,7 @@ attestations:
           - {{ key: \"{{{{ reviewers }}}}\", operator: AnyIn, value: [ana@example.com, bob@example.com] }}",
         key.public_key_pem()
     );
-    let world = world_of(&document(&entry)).await;
+    let world = world_for_app(&lines).await;
     let by = Recipe::key(&key, Log::None);
     let (identity, uri) = (stranger(), "https://git-repo.com/org/app");
     let said = |branch: &str, reviewer: &str| {
@@ -344,26 +338,14 @@ attestations:
                "reviewers": [reviewer]})
     };
     let good = said("main", "bob@example.com");
-    let package = pushed(&world, "org/app", "reviewed");
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("missing_attestation");
+    let package = app(&world, "reviewed");
+    denies(&world, "missing_attestation").await;
     attest(&world, &package, REVIEW, &good, &recipe(&identity));
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("untrusted_signer");
+    denies(&world, "untrusted_signer").await;
     attest(&world, &package, PROVENANCE, &good, &by);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("untrusted_signer");
+    denies(&world, "untrusted_signer").await;
     attest(&world, &package, REVIEW, &good, &by);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&package.manifest);
+    admits(&world, &package).await;
     // What somebody else attests to harms nobody (THREATS B10), what the same key does, does.
     attest(
         &world,
@@ -372,10 +354,7 @@ attestations:
         &said("dev", "x"),
         &recipe(&identity),
     );
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&package.manifest);
+    admits(&world, &package).await;
     attest(
         &world,
         &package,
@@ -383,10 +362,7 @@ attestations:
         &said("dev", "bob@example.com"),
         &by,
     );
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("condition_failed");
+    denies(&world, "condition_failed").await;
     for (content, predicate) in [
         ("branch", said("dev", "ana@example.com")),
         ("reviewer", said("main", "mallory@example.com")),
@@ -395,12 +371,9 @@ attestations:
             json!({"repo": {"uri": uri}, "reviewers": ["ana@example.com"]}),
         ),
     ] {
-        let package = pushed(&world, "org/app", content);
+        let package = app(&world, content);
         attest(&world, &package, REVIEW, &predicate, &by);
-        world
-            .manifest("org/app", "v1")
-            .await
-            .denies("condition_failed");
+        denies(&world, "condition_failed").await;
     }
 }
 
@@ -424,7 +397,7 @@ attestations:
     let identity = release();
     let (bundle, layer) = (recipe(&identity), Recipe::keyless(&identity, Log::RekorV1));
     let predicate = json!({"buildDefinition": {"buildType": "https://actions.github.io/buildtypes/workflow/v1"}});
-    let package = pushed(&world, "org/app", "attested");
+    let package = app(&world, "attested");
     let evidence = world
         .sigstore
         .attest_layer(&package.digest(), PROVENANCE, &predicate, &layer);
@@ -432,24 +405,15 @@ attestations:
         "org/app",
         &attestation_tag(&package.digest(), vec![evidence]),
     );
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("missing_attestation");
+    denies(&world, "missing_attestation").await;
     attest(&world, &package, PROVENANCE, &predicate, &bundle);
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&package.manifest);
+    admits(&world, &package).await;
     // The identity is compared literally there.
-    let package = pushed(&world, "org/app", "another");
+    let package = app(&world, "another");
     attest(&world, &package, PROVENANCE, &predicate, &bundle);
     let starred = entry.replace("@refs/tags/v1.0.0", "@*");
     world.reload(rules_of(&document(&starred)));
-    world
-        .manifest("org/app", "v1")
-        .await
-        .denies("untrusted_signer");
+    denies(&world, "untrusted_signer").await;
 
     let entry = format!(
         "imageReferences: [\"*\"]
@@ -458,9 +422,9 @@ failureAction: Enforce
 attestors: [{{ entries: [{{ keyless: {{ issuer: \"{issuer}\", subject: \"{subject}\" }} }}] }}]"
     );
     world.reload(rules_of(&document(&entry)));
-    let package = pushed(&world, "org/app", "signed");
+    let package = app(&world, "signed");
     world.sign("org/app", &package, &identity);
-    world.manifest("org/app", "v1").await.denies("unsigned");
+    denies(&world, "unsigned").await;
     let reference = format!("{HOST}/org/app");
     let signature = world
         .sigstore
@@ -469,10 +433,7 @@ attestors: [{{ entries: [{{ keyless: {{ issuer: \"{issuer}\", subject: \"{subjec
         "org/app",
         &signature_tag(&package.digest(), vec![signature]),
     );
-    world
-        .manifest("org/app", "v1")
-        .await
-        .admits(&package.manifest);
+    admits(&world, &package).await;
 }
 
 // "Audit" refuses nothing and says what it found; one entry that enforces is for the whole rule.
@@ -484,7 +445,7 @@ failureAction: Audit
 attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://i.acme.test\" }} }}] }}]"
     );
     let world = world_of(&document(&entry)).await;
-    let package = pushed(&world, "org/app", "content");
+    let package = app(&world, "content");
     let answer = world.manifest("org/app", "v1").await;
     answer.admits(&package.manifest);
     assert!(answer.header("warning").contains("check-image/check-image"));
@@ -494,5 +455,96 @@ attestors: [{{ entries: [{{ keyless: {{ subject: a@acme.test, issuer: \"https://
     let second = second.replace('\n', "\n          ");
     let policies = format!("{}        - {second}\n", document(&entry));
     world.reload(rules_of(&policies));
-    world.manifest("org/app", "v1").await.denies("unsigned");
+    denies(&world, "unsigned").await;
+}
+
+// "Using a signature repository": what is signed elsewhere counts, and beside the image nothing
+// does; an entry may name a place of its own.
+#[tokio::test]
+async fn signatures_are_looked_for_where_the_rule_says() {
+    let [ops, qa, vendor] = [(); 3].map(|()| KeyPair::generate());
+    let entry = |key: &KeyPair, more: &str| {
+        let key = key.public_key_pem();
+        format!("{{ keys: {{ publicKeys: {key:?}, rekor: {{ ignoreTlog: true }} }}{more} }}")
+    };
+    let lines = format!(
+        "repository: {HOST}/signatures
+attestors:
+  - entries: [{}]
+  - count: 1
+    entries: [{}, {}]
+attestations:
+  - type: {REVIEW}
+    attestors: [{{ entries: [{}] }}]",
+        entry(&ops, ""),
+        entry(&qa, ""),
+        entry(&vendor, &format!(", repository: {HOST}/vendor")),
+        entry(&ops, &format!(", repository: {HOST}/reviews")),
+    );
+    let world = world_for_app(&lines).await;
+    let package = app(&world, "content");
+    let by = |key| Recipe::key(key, Log::None);
+    let review = json!({ "passed": true });
+    let review = world
+        .sigstore
+        .attest_layer(&package.digest(), REVIEW, &review, &by(&ops));
+    let review = attestation_tag(&package.digest(), vec![review]);
+    world.sign_layers("org/app", &package, &[by(&ops), by(&qa), by(&vendor)]);
+    world.push("org/app", &review);
+    denies(&world, "unsigned").await;
+    world.sign_layers("signatures", &package, &[by(&ops), by(&vendor)]);
+    denies(&world, "untrusted_signer").await;
+    world.sign_layers("vendor", &package, &[by(&vendor)]);
+    denies(&world, "missing_attestation").await;
+    world.push("signatures", &review);
+    denies(&world, "missing_attestation").await;
+    world.push("reviews", &review);
+    admits(&world, &package).await;
+}
+
+// "Using a different signature algorithm": a key signs over the hash that the rule names, SHA-256
+// where it names none.
+#[tokio::test]
+async fn a_key_signs_over_the_hash_that_the_rule_names() {
+    let key = KeyPair::of(KeyType::P384);
+    let lines = key_entry(&key, "          rekor: { ignoreTlog: true }");
+    let world = world_for_app(&lines).await;
+    let package = app(&world, "over SHA-384");
+    world.sign_layers("org/app", &package, &[Recipe::key(&key, Log::None)]);
+    denies(&world, "untrusted_signer").await;
+    for (algorithm, holds) in [("sha256", false), ("sha512", false), ("sha384", true)] {
+        let lines = format!("{lines}\n          signatureAlgorithm: {algorithm}");
+        world.reload(rules_of(&for_app(&lines)));
+        match holds {
+            true => admits(&world, &package).await,
+            false => denies(&world, "untrusted_signer").await,
+        }
+    }
+}
+
+// What an index has been attested to counts for what it lists (`signs: asked`), also where that has
+// an attestation of its own that says otherwise. Asked for alone, it is judged by its own.
+#[tokio::test]
+async fn a_yes_about_an_index_is_before_a_no_about_its_platform() {
+    let key = KeyPair::generate();
+    let lines = format!(
+        "attestations:
+  - type: {REVIEW}
+    attestors: [{{ entries: [{{ keys: {{ publicKeys: {:?}, rekor: {{ ignoreTlog: true }} }} }}] }}]
+    conditions: [{{ all: [{{ key: \"{{{{ result }}}}\", operator: Equals, value: PASS }}] }}]",
+        key.public_key_pem()
+    );
+    let world = world_for_app(&lines).await;
+    let by = Recipe::key(&key, Log::None);
+    let child = app(&world, "a platform");
+    attest(&world, &child, REVIEW, &json!({ "result": "FAIL" }), &by);
+    let alone = world.manifest("org/app", child.digest()).await;
+    alone.denies("condition_failed");
+    let index = image::index(&[child.descriptor()]);
+    world.push("org/app", &index);
+    world.registry.tag("org/app", "v1", index.digest());
+    attest(&world, &index, REVIEW, &json!({ "result": "PASS" }), &by);
+    admits(&world, &index).await;
+    let listed = world.manifest("org/app", child.digest()).await;
+    listed.admits(&child.manifest);
 }

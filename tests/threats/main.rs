@@ -26,6 +26,8 @@ mod identity;
 mod kyverno;
 mod limits;
 mod policy_json;
+#[path = "../support/program.rs"]
+mod program;
 mod pullers;
 mod refusals;
 mod reload;
@@ -35,5 +37,6 @@ mod source;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;
+mod tags;
 mod tenants;
 mod trust;

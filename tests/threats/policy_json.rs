@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::support::{HOST, Setup, World, material, rules};
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     World::with(Setup {
         lookaside: true,
         ..Setup::ruled(rules(Vec::new()))
@@ -29,7 +29,7 @@ async fn world() -> World {
 }
 
 /// Puts a policy.json in force, as a configuration names it.
-fn enforce(world: &World, document: &Value) {
+pub(crate) fn enforce(world: &World, document: &Value) {
     let folder = TempDir::new().expect("a folder");
     let configuration = format!(
         "upstreams: {{ {HOST}: {{}} }}\npolicies: [{{ containers_policy_json: policy.json }}]\n"
@@ -41,7 +41,7 @@ fn enforce(world: &World, document: &Value) {
     let settings = loaded.expect("it loads").settings;
     let mut material = material(&world.sigstore.trusted_root_json(), &settings.rules);
     for root in settings.trust_roots {
-        if let RootSource::Given { json } = root.source {
+        if let RootSource::Logs { json, .. } = root.source {
             let root = TrustRoot::from_json(root.name, &json).expect("a trust root");
             material.roots.push(root.into());
         }
@@ -50,7 +50,7 @@ fn enforce(world: &World, document: &Value) {
 }
 
 /// Requirements for `docker` scopes, and refusal of all else.
-fn scopes(scopes: &Value) -> Value {
+pub(crate) fn scopes(scopes: &Value) -> Value {
     json!({ "default": [{ "type": "reject" }], "transports": { "docker": scopes } })
 }
 
@@ -63,11 +63,11 @@ fn data(key: &KeyPair) -> String {
     STANDARD.encode(key.public_key_pem())
 }
 
-fn signed_with(key: &KeyPair) -> Value {
+pub(crate) fn signed_with(key: &KeyPair) -> Value {
     json!({ "type": "sigstoreSigned", "keyData": data(key) })
 }
 
-fn identified(mut requirement: Value, identity: Value) -> Value {
+pub(crate) fn identified(mut requirement: Value, identity: Value) -> Value {
     requirement["signedIdentity"] = identity;
     requirement
 }
@@ -87,12 +87,18 @@ fn sign(world: &World, repository: &str, package: &Package, reference: &str, rec
     world.push(repository, &tag);
 }
 
-fn sign_by_key(world: &World, repository: &str, package: &Package, reference: &str, key: &KeyPair) {
+pub(crate) fn sign_by_key(
+    world: &World,
+    repository: &str,
+    package: &Package,
+    reference: &str,
+    key: &KeyPair,
+) {
     let recipe = Recipe::key(key, Log::None);
     sign(world, repository, package, reference, &recipe);
 }
 
-fn named(name: &str) -> String {
+pub(crate) fn named(name: &str) -> String {
     format!("{HOST}/{name}")
 }
 
@@ -570,4 +576,119 @@ async fn i_a_certificate_has_the_names_that_are_asked_for_and_is_valid_now() {
     world.pass(Duration::from_secs(400 * 86_400));
     let answer = world.manifest("mail", "v1").await;
     assert!(!answer.status.is_success(), "the certificate has expired");
+}
+
+/// The manual's "reasonably locked-down system" (docs/FOREIGN.md), for the host of the tests.
+fn locked_down(world: &World, ops: &KeyPair, authority: &CertificateAuthority) -> Value {
+    let open = json!([{ "type": "insecureAcceptAnything" }]);
+    let fulcio = json!({
+        "type": "sigstoreSigned",
+        "fulcio": {
+            "caData": authorities(&world.sigstore), "oidcIssuer": ISSUER,
+            "subjectEmail": "test-user@acme.test",
+        },
+        "rekorPublicKeyDatas": logs(&world.sigstore),
+    });
+    let pki = json!({
+        "type": "sigstoreSigned",
+        "pki": {
+            "caRootsData": STANDARD.encode(authority.root_pem()),
+            "caIntermediatesData": STANDARD.encode(authority.chain_pem()),
+            "subjectEmail": "test-user@acme.test",
+        },
+    });
+    let repository = json!({ "type": "matchRepository" });
+    let mut document = scopes(&json!({
+        named("openshift"): open,
+        named("library/busybox"): open,
+        named("full"): [signed_with(ops)],
+        named("login"): [fulcio],
+        named("byopki"): [pki],
+        named("tags"): [identified(signed_with(ops), repository.clone())],
+        named("login-tags"): [identified(fulcio, repository)],
+    }));
+    document["transports"]["dir"] = json!({ "": open });
+    document["transports"]["atomic"] = json!({ named("official"): open });
+    document
+}
+
+// The verdicts of the manual's example, as docs/FOREIGN.md tells them.
+#[tokio::test]
+async fn the_manuals_example_gives_the_verdicts_that_it_describes() {
+    let world = world().await;
+    let (ops, alice) = (
+        KeyPair::generate(),
+        Identity::email("test-user@acme.test", ISSUER),
+    );
+    let authority = CertificateAuthority::new(1, Clock::system().now());
+    enforce(&world, &locked_down(&world, &ops, &authority));
+    let by_key = Recipe::key(&ops, Log::None);
+    let by_login = Recipe::keyless(&alice, Log::RekorV1);
+    let subject = "test-user@acme.test";
+    let certified = Signer::Certified {
+        authority: &authority,
+        subject,
+    };
+    let certified = Recipe::new(certified, Log::None);
+    // In each scope: whether unsigned content passes, and what is signed for which reference.
+    let cases = [
+        ("openshift/hello", true, &by_key, "elsewhere:v1", true),
+        ("library/busybox", true, &by_key, "elsewhere:v1", true),
+        ("full", false, &by_key, "full:v1", true),
+        ("full", false, &by_key, "full:v2", false),
+        ("full", false, &by_key, "full", false),
+        ("full", false, &by_login, "full:v1", false),
+        ("login", false, &by_login, "login:v1", true),
+        ("login", false, &by_login, "login", false),
+        ("login", false, &by_key, "login:v1", false),
+        ("byopki", false, &certified, "byopki:v1", true),
+        ("byopki", false, &by_login, "byopki:v1", false),
+        ("tags", false, &by_key, "tags", true),
+        ("tags", false, &by_key, "tags:v2", true),
+        ("tags", false, &by_key, "full", false),
+        ("login-tags", false, &by_login, "login-tags", true),
+        ("login-tags", false, &by_key, "login-tags", false),
+        // What is allowed under `atomic` and `dir` is not allowed here.
+        ("official", false, &by_key, "official:v1", false),
+        ("elsewhere", false, &by_key, "elsewhere:v1", false),
+    ];
+    for (number, case) in cases.into_iter().enumerate() {
+        let (repository, unsigned, recipe, reference, passes) = case;
+        let told = format!("{number}: {repository}, signed for {reference}");
+        let plain = push(&world, repository, &format!("{told}, unsigned"));
+        let answer = world.manifest(repository, "v1").await;
+        assert_eq!(answer.status.is_success(), unsigned, "{told}");
+        assert!(!unsigned || answer.body == plain.manifest);
+        let package = push(&world, repository, &told);
+        sign(&world, repository, &package, &named(reference), recipe);
+        let answer = world.manifest(repository, "v1").await;
+        let passed = answer.status.is_success();
+        assert_eq!(passed, passes, "{told}: {}", answer.message());
+    }
+}
+
+// `*.domain` is for every host below it; where nothing else is said, `default` decides.
+#[tokio::test]
+async fn the_manuals_wildcard_and_its_open_document_let_pass() {
+    let world = world().await;
+    let package = push(&world, "app", "unsigned");
+    let (_, domain) = HOST.split_once('.').expect("a domain");
+    for (document, passes) in [
+        (json!({ "default": [{ "type": "reject" }] }), false),
+        (
+            scopes(&json!({ format!("*.{domain}"): [{ "type": "insecureAcceptAnything" }] })),
+            true,
+        ),
+        (
+            json!({ "default": [{ "type": "insecureAcceptAnything" }] }),
+            true,
+        ),
+    ] {
+        enforce(&world, &document);
+        let answer = world.manifest("app", "v1").await;
+        match passes {
+            true => answer.admits(&package.manifest),
+            false => answer.denies("denied_by_policy"),
+        }
+    }
 }

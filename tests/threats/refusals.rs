@@ -12,11 +12,11 @@ use pullgate::gate;
 use pullgate::oci::{Digest, media_type};
 use pullgate::policy::{
     Attested, CONDITION_STEPS_MAX, Condition, Demand, NoRollback, Policy, PulledBy, PullerKind,
-    PullerRule, Reason, Requirement, SignedBy, Timing,
+    PullerRule, Reason, Requirement, SignedBy, SignerRule, Timing,
 };
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed};
-use pullgate::sandbox::sigstore::Fault as SigstoreFault;
+use pullgate::sandbox::sigstore::{Fault as SigstoreFault, Identity};
 use regex::Regex;
 use serde_json::json;
 
@@ -30,10 +30,17 @@ fn of(repository: &str, requirement: Requirement) -> Policy {
     policy(repository, &format!("{HOST}/{repository}"), requirement)
 }
 
+/// A signer under a name that people give.
+fn named(name: &str, identity: &Identity) -> Arc<SignerRule> {
+    let mut rule = identity_rule(identity);
+    Arc::make_mut(&mut rule).name = name.into();
+    rule
+}
+
 fn by_release() -> SignedBy {
     SignedBy {
         at_least: 1,
-        of: vec![identity_rule(&release())],
+        of: vec![named("release", &release())],
     }
 }
 
@@ -62,7 +69,7 @@ fn policies() -> Vec<Policy> {
     };
     let two = SignedBy {
         at_least: 2,
-        of: vec![identity_rule(&release()), identity_rule(&stranger())],
+        of: vec![named("release", &release()), named("security", &stranger())],
     };
     let fresh = Demand {
         signed_by: Some(by_release()),

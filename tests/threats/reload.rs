@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
@@ -15,14 +16,19 @@ use pullgate::sandbox::client::Client;
 use pullgate::sandbox::image;
 use pullgate::sandbox::registry::Registry;
 use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::support::{HOST, listen, push};
 
-/// How often the policy is edited, and how many pull at the same time.
+/// How often the policy is edited.
 const EDITS: usize = 20;
-const PULLERS: usize = 8;
+/// How many pulls begin in a second, whether or not those before them have been answered.
+const RATE: usize = 500;
+/// For how many seconds at least.
+const SECONDS: usize = 4;
 
 /// A gate over a folder that can be edited, in front of a registry with two images.
 struct Edited {
@@ -124,65 +130,99 @@ fn generations(text: &str) -> Vec<usize> {
     digits.filter_map(|digits| digits.parse().ok()).collect()
 }
 
+/// What is known while pulls go on: the last generation that was written, and the last one whose
+/// reload was reported.
+struct Watched {
+    client: Client,
+    written: AtomicUsize,
+    reported: AtomicUsize,
+    sent: watch::Sender<usize>,
+    done: AtomicBool,
+}
+
+impl Watched {
+    fn of(world: &Edited) -> Arc<Self> {
+        Arc::new(Self {
+            client: Client::new(world.address),
+            written: AtomicUsize::new(0),
+            reported: AtomicUsize::new(0),
+            sent: watch::Sender::new(0),
+            done: AtomicBool::new(false),
+        })
+    }
+
+    /// A pull that every generation refuses, with a message that tells which did.
+    async fn refused(&self) {
+        let at_least = self.reported.load(Ordering::SeqCst);
+        let answer = self.client.get("/v2/refused/manifests/v1").await;
+        let answer = answer.expect("an answer");
+        let at_most = self.written.load(Ordering::SeqCst);
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        let told = generations(&answer.message().expect("a message"));
+        let fits = |generation: &usize| (at_least..=at_most).contains(generation);
+        assert!(
+            !told.is_empty() && told.iter().all(fits),
+            "{told:?} is not within {at_least} and {at_most}"
+        );
+    }
+
+    /// A pull that every generation lets pass.
+    async fn free(&self) {
+        let answer = self.client.get("/v2/free/manifests/v1").await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.message());
+    }
+
+    /// Begins [`RATE`] pulls in every second until the edits are done, and for [`SECONDS`] at
+    /// least. What is late is caught up with, so that a slow machine sends as many.
+    async fn load(self: Arc<Self>) -> (JoinSet<()>, Duration) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE as u32);
+        let mut pulls = JoinSet::new();
+        let begun = Instant::now();
+        while !self.done.load(Ordering::SeqCst)
+            || pulls.len() < RATE * SECONDS
+            || pulls.len() < RATE * begun.elapsed().as_secs() as usize
+        {
+            ticks.tick().await;
+            let watched = Arc::clone(&self);
+            match pulls.len() % 2 {
+                0 => pulls.spawn(async move { watched.refused().await }),
+                _ => pulls.spawn(async move { watched.free().await }),
+            };
+            self.sent.send_replace(pulls.len());
+        }
+        (pulls, begun.elapsed())
+    }
+}
+
 // No request fails, every answer is of one policy as a whole, and none of an old one once the
-// reload was reported.
+// reload was reported, under 500 pulls a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c1_every_answer_under_a_reload_is_of_one_policy() {
     let world = Edited::start().await;
-    let (reported, written) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (done, pulls) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let mut pullers = tokio::task::JoinSet::new();
-    for _ in 0..PULLERS {
-        let client = Client::new(world.address);
-        let (reported, written) = (Arc::clone(&reported), Arc::clone(&written));
-        let (done, pulls) = (Arc::clone(&done), Arc::clone(&pulls));
-        pullers.spawn(async move {
-            while !done.load(Ordering::SeqCst) {
-                let at_least = reported.load(Ordering::SeqCst);
-                let refused = client
-                    .get("/v2/refused/manifests/v1")
-                    .await
-                    .expect("an answer");
-                let at_most = written.load(Ordering::SeqCst);
-                assert_eq!(refused.status, StatusCode::FORBIDDEN);
-                let told = generations(&refused.message().expect("a message"));
-                let fits = |generation: &usize| (at_least..=at_most).contains(generation);
-                assert!(
-                    !told.is_empty() && told.iter().all(fits),
-                    "{told:?} is not within {at_least} and {at_most}"
-                );
-                let free = client
-                    .get("/v2/free/manifests/v1")
-                    .await
-                    .expect("an answer");
-                assert_eq!(free.status, StatusCode::OK, "{:?}", free.message());
-                pulls.fetch_add(2, Ordering::SeqCst);
-            }
-        });
-    }
-    let started = std::time::Instant::now();
+    let watched = Watched::of(&world);
+    let load = tokio::spawn(Arc::clone(&watched).load());
+    let mut sent = watched.sent.subscribe();
     for generation in 1..=EDITS {
-        // Every edit meets pulls: some have come since the one before.
-        let before = pulls.load(Ordering::SeqCst);
-        while pulls.load(Ordering::SeqCst) < before + 4 * PULLERS && !pullers.is_empty() {
-            tokio::task::yield_now().await;
-            assert!(pullers.try_join_next().is_none(), "a puller has ended");
-        }
-        written.store(generation, Ordering::SeqCst);
+        // Every edit meets pulls: some have begun since the one before.
+        let next = *sent.borrow() + RATE * SECONDS / (EDITS + 1);
+        sent.wait_for(|sent| *sent >= next).await.expect("pulls");
+        watched.written.store(generation, Ordering::SeqCst);
         write(world.folder.path(), generation);
         assert!(world.reloader.reload().await, "generation {generation}");
-        reported.store(generation, Ordering::SeqCst);
+        watched.reported.store(generation, Ordering::SeqCst);
     }
-    done.store(true, Ordering::SeqCst);
-    // For whoever reads the log: no machine is slow enough to fail here.
-    let rate = pulls.load(Ordering::SeqCst) as f64 / started.elapsed().as_secs_f64();
-    println!("{EDITS} edits under {rate:.0} pulls a second");
-    while let Some(ended) = pullers.join_next().await {
+    watched.done.store(true, Ordering::SeqCst);
+    let (mut pulls, lasted) = load.await.expect("the pulls begin");
+    let sent = *sent.borrow();
+    assert!(sent >= RATE * SECONDS.max(lasted.as_secs() as usize));
+    let mut answered = 0;
+    while let Some(ended) = pulls.join_next().await {
         ended.expect("a puller found everything in order");
+        answered += 1;
     }
+    assert_eq!(answered, sent);
+    println!("{EDITS} edits under {sent} pulls in {lasted:?}");
     // Each decision holds both policies, and both are of one generation.
     let mut seen = std::collections::BTreeSet::new();
     for record in world.built.service.decisions.latest(100_000) {

@@ -114,6 +114,16 @@ impl World {
         self.registry.tag("app", tag, package.digest());
     }
 
+    /// Runs over a tag that has moved from old to new content, and been moved back.
+    async fn moved_back(&self) -> (Process, Package, Package) {
+        let (old, new) = (self.push("old", 5), self.push("new", 3));
+        let gate = self.run().await;
+        self.tag("v1", &new);
+        gate.admits("v1", &new).await;
+        self.tag("v1", &old);
+        (gate, old, new)
+    }
+
     async fn run(&self) -> Process {
         let path = self.path("pullgate.yaml");
         let clock = Clock::system();
@@ -160,6 +170,12 @@ impl Process {
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{message}");
         assert!(message.contains("[denied_by_policy]"), "{message}");
         message
+    }
+
+    /// Puts these lines of the policy in force.
+    async fn ruled(&self, world: &World, lines: &str) {
+        world.rule(lines);
+        assert!(self.reloader.reload().await);
     }
 
     async fn end(self) {
@@ -228,21 +244,15 @@ async fn c7_what_a_head_told_was_served() {
 #[tokio::test]
 async fn c7_who_means_it_can_go_back() {
     let world = World::start().await;
-    let (old, new) = (world.push("old", 5), world.push("new", 3));
-    let gate = world.run().await;
-    world.tag("v1", &new);
-    gate.admits("v1", &new).await;
-    world.tag("v1", &old);
+    let (gate, old, new) = world.moved_back().await;
     let nobody = Identity::email("eve@eve.test", "https://accounts.google.com");
     world.sign(&old, 1, &nobody);
     gate.denies("v1").await;
     let permit = format!("no_rollback: {{ permit: [\"{}\"] }}", old.digest());
-    world.rule(&permit);
-    assert!(gate.reloader.reload().await);
+    gate.ruled(&world, &permit).await;
     gate.admits("v1", &old).await;
     // It permits this content, and forgets nothing.
-    world.rule("no_rollback: true");
-    assert!(gate.reloader.reload().await);
+    gate.ruled(&world, "no_rollback: true").await;
     gate.denies("v1").await;
     world.sign(&old, 2, &release());
     gate.admits("v1", &old).await;
@@ -277,19 +287,14 @@ async fn c7_one_signer_of_two_does_not_make_it_new() {
 async fn c7_a_policy_may_warn() {
     let world = World::start().await;
     world.rule("no_rollback: true\n    mode: warn");
-    let (old, new) = (world.push("old", 5), world.push("new", 3));
-    let gate = world.run().await;
-    world.tag("v1", &new);
-    gate.admits("v1", &new).await;
-    world.tag("v1", &old);
+    let (gate, ..) = world.moved_back().await;
     for _ in 0..2 {
         let answer = gate.get("v1").await;
         assert_eq!(answer.status, StatusCode::OK);
         let warning = answer.header("warning").expect("a warning");
         assert!(warning.contains("signed at"), "{warning}");
     }
-    world.rule("no_rollback: true");
-    assert!(gate.reloader.reload().await);
+    gate.ruled(&world, "no_rollback: true").await;
     gate.denies("v1").await;
     gate.end().await;
 }
@@ -388,5 +393,46 @@ async fn c7_what_is_forgotten_is_not_taken_for_new() {
     gate.admits("b", &packages[0]).await;
     let digest: Digest = packages[3].digest();
     gate.admits(digest, &packages[3]).await;
+    gate.end().await;
+}
+
+// What was looked at on behalf of a blob was not served under its tag, whatever the tag names then.
+#[tokio::test]
+async fn c7_what_a_tag_vouches_for_was_not_served_under_it() {
+    let world = World::start().await;
+    let accepts = format!(
+        "{{\"default\":[{{\"type\":\"reject\"}}],\"transports\":{{\"docker\":{{\"{HOST}/app:v1\":\
+         [{{\"type\":\"insecureAcceptAnything\"}}]}}}}}}"
+    );
+    world.write("policy.json", &accepts);
+    let path = world.path("pullgate.yaml");
+    let text = std::fs::read_to_string(path).expect("a file");
+    let both = "policies: [policy.yaml, { containers_policy_json: policy.json }]";
+    world.write(
+        "pullgate.yaml",
+        &text.replace("policies: [policy.yaml]", both),
+    );
+    let (old, new) = (world.push("old", 5), world.push("new", 3));
+    let gate = world.run().await;
+    world.tag("v1", &old);
+    gate.admits("v1", &old).await;
+    world.tag("v1", &new);
+    let blob = async |package: &Package| {
+        let digest = Digest::sha256(&package.blobs[0]);
+        let target = format!("/v2/app/blobs/{digest}");
+        gate.client.get(&target).await.expect("an answer").status
+    };
+    // The tag is looked at for the old image, and names another.
+    assert_eq!(blob(&old).await, StatusCode::FORBIDDEN);
+    // Then for the new one, of which nobody has asked for more than the refused digest.
+    gate.denies(new.digest()).await;
+    assert_eq!(blob(&new).await, StatusCode::OK);
+    world.tag("v1", &old);
+    gate.admits("v1", &old).await;
+    // What was served under it still forbids what is older.
+    world.tag("v1", &new);
+    gate.admits("v1", &new).await;
+    world.tag("v1", &old);
+    gate.denies("v1").await;
     gate.end().await;
 }

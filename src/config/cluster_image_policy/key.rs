@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::config::cluster_image_policy::Vouchers;
 use crate::config::cluster_image_policy::sections;
+use crate::config::foreign;
 use crate::config::policies::Context;
-use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::signers;
@@ -56,16 +56,9 @@ pub(super) fn lower(
 /// What signatures hash with: SHA-256 where nothing is said.
 fn hash(key: &Fields<'_>) -> Option<HashAlgorithm> {
     let given = key.at("hashAlgorithm");
-    let Some(value) = given.filter(|value| value.as_text() != Some("")) else {
+    let Some(value) = given.as_ref().filter(|value| value.as_text() != Some("")) else {
         return Some(HashAlgorithm::Sha256);
     };
-    let text = value.text()?;
-    let known = HashAlgorithm::named(&text.trim().to_ascii_lowercase());
-    if known.is_none() {
-        value.error(
-            &format!("signatures over {} are not verified", quoted(text)),
-            "write sha256, sha384 or sha512",
-        );
-    }
-    known
+    let name = value.text()?.trim().to_ascii_lowercase();
+    foreign::hash_algorithm(value, &name)
 }

@@ -165,11 +165,12 @@ fn authority(
             fixed(&value)
         }
         (form, value) => {
-            let vouchers = Vouchers::of(&fields, context)?;
-            let by = match form {
+            // The rest is read all the same, so that all problems are told.
+            let vouchers = Vouchers::of(&fields, context);
+            let by = vouchers.and_then(|vouchers| match form {
                 "key" => key::lower(&value, &name, vouchers, &fields, context),
                 _ => keyless(&value, &name, &vouchers, &fields, context),
-            };
+            });
             demand(&fields, by, context).map(Authority::Demand)
         }
     }

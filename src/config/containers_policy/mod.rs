@@ -9,17 +9,14 @@
 mod authorities;
 mod identity;
 mod keys;
-mod logs;
 mod requirement;
 mod scope;
 mod sections;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::TrustRootSource;
 use crate::config::containers_policy::scope::Scope;
 use crate::config::json;
 use crate::config::policies::Context;
@@ -71,8 +68,6 @@ pub(super) struct Reader<'a> {
     context: &'a Context<'a>,
     /// Whether what is read can decide on a pull. Otherwise only its shape is looked at.
     has_effect: bool,
-    /// The trust roots that requirements have made.
-    roots: RefCell<Vec<TrustRootSource>>,
 }
 
 impl<'a> Reader<'a> {
@@ -80,17 +75,12 @@ impl<'a> Reader<'a> {
         Self {
             context,
             has_effect,
-            roots: RefCell::default(),
         }
     }
 }
 
-/// Adds the policies of these files to `rules`, and gives the trust roots that they rest on.
-pub(super) fn lower(
-    sources: &[Source<'_>],
-    context: &Context<'_>,
-    rules: &mut Rules,
-) -> Vec<TrustRootSource> {
+/// Adds the policies of these files to `rules`.
+pub(super) fn lower(sources: &[Source<'_>], context: &Context<'_>, rules: &mut Rules) {
     let reader = Reader::new(context, true);
     let mut names: BTreeSet<Arc<str>> = rules
         .policies
@@ -118,7 +108,6 @@ pub(super) fn lower(
             rules.policies.push(Arc::new(part.policy(name, &policies)));
         }
     }
-    reader.roots.into_inner()
 }
 
 fn text(source: &Source<'_>) -> Option<String> {

@@ -8,9 +8,9 @@ use crate::config::containers_policy::identity;
 use crate::config::containers_policy::keys;
 use crate::config::containers_policy::keys::Forms;
 use crate::config::containers_policy::keys::Given;
-use crate::config::containers_policy::logs;
 use crate::config::containers_policy::sections;
 use crate::config::gpg;
+use crate::config::logs;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::signers;
@@ -190,7 +190,19 @@ fn log(fields: &Fields<'_>, reader: &Reader<'_>) -> Option<Option<RootName>> {
         return None;
     }
     let given = keys::given(fields, REKOR_KEYS, "keep one")?;
-    logs::root(&given, reader).map(Some)
+    let texts = given
+        .iter()
+        .map(|given| String::from_utf8_lossy(&given.bytes));
+    let texts: Vec<_> = texts.collect();
+    let keys = given.iter().zip(&texts);
+    let keys: Vec<logs::Given<'_>> = keys
+        .map(|(given, text)| logs::Given {
+            value: &given.value,
+            place: &given.place,
+            text,
+        })
+        .collect();
+    logs::root(&keys, &reader.context.signers).map(Some)
 }
 
 fn by_keys(

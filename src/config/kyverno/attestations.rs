@@ -7,13 +7,13 @@ use crate::config::attested::condition_mend;
 use crate::config::kyverno::attestors::Attestors;
 use crate::config::kyverno::conditions;
 use crate::config::kyverno::identity::refuse_variable;
+use crate::config::kyverno::repository::{Kept, Source};
 use crate::config::kyverno::sections;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
 use crate::config::reader::Value;
 use crate::config::reader::whole;
 use crate::policy::Attested;
-use crate::policy::Carrier;
 use crate::policy::Condition;
 
 /// The names that attestations of a rule have, by which conditions could mean what another one
@@ -29,27 +29,41 @@ pub(super) fn names<'a>(verifications: &[Fields<'a>]) -> Vec<&'a str> {
     names.collect()
 }
 
-/// Lowers `attestations`: all of them are asked for.
+/// An attestation that is asked for, and where it is kept.
+type Placed = (Source, Attested);
+
+/// Lowers `attestations`: all of them are asked for. Those that are kept in one place stand
+/// together.
 pub(super) fn lower(
     value: &Value<'_>,
     attestors: &Attestors<'_>,
-    format: Option<Carrier>,
+    kept: &Kept,
     named: &[&str],
-) -> Option<Vec<Attested>> {
+) -> Option<Vec<(Source, Vec<Attested>)>> {
     let items = value.filled_list("say what has to have been attested, or remove the line")?;
-    let lowered: Vec<Vec<Attested>> = items
+    let lowered: Vec<Vec<Placed>> = items
         .iter()
-        .filter_map(|item| one(item, attestors, format, named))
+        .filter_map(|item| one(item, attestors, kept, named))
         .collect();
-    (lowered.len() == items.len()).then(|| lowered.concat())
+    if lowered.len() < items.len() {
+        return None;
+    }
+    let mut places: Vec<(Source, Vec<Attested>)> = Vec::new();
+    for (source, attested) in lowered.into_iter().flatten() {
+        match places.iter_mut().find(|(place, _)| *place == source) {
+            Some((_, those)) => those.push(attested),
+            None => places.push((source, vec![attested])),
+        }
+    }
+    Some(places)
 }
 
 fn one(
     item: &Value<'_>,
     attestors: &Attestors<'_>,
-    format: Option<Carrier>,
+    kept: &Kept,
     named: &[&str],
-) -> Option<Vec<Attested>> {
+) -> Option<Vec<Placed>> {
     let fields = item.fields(&sections::ATTESTATION)?;
     let mend = "say of which type: type: https://slsa.dev/provenance/v1";
     let predicate_type = fields
@@ -57,7 +71,7 @@ fn one(
         .and_then(|(_, value)| predicate_type(&value));
     let mend = "say who has to have attested: without it, anybody could";
     let by = fields.required("attestors", mend);
-    let by = by.and_then(|value| attestors.attestations(&value, format));
+    let by = by.and_then(|value| attestors.attestations(&value, kept));
     let condition = fields
         .at("conditions")
         .map(|value| condition(&value, attestors, named));
@@ -67,9 +81,13 @@ fn one(
         predicate_type: predicate_type.clone(),
         by,
         condition: condition.clone(),
-        every: true,
+        every: condition.is_some(),
     };
-    Some(by?.into_iter().map(attested).collect())
+    let by = by?.into_iter();
+    Some(
+        by.map(|signed| (signed.source, attested(signed.by)))
+            .collect(),
+    )
 }
 
 /// The type, which is compared as it is.

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::config::foreign::unanchored;
+use crate::config::foreign::{self, unanchored};
 use crate::config::kyverno::identity::{claims, pattern};
 use crate::config::kyverno::logs::{certified, log, warn_of_less};
+use crate::config::kyverno::repository::Kept;
 use crate::config::kyverno::sections;
-use crate::config::kyverno::set::{Member, Set, count, nested};
+use crate::config::kyverno::set::{Attestor, Member, Set, Signed, count, nested, several_places};
 use crate::config::policies::Context;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
@@ -17,10 +18,12 @@ use crate::config::signers;
 use crate::policy::Carrier;
 use crate::policy::KeyHolder;
 use crate::policy::Keyless;
-use crate::policy::SignedBy;
 use crate::policy::SignerKind;
 use crate::policy::SignerRule;
+use crate::policy::TimedKey;
 use crate::verify::Demands;
+use crate::verify::HashAlgorithm;
+use crate::verify::PublicKey;
 use crate::verify::RootName;
 
 /// The end of one key among several.
@@ -51,29 +54,25 @@ impl<'c> Attestors<'c> {
     }
 
     /// The lists, each of which has to be met, in one of several ways.
-    pub(super) fn signatures(
-        &self,
-        value: &Value<'_>,
-        format: Option<Carrier>,
-    ) -> Option<Vec<Vec<SignedBy>>> {
+    pub(super) fn signatures(&self, value: &Value<'_>, kept: &Kept) -> Option<Vec<Vec<Signed>>> {
         self.all(value, |item| {
-            let set = self.set(item, Purpose::Signatures, format)?;
+            let set = self.set(item, Purpose::Signatures, kept)?;
             match set.flat() {
-                Ok(flat) => signed_by::checked(item, flat).map(|flat| vec![flat]),
-                Err(set) => nested(item, &set),
+                Some(signed) => checked(item, signed).map(|signed| vec![signed]),
+                None => nested(item, &set),
             }
         })
     }
 
     /// The lists, each of which has to be met by attestations.
-    pub(super) fn attestations(
-        &self,
-        value: &Value<'_>,
-        format: Option<Carrier>,
-    ) -> Option<Vec<SignedBy>> {
+    pub(super) fn attestations(&self, value: &Value<'_>, kept: &Kept) -> Option<Vec<Signed>> {
         self.all(value, |item| {
-            let set = self.set(item, Purpose::Attestations, format)?;
-            signed_by::checked(item, set.flat().ok()?)
+            let set = self.set(item, Purpose::Attestations, kept)?;
+            let flat = set.flat();
+            if flat.is_none() {
+                several_places(item);
+            }
+            checked(item, flat?)
         })
     }
 
@@ -83,7 +82,7 @@ impl<'c> Attestors<'c> {
         (read.len() == items.len()).then_some(read)
     }
 
-    fn set(&self, item: &Value<'_>, purpose: Purpose, format: Option<Carrier>) -> Option<Set> {
+    fn set(&self, item: &Value<'_>, purpose: Purpose, kept: &Kept) -> Option<Set> {
         let fields = item.fields(&sections::SET)?;
         let entries = fields.required("entries", "say who has to have signed")?;
         let items = entries.filled_list("say who has to have signed")?;
@@ -93,7 +92,7 @@ impl<'c> Attestors<'c> {
         };
         let read: Vec<Vec<Member>> = items
             .iter()
-            .filter_map(|item| self.entry(item, purpose, format))
+            .filter_map(|item| self.entry(item, purpose, kept))
             .collect();
         if read.len() < items.len() {
             return None;
@@ -106,36 +105,56 @@ impl<'c> Attestors<'c> {
     }
 
     /// What an entry comes to: several keys are as many entries.
-    fn entry(
-        &self,
-        item: &Value<'_>,
-        purpose: Purpose,
-        format: Option<Carrier>,
-    ) -> Option<Vec<Member>> {
+    fn entry(&self, item: &Value<'_>, purpose: Purpose, kept: &Kept) -> Option<Vec<Member>> {
         const FORMS: &[&str] = &["keys", "keyless", "attestor"];
         let fields = item.fields(&sections::ENTRY)?;
-        let algorithm = algorithm(&fields);
+        let own = kept.within(&fields, self.context);
+        let algorithm = passed_over(&fields);
         let (form, value) = fields.exactly_one(FORMS, "say who has to have signed")?;
-        let members = match form {
+        if form == "attestor" {
+            return self.within(&fields, &value, purpose, kept);
+        }
+        let kinds = match form {
             "keys" => self.keys(&value, purpose),
-            "keyless" => self.keyless(&value, format).map(|kind| {
-                let rule = self.signer(SignerKind::Keyless(kind));
-                vec![Member::Signer(rule)]
+            _ => self.keyless(&value, kept.format).map(|keyless| {
+                let kind = SignerKind::Keyless(keyless);
+                vec![kind]
             }),
-            _ if purpose == Purpose::Attestations => {
-                value.error(
-                    "Kyverno does not look into lists within lists here, and would take an \
-                     attestation by anybody",
-                    "write the attestors out as `entries`",
-                );
-                None
-            }
-            _ => self
-                .set(&value, purpose, format)
-                .map(|set| vec![Member::Set(set)]),
         };
-        algorithm?;
-        members
+        let (source, ()) = (own?.source, algorithm?);
+        let attestor = |kind| Attestor {
+            rule: self.signer(kind),
+            source: source.clone(),
+        };
+        let attestors = kinds?.into_iter().map(attestor);
+        Some(attestors.map(Member::Signer).collect())
+    }
+
+    /// The list that stands as an entry.
+    fn within(
+        &self,
+        entry: &Fields<'_>,
+        list: &Value<'_>,
+        purpose: Purpose,
+        kept: &Kept,
+    ) -> Option<Vec<Member>> {
+        if purpose == Purpose::Attestations {
+            list.error(
+                "Kyverno does not look into lists within lists here, and would take an \
+                 attestation by anybody",
+                "write the attestors out as `entries`",
+            );
+            return None;
+        }
+        if let Some(value) = entry.at("repository") {
+            value.error(
+                "Kyverno passes over this beside `attestor`",
+                "write it into the entries of the list within",
+            );
+            return None;
+        }
+        let set = self.set(list, purpose, kept)?;
+        Some(vec![Member::Set(set)])
     }
 
     fn signer(&self, kind: SignerKind) -> Arc<SignerRule> {
@@ -148,9 +167,9 @@ impl<'c> Attestors<'c> {
         })
     }
 
-    fn keys(&self, value: &Value<'_>, purpose: Purpose) -> Option<Vec<Member>> {
+    fn keys(&self, value: &Value<'_>, purpose: Purpose) -> Option<Vec<SignerKind>> {
         let fields = value.fields(&sections::KEYS)?;
-        let (log, _, algorithm) = (log(&fields), certified(&fields, true), algorithm(&fields));
+        let (log, _, hash) = (log(&fields), certified(&fields, true), hash(&fields));
         if fields.has_later() {
             return None;
         }
@@ -188,12 +207,15 @@ impl<'c> Attestors<'c> {
         if keys.len() < texts.len() {
             return None;
         }
-        algorithm?;
-        let member = |key| {
-            let log = root.clone();
-            Member::Signer(self.signer(SignerKind::Key(KeyHolder::of(key, log))))
+        let hash = hash?;
+        let holder = |key: PublicKey| KeyHolder {
+            keys: vec![TimedKey {
+                hash: Some(hash),
+                ..TimedKey::always(key.clone())
+            }],
+            ..KeyHolder::of(key, root.clone())
         };
-        Some(keys.into_iter().map(member).collect())
+        Some(keys.into_iter().map(holder).map(SignerKind::Key).collect())
     }
 
     fn keyless(&self, value: &Value<'_>, format: Option<Carrier>) -> Option<Keyless> {
@@ -237,18 +259,28 @@ impl<'c> Attestors<'c> {
     }
 }
 
-fn algorithm(fields: &Fields<'_>) -> Option<()> {
-    let Some(value) = fields.at("signatureAlgorithm") else {
+fn checked(item: &Value<'_>, signed: Signed) -> Option<Signed> {
+    let by = signed_by::checked(item, signed.by)?;
+    Some(Signed { by, ..signed })
+}
+
+/// What the signatures of a key hash with: SHA-256 where nothing is said.
+fn hash(keys: &Fields<'_>) -> Option<HashAlgorithm> {
+    let Some(value) = keys.at("signatureAlgorithm") else {
+        return Some(HashAlgorithm::Sha256);
+    };
+    foreign::hash_algorithm(&value, value.text()?)
+}
+
+/// Beside `keys` and `keyless`, Kyverno passes over it.
+fn passed_over(entry: &Fields<'_>) -> Option<()> {
+    let Some(value) = entry.at("signatureAlgorithm") else {
         return Some(());
     };
-    let text = value.text()?;
-    if text != "sha256" {
+    if value.text()? != HashAlgorithm::Sha256.as_str() {
         value.error(
-            &format!(
-                "not supported by this version: signatures over {}",
-                quoted(text)
-            ),
-            "sign with SHA-256, as cosign does, and remove the line",
+            "Kyverno passes over this beside `keys` and `keyless`",
+            "for a key, write it within `keys`; for a login, remove the line",
         );
         return None;
     }

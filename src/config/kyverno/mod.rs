@@ -1,7 +1,8 @@
 //! Kyverno's `ClusterPolicy` documents, as far as their rules verify images, lowered into policies
 //! like any other: one for each list of attestors and one for the attestations of each entry of
-//! `verifyImages`. They mean what they mean there, but for what docs/FOREIGN.md tells; what cannot
-//! be said here is a load error that names the field.
+//! `verifyImages`, or one for those of them that are kept in one place. They mean what they mean
+//! there, but for what docs/FOREIGN.md tells; what cannot be said here is a load error that names
+//! the field.
 
 mod attestations;
 mod attestors;
@@ -11,11 +12,13 @@ mod logs;
 mod path;
 mod pods;
 mod references;
+mod repository;
 mod scalar;
 mod sections;
 mod set;
 
 use attestors::Attestors;
+use repository::Kept;
 
 use crate::config::foreign;
 use crate::config::policies::Context;
@@ -243,29 +246,34 @@ fn verification(
         );
         return None;
     }
-    let format = format?;
+    let beside = Kept {
+        format: format?,
+        source: None,
+    };
+    let kept = beside.within(fields, attestors.context)?;
     let signed = sets.map_or(Some(Vec::new()), |value| {
-        attestors.signatures(&value, format)
+        attestors.signatures(&value, &kept)
     });
     let attested = attestations.map_or(Some(Vec::new()), |value| {
-        attestations::lower(&value, attestors, format, named)
+        attestations::lower(&value, attestors, &kept, named)
     });
-    let demand = |signed_by, attested| Demand {
+    let demand = |signed_by, attested, source| Demand {
         signed_by,
         attested,
         timing: Timing::default(),
-        format,
-        source: None,
+        format: kept.format,
+        source,
     };
     let (signed, attested) = (signed?, attested?);
     let signed = signed.into_iter().map(|ways| {
         let ways = ways.into_iter();
-        ways.map(|by| demand(Some(by), Vec::new())).collect()
+        ways.map(|way| demand(Some(way.by), Vec::new(), way.source))
+            .collect()
     });
-    let mut demands: Vec<Vec<Demand>> = signed.collect();
-    if !attested.is_empty() {
-        demands.push(vec![demand(None, attested)]);
-    }
+    let attested = attested
+        .into_iter()
+        .map(|(source, attested)| vec![demand(None, attested, source)]);
+    let demands: Vec<Vec<Demand>> = signed.chain(attested).collect();
     Some(Verification {
         images: images?,
         except: except?,

@@ -119,6 +119,7 @@ pub(super) const VERIFICATION: Section = Section {
         "skipImageReferences",
         "attestors",
         "attestations",
+        "repository",
         // What these ask for always holds here, or has no meaning.
         "cosignOCI11",
         "mutateDigest",
@@ -132,11 +133,6 @@ pub(super) const VERIFICATION: Section = Section {
             "credentials in a policy",
             "remove it, and write them into the configuration: upstreams: { HOST: { credentials: \
              ... } }",
-        ),
-        later(
-            "repository",
-            "signatures are looked for in the image's own repository only",
-            "copy the signatures there: cosign copy --only=sig,att SOURCE IMAGE",
         ),
         later(
             "validate",
@@ -185,7 +181,13 @@ pub(super) const SET: Section = Section {
 
 pub(super) const ENTRY: Section = Section {
     name: "attestors[].entries[]",
-    keys: &["keys", "keyless", "attestor", "signatureAlgorithm"],
+    keys: &[
+        "keys",
+        "keyless",
+        "attestor",
+        "signatureAlgorithm",
+        "repository",
+    ],
     later: &[
         later(
             "certificates",
@@ -195,11 +197,6 @@ pub(super) const ENTRY: Section = Section {
              whom the authority has to have certified",
         ),
         later("annotations", ANNOTATIONS, ANNOTATIONS_MEND),
-        later(
-            "repository",
-            "signatures are looked for in the image's own repository only",
-            "copy the signatures there: cosign copy --only=sig,att SOURCE IMAGE",
-        ),
     ],
 };
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::kyverno::repository::Source;
 use crate::config::reader::Value;
 use crate::config::signers;
 use crate::policy::SignedBy;
@@ -17,23 +18,49 @@ pub(super) struct Set {
 }
 
 pub(super) enum Member {
-    Signer(Arc<SignerRule>),
+    Signer(Attestor),
     Set(Set),
 }
 
+/// One of them, and where what they sign is kept.
+#[derive(Clone)]
+pub(super) struct Attestor {
+    pub(super) rule: Arc<SignerRule>,
+    pub(super) source: Source,
+}
+
+/// Who has to have signed, all with what they signed in one place.
+pub(super) struct Signed {
+    pub(super) by: SignedBy,
+    pub(super) source: Source,
+}
+
 /// A way in which a list can be met: all of these sign.
-type Way = Vec<Arc<SignerRule>>;
+type Way = Vec<Attestor>;
+
+impl Signed {
+    /// So many of these; `None` where what they sign is kept in several places.
+    fn of(at_least: usize, attestors: &[Attestor]) -> Option<Self> {
+        let source = attestors.first()?.source.clone();
+        let one_place = attestors.iter().all(|attestor| attestor.source == source);
+        let of = attestors.iter().map(|attestor| Arc::clone(&attestor.rule));
+        let of = of.collect();
+        one_place.then_some(Self {
+            by: SignedBy { at_least, of },
+            source,
+        })
+    }
+}
 
 impl Set {
-    /// As one threshold, unless there are lists within it.
-    pub(super) fn flat(self) -> Result<SignedBy, Self> {
-        let signer = |member: &Member| match member {
-            Member::Signer(rule) => Some(Arc::clone(rule)),
+    /// As one threshold, unless there are lists within it, or several places.
+    pub(super) fn flat(&self) -> Option<Signed> {
+        let attestor = |member: &Member| match member {
+            Member::Signer(attestor) => Some(attestor.clone()),
             Member::Set(_) => None,
         };
-        let of: Option<Vec<_>> = self.members.iter().map(signer).collect();
-        let at_least = self.at_least;
-        of.map(|of| SignedBy { at_least, of }).ok_or(self)
+        let attestors: Option<Vec<_>> = self.members.iter().map(attestor).collect();
+        Signed::of(self.at_least, &attestors?)
     }
 
     /// Every way in which it can be met, by as many signers as it asks for; `None` where there
@@ -44,7 +71,7 @@ impl Set {
         ways[0].push(Vec::new());
         for member in &self.members {
             let own = match member {
-                Member::Signer(rule) => vec![vec![Arc::clone(rule)]],
+                Member::Signer(attestor) => vec![vec![attestor.clone()]],
                 Member::Set(set) => set.ways()?,
             };
             for count in (0..self.at_least).rev() {
@@ -67,19 +94,20 @@ impl Set {
 
 fn joined(way: &Way, more: &Way) -> Way {
     let mut joined = way.clone();
-    for rule in more {
-        if !joined.iter().any(|other| signers::same(other, rule)) {
-            joined.push(Arc::clone(rule));
+    for attestor in more {
+        let same = |other: &Attestor| signers::same(&other.rule, &attestor.rule);
+        if !joined.iter().any(same) {
+            joined.push(attestor.clone());
         }
     }
     joined
 }
 
-/// Every way in which lists within lists can be met.
-pub(super) fn nested(item: &Value<'_>, set: &Set) -> Option<Vec<SignedBy>> {
+/// Every way in which lists within lists can be met, or those with several places.
+pub(super) fn nested(item: &Value<'_>, set: &Set) -> Option<Vec<Signed>> {
     let Some(ways) = set.ways() else {
         item.error(
-            &format!("these lists within lists can be met in more than {WAYS_MAX} ways"),
+            &format!("this can be met in more than {WAYS_MAX} ways"),
             "ask for it in several lists, each of which then has to be met",
         );
         return None;
@@ -91,11 +119,20 @@ pub(super) fn nested(item: &Value<'_>, set: &Set) -> Option<Vec<SignedBy>> {
         );
         return None;
     }
-    let all = |of: Way| SignedBy {
-        at_least: of.len(),
-        of,
-    };
-    Some(ways.into_iter().map(all).collect())
+    let all: Option<Vec<Signed>> = ways.iter().map(|way| Signed::of(way.len(), way)).collect();
+    if all.is_none() {
+        several_places(item);
+    }
+    all
+}
+
+/// Tells of signers who have to be counted together, and whose evidence is not kept together.
+pub(super) fn several_places(item: &Value<'_>) {
+    item.error(
+        "not supported by this version: entries that are counted together, and keep what they sign \
+         in different repositories",
+        "keep it in one, or ask for each in a list of its own",
+    );
 }
 
 /// How many of the entries.

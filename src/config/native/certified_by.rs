@@ -1,7 +1,8 @@
 //! Signers whom an authority of one's own certifies, written.
 
+use crate::config::Settings;
 use crate::config::native::Unsayable;
-use crate::config::native::signer::{Entries, claims, entry, issuer, pem};
+use crate::config::native::signer::{Entries, claims, entry, issuer, pem, trust_root};
 use crate::config::native::yaml::Yaml;
 use crate::policy::CertifiedBy;
 use crate::policy::IdentityRule;
@@ -10,7 +11,7 @@ use crate::verify::Authority;
 use crate::verify::Demands;
 use crate::verify::Logged;
 
-pub(super) fn write(rule: &CertifiedBy) -> Result<Entries, Unsayable> {
+pub(super) fn write(rule: &CertifiedBy, settings: &Settings) -> Result<Entries, Unsayable> {
     let CertifiedBy {
         authorities,
         subject,
@@ -42,7 +43,7 @@ pub(super) fn write(rule: &CertifiedBy) -> Result<Entries, Unsayable> {
     if *timestamp {
         entries.push(entry("timestamp", "required"));
     }
-    entries.extend(root.as_ref().map(|root| entry("trust_root", root.as_str())));
+    entries.extend(root.as_ref().map(|root| trust_root(root, settings)));
     Ok(entries)
 }
 

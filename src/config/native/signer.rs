@@ -3,6 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
+use crate::config::RootSource;
 use crate::config::Settings;
 use crate::config::native::Unsayable;
 use crate::config::native::certified_by;
@@ -18,7 +19,10 @@ use crate::policy::SignerKind;
 use crate::policy::SignerRule;
 use crate::policy::TimedKey;
 use crate::verify::Demands;
+use crate::verify::GpgKey;
 use crate::verify::Logged;
+use crate::verify::RootName;
+use crate::verify::read_keyring;
 
 pub(super) type Entries = Vec<(String, Yaml)>;
 
@@ -30,11 +34,9 @@ pub(super) fn write(rule: &SignerRule, settings: &Settings) -> Result<Yaml, Unsa
     } = rule;
     let mut entries = match kind {
         SignerKind::Keyless(keyless) => self::keyless(keyless, settings)?,
-        SignerKind::Key(holder) => key(holder),
-        SignerKind::CertifiedBy(rule) => certified_by::write(rule)?,
-        SignerKind::Gpg { .. } => {
-            return Err("it names OpenPGP keys, which are not printed".to_owned());
-        }
+        SignerKind::Key(holder) => key(holder, settings),
+        SignerKind::CertifiedBy(rule) => certified_by::write(rule, settings)?,
+        SignerKind::Gpg { keys } => gpg(keys)?,
     };
     if let Some(identity) = signed_identity {
         entries.push((
@@ -49,7 +51,7 @@ pub(super) fn entry(key: &str, text: impl Into<String>) -> (String, Yaml) {
     (key.to_owned(), Yaml::Text(text.into()))
 }
 
-fn key(holder: &KeyHolder) -> Entries {
+fn key(holder: &KeyHolder, settings: &Settings) -> Entries {
     let KeyHolder {
         keys,
         root,
@@ -67,8 +69,44 @@ fn key(holder: &KeyHolder) -> Entries {
     if *timestamped {
         entries.push(entry("timestamp", "required"));
     }
-    entries.extend(root.as_ref().map(|root| entry("trust_root", root.as_str())));
+    entries.extend(root.as_ref().map(|root| trust_root(root, settings)));
     entries
+}
+
+/// The trust root, by its name, or the logs of one that has none.
+pub(super) fn trust_root(name: &RootName, settings: &Settings) -> (String, Yaml) {
+    let mut roots = settings.trust_roots.iter();
+    let value = match roots
+        .find(|root| root.name == *name)
+        .map(|root| &root.source)
+    {
+        Some(RootSource::Logs { keys, .. }) => {
+            let keys = keys
+                .iter()
+                .map(|key| Yaml::Text(pem("PUBLIC KEY", &key.spki)));
+            Yaml::map([("log_keys", Some(Yaml::List(keys.collect())))])
+        }
+        _ => Yaml::text(name.as_str()),
+    };
+    ("trust_root".to_owned(), value)
+}
+
+/// The keyrings that the keys were read from, together.
+fn gpg(keys: &[GpgKey]) -> Result<Entries, Unsayable> {
+    let mut keyrings: Vec<&[u8]> = Vec::new();
+    for keyring in keys.iter().flat_map(GpgKey::keyrings) {
+        if !keyrings.contains(&keyring) {
+            keyrings.push(keyring);
+        }
+    }
+    let together = keyrings.concat();
+    // More than a keyring may hold, perhaps.
+    if read_keyring(&together).as_deref() != Ok(keys) {
+        return Err("its OpenPGP keys are too many for one keyring".to_owned());
+    }
+    let armored = block("PGP PUBLIC KEY BLOCK", "\n", &together);
+    let keyring = Yaml::map([("armored", Some(Yaml::Text(armored)))]);
+    Ok(vec![("gpg".to_owned(), keyring)])
 }
 
 fn timed_key(timed: &TimedKey) -> Yaml {
@@ -89,8 +127,13 @@ fn timed_key(timed: &TimedKey) -> Yaml {
 
 /// A block of PEM (RFC 7468).
 pub(super) fn pem(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let encoded = BASE64_STANDARD.encode(der);
+    block(label, "", der)
+}
+
+/// A block of text that is Base64 behind a head, as in PEM and OpenPGP's armor.
+fn block(label: &str, head: &str, bytes: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n{head}");
+    let encoded = BASE64_STANDARD.encode(bytes);
     for line in encoded.as_bytes().chunks(64) {
         text.extend(line.iter().copied().map(char::from));
         text.push('\n');

@@ -19,10 +19,19 @@ use pgp::ser::Serialize as _;
 const RSA_BITS_MIN: u16 = 2048;
 
 /// An OpenPGP key with its subkeys. Cheap to clone.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct GpgKey {
     fingerprint: Arc<str>,
     pub(super) certificate: Arc<Certificate>,
+    /// What it was read from, as packets.
+    keyrings: Vec<Arc<[u8]>>,
+}
+
+/// What is true about two keys makes them one, wherever they were read from.
+impl PartialEq for GpgKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.certificate == other.certificate
+    }
 }
 
 /// What is true about a key.
@@ -128,12 +137,18 @@ pub struct Standing {
 }
 
 impl GpgKey {
-    pub(super) fn new(certificate: Certificate) -> Self {
+    pub(super) fn new(certificate: Certificate, keyring: &Arc<[u8]>) -> Self {
         let fingerprint = certificate.primary.fingerprint().to_string();
         Self {
             fingerprint: fingerprint.to_uppercase().into(),
             certificate: Arc::new(certificate),
+            keyrings: vec![Arc::clone(keyring)],
         }
+    }
+
+    /// The keyrings that it was read from, as packets: whoever reads them finds the same key.
+    pub fn keyrings(&self) -> impl Iterator<Item = &[u8]> {
+        self.keyrings.iter().map(|keyring| &**keyring)
     }
 
     /// The primary key's fingerprint, in upper case: the key's name in facts.
@@ -153,7 +168,10 @@ impl GpgKey {
                 .find(|known| known.fingerprint == key.fingerprint)
             {
                 Some(known) if known == key => {}
-                Some(known) => Arc::make_mut(&mut known.certificate).add(&key.certificate),
+                Some(known) => {
+                    Arc::make_mut(&mut known.certificate).add(&key.certificate);
+                    known.keyrings.extend(key.keyrings.iter().cloned());
+                }
                 None => merged.push(key.clone()),
             }
         }

@@ -5,6 +5,7 @@
 //! (`cat keys.asc revoked.asc`), and is then that of one of them.
 
 use std::io::{Cursor, Read as _};
+use std::sync::Arc;
 
 use pgp::{
     armor::{BlockType, Dearmor},
@@ -51,21 +52,22 @@ pub enum KeyringError {
 /// [`KeyringError`] when anything in it cannot be understood.
 pub fn read(bytes: &[u8]) -> Result<Vec<GpgKey>, KeyringError> {
     let mut packets = Vec::new();
-    match bytes.first() {
-        Some(0x80..) => parse(bytes, &mut packets)?,
-        _ => {
-            for block in armored(bytes)? {
-                parse(&block, &mut packets)?;
-            }
-        }
+    let blocks = match bytes.first() {
+        Some(0x80..) => vec![bytes.to_vec()],
+        _ => armored(bytes)?,
+    };
+    // One by one: what is cut short in one does not go on in the next.
+    for block in &blocks {
+        parse(block, &mut packets)?;
     }
+    let keyring = blocks.concat().into();
     let (drafts, strays) = group(packets)?;
     if drafts.is_empty() {
         return Err(KeyringError::Empty);
     }
     let keys: Vec<GpgKey> = drafts
         .into_iter()
-        .map(|draft| draft.proven(&strays))
+        .map(|draft| draft.proven(&strays, &keyring))
         .collect::<Result<_, _>>()?;
     for stray in &strays {
         let known = keys.iter().any(|key| {
@@ -216,7 +218,7 @@ fn group(packets: Vec<Packet>) -> Result<(Vec<Draft>, Vec<Signature>), KeyringEr
 
 impl Draft {
     /// Verifies what the key says of itself, and keeps that.
-    fn proven(self, strays: &[Signature]) -> Result<GpgKey, KeyringError> {
+    fn proven(self, strays: &[Signature], keyring: &Arc<[u8]>) -> Result<GpgKey, KeyringError> {
         let primary = self.primary;
         let fingerprint = primary.fingerprint().to_string().to_uppercase();
         if !key::supported(primary.version()) {
@@ -250,7 +252,7 @@ impl Draft {
             subkeys,
             primary,
         };
-        Ok(GpgKey::new(certificate))
+        Ok(GpgKey::new(certificate, keyring))
     }
 }
 

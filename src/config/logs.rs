@@ -1,14 +1,15 @@
-//! The public keys of transparency logs, which a requirement gives itself: a trust root with
-//! these logs and nothing else.
+//! Trust roots that have the keys of transparency logs and nothing else: what a policy.json names
+//! in `rekorPublicKey...`, and signers in `trust_root: { log_keys: [...] }`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use crate::config::RootSource;
 use crate::config::TrustRootSource;
-use crate::config::containers_policy::Reader;
-use crate::config::containers_policy::keys::Given;
+use crate::config::reader::Value;
+use crate::config::schema;
 use crate::config::signers;
+use crate::config::signers::Context;
 use crate::oci::Digest;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
@@ -19,47 +20,61 @@ const P256: &[u8] = &[
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// The trust root with these logs; the same for the same keys.
-pub(super) fn root(given: &[Given<'_>], reader: &Reader<'_>) -> Option<RootName> {
-    let keys: Vec<PublicKey> = given
-        .iter()
-        .filter_map(|given| key(given, reader))
-        .collect();
-    if keys.len() < given.len() {
+/// A text with a key of a log, where it stands, and the place to tell problems of it.
+pub(super) struct Given<'a> {
+    pub(super) value: &'a Value<'a>,
+    pub(super) place: &'a str,
+    pub(super) text: &'a str,
+}
+
+/// Lowers `trust_root` of a signer where it is no name: the keys of logs.
+pub(super) fn lower(value: &Value<'_>, context: &Context<'_>) -> Option<RootName> {
+    const MEND: &str =
+        "write { log_keys: [\"-----BEGIN PUBLIC KEY-----...\"] }, or the name of a trust root";
+    let fields = value.fields(&schema::SIGNER_TRUST_ROOT)?;
+    let items = fields.required("log_keys", MEND)?.filled_list(MEND)?;
+    let texts: Vec<&str> = items.iter().filter_map(Value::text).collect();
+    if texts.len() < items.len() {
         return None;
     }
+    let given = items.iter().zip(texts);
+    let given: Vec<Given<'_>> = given
+        .map(|(value, text)| Given {
+            value,
+            place: "",
+            text,
+        })
+        .collect();
+    root(&given, context)
+}
+
+/// The trust root with these logs; the same for the same keys.
+pub(super) fn root(given: &[Given<'_>], context: &Context<'_>) -> Option<RootName> {
+    let keys = given.iter().filter_map(|given| key(given, context));
+    let keys: Vec<PublicKey> = keys.collect();
+    let first = given.first().filter(|_| keys.len() == given.len())?;
     let json = document(&keys);
     let digest = Digest::sha256(json.as_bytes()).to_string();
     let short = digest.trim_start_matches("sha256:").get(..12)?;
-    let name = RootName::from(format!("policy.json/{short}").as_str());
-    if let Err(why) = (reader.context.signers.checks.root)(&json) {
-        let first = given.first()?;
+    let name = RootName::from(format!("logs/{short}").as_str());
+    if let Err(why) = (context.checks.root)(&json) {
         first.value.error(
             &format!("{}these keys cannot be verified with: {why}", first.place),
             "give the public keys of Rekor logs",
         );
         return None;
     }
-    let mut roots = reader.roots.borrow_mut();
-    if roots.iter().all(|root| root.name != name) {
-        roots.push(TrustRootSource {
-            name: name.clone(),
-            source: RootSource::Given { json },
-            unsafe_keep_stale: false,
-        });
-    }
+    context.roots.add(TrustRootSource {
+        name: name.clone(),
+        source: RootSource::Logs { keys, json },
+        unsafe_keep_stale: false,
+    });
     Some(name)
 }
 
-fn key(given: &Given<'_>, reader: &Reader<'_>) -> Option<PublicKey> {
-    let Given {
-        value,
-        place,
-        bytes,
-        ..
-    } = given;
-    let text = String::from_utf8_lossy(bytes);
-    let key = signers::public_key_in(&text, place, value, reader.context.signers.checks)?;
+fn key(given: &Given<'_>, context: &Context<'_>) -> Option<PublicKey> {
+    let Given { value, place, text } = given;
+    let key = signers::public_key_in(text, place, value, context.checks)?;
     if !key.spki.starts_with(P256) {
         value.error(
             &format!("{place}logs with another key than ECDSA P-256 are not known here"),

@@ -1,7 +1,7 @@
-//! Finds the policies for an image without trying every pattern: by the whole segments that a
-//! pattern begins with, up to its first star. What that leaves is tried as ever.
+//! Finds the policies for an image without trying every pattern: by what a pattern has before its
+//! first star, which what it matches begins with. What that leaves is tried as ever.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::oci::ImageName;
@@ -24,7 +24,13 @@ pub struct Index {
     over_written: Vec<usize>,
 }
 
-type Positions = HashMap<Box<str>, Vec<usize>>;
+/// Positions of policies, by what one of their patterns begins with.
+#[derive(Debug, Default)]
+struct Positions {
+    by_beginning: HashMap<Box<str>, Vec<usize>>,
+    /// The lengths of the beginnings, in bytes: no other beginning of a text is looked up.
+    lengths: BTreeSet<usize>,
+}
 
 impl Index {
     /// An index of these rules.
@@ -46,10 +52,7 @@ impl Index {
                     true => &mut index.over_references,
                     false => &mut index.over_names,
                 };
-                let same = positions.entry(beginning(glob).into()).or_default();
-                if same.last() != Some(&position) {
-                    same.push(position);
-                }
+                positions.note(beginning(glob), position);
             }
         }
         index
@@ -60,8 +63,8 @@ impl Index {
     pub fn matching(&self, image: &ImageName, reference: &Reference) -> Vec<Arc<Policy>> {
         let (name, whole) = Rules::names_of(image, reference);
         let written = Written::new(image, reference);
-        let mut found = candidates(&self.over_names, &name);
-        found.extend(candidates(&self.over_references, &whole));
+        let mut found = self.over_names.candidates(&name);
+        found.extend(self.over_references.candidates(&whole));
         found.extend(&self.over_written);
         self.those(found, |policy| {
             policy.applies_to_reference(&name, &whole, &written)
@@ -72,7 +75,7 @@ impl Index {
     #[must_use]
     pub fn for_image(&self, image: &ImageName) -> Vec<Arc<Policy>> {
         let name = image.to_string();
-        let found = candidates(&self.over_names, &name);
+        let found = self.over_names.candidates(&name);
         self.those(found, |policy| policy.applies_to(&name))
     }
 
@@ -92,23 +95,31 @@ impl Index {
     }
 }
 
-/// The whole segments that everything begins with that the pattern matches: all of it where it has
-/// no star.
-fn beginning(glob: &Glob) -> &str {
-    let text = glob.as_str();
-    match text.split_once('*') {
-        None => text,
-        Some((literal, _)) => literal.rsplit_once('/').map_or("", |(whole, _)| whole),
+impl Positions {
+    fn note(&mut self, beginning: &str, position: usize) {
+        self.lengths.insert(beginning.len());
+        let same = self.by_beginning.entry(beginning.into()).or_default();
+        if same.last() != Some(&position) {
+            same.push(position);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_beginning.is_empty()
+    }
+
+    fn candidates(&self, text: &str) -> Vec<usize> {
+        let lengths = self.lengths.range(..=text.len());
+        let beginnings = lengths.filter_map(|length| text.get(..*length));
+        let found = beginnings.filter_map(|beginning| self.by_beginning.get(beginning));
+        found.flatten().copied().collect()
     }
 }
 
-fn candidates(positions: &Positions, text: &str) -> Vec<usize> {
-    let ends = text.match_indices('/').map(|(end, _)| end);
-    let beginnings = ends.chain([text.len()]).map(|end| &text[..end]);
-    let found = beginnings
-        .chain([""])
-        .filter_map(|beginning| positions.get(beginning));
-    found.flatten().copied().collect()
+/// What everything begins with that the pattern matches: all of it where it has no star.
+fn beginning(glob: &Glob) -> &str {
+    let text = glob.as_str();
+    text.split_once('*').map_or(text, |(literal, _)| literal)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! A day of unique digests in fast motion: what the gate holds is bounded (THREATS D6), with the
-//! facts of fifty thousand digests among it.
+//! facts of a hundred thousand digests among it.
 //!
 //! `PULLGATE_MEMORY_DIGESTS` makes the day longer, and `PULLGATE_PROGRAM` names another build of
 //! the program: docs/PERFORMANCE.md has what was seen.
@@ -39,9 +39,9 @@ use tokio::net::TcpListener;
 use crate::program::Program;
 
 /// Digests whose facts are held: signed ones, all of them.
-const HELD: usize = 50_000;
+const HELD: usize = 100_000;
 /// Those that are asked for all in all, where nobody says otherwise.
-const DIGESTS: usize = 150_000;
+const DIGESTS: usize = 200_000;
 /// After so many the memory is looked at.
 const LOOK: usize = 50_000;
 const CLIENTS: usize = 16;
@@ -223,7 +223,7 @@ async fn pull(address: &str, digests: impl Iterator<Item = usize> + Send + 'stat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "150,000 pulls through the real binary take minutes: run by .ci/run"]
+#[ignore = "200,000 pulls through the real binary take minutes: run by .ci/run"]
 async fn memory_stays_flat_over_a_day_of_digests() {
     let digests = std::env::var("PULLGATE_MEMORY_DIGESTS").ok();
     let digests = digests.map_or(DIGESTS, |text| text.parse().expect("a number"));
@@ -254,8 +254,8 @@ async fn memory_stays_flat_over_a_day_of_digests() {
             assert!(resident < RESIDENT_BYTES_MAX, "{resident} bytes");
         }
     }
-    // All caches are full after the second look. What is left is the allocator's business: a tenth.
-    let full = seen[1];
+    // All caches are full after the third look. What is left is the allocator's business: a tenth.
+    let full = seen[2];
     let most = seen.iter().max().expect("looked at");
     assert!(*most < full + full / 10, "{full} bytes grew to {most}");
 }

@@ -79,7 +79,8 @@ limits! {
     /// `overloaded`.
     evidence_queue_max: usize = 10_000;
     /// How many bytes of evidence are held at once, from when they are read until they are proven;
-    /// what is more waits, within its deadline. One digest's evidence may go beyond.
+    /// what is more waits, within its deadline. Each upstream has an equal part of it, and one
+    /// digest's evidence may go beyond that part.
     evidence_in_flight_bytes_max: u64 = 256 * MIB;
     /// How long one decision may take, all that it waits for included.
     decision_deadline: Duration = Duration::from_secs(120);

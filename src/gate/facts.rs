@@ -11,8 +11,10 @@ use crate::evidence::Place;
 use crate::gate::Gate;
 use crate::gate::Ruling;
 use crate::gate::refusal::{Cause, Doubt};
+use crate::gate::table::{Key, Table};
 use crate::metrics::CacheKind;
 use crate::oci::EvidenceSource;
+use crate::oci::TagPrefix;
 use crate::places::NotDone;
 use crate::upstream::Upstream;
 use crate::verify;
@@ -41,43 +43,104 @@ pub(super) struct FactsEntry {
 }
 
 impl FactsEntry {
-    /// About how many bytes it holds.
-    pub(super) fn weight(&self) -> u32 {
-        u32::try_from(self.facts.size_hint() + 200).unwrap_or(u32::MAX)
-    }
-
     /// Until when the entry may be taken as it is.
     pub(super) fn expires_at(&self, settings: &crate::gate::Settings) -> Instant {
         self.gathered_at + settings.lifetimes().of(self)
     }
 }
 
-/// Drops entries from the cache when they expire, instead of keeping a day's unsigned digests.
+/// Facts as they are held.
+#[derive(Debug, Clone)]
+struct Held {
+    facts: Arc<Facts>,
+    gathered_at: Instant,
+}
+
+/// The facts that are held. Those that prove nothing have a table of their own, which is small: they
+/// are for seconds, and whoever asks for digests that nobody has signed drives out nothing proven.
+#[derive(Debug)]
+pub(super) struct HeldFacts {
+    proven: Table<Held>,
+    unproven: Table<Held>,
+}
+
+impl HeldFacts {
+    pub(super) fn new(proven_bytes_max: usize, unproven_bytes_max: usize) -> Self {
+        Self {
+            proven: Table::new(proven_bytes_max),
+            unproven: Table::new(unproven_bytes_max),
+        }
+    }
+
+    fn get(&self, key: &FactsKey) -> Option<FactsEntry> {
+        let key = key.hashed();
+        let held = self.proven.get(&key).or_else(|| self.unproven.get(&key))?;
+        Some(FactsEntry {
+            facts: held.facts,
+            doubt: None,
+            gathered_at: held.gathered_at,
+        })
+    }
+
+    /// Holds an entry in place of what was held under its key, unless there is a doubt.
+    fn insert(&self, key: &FactsKey, entry: &FactsEntry) {
+        if entry.doubt.is_some() {
+            return;
+        }
+        let (table, other) = match entry.facts.proven.is_empty() {
+            true => (&self.unproven, &self.proven),
+            false => (&self.proven, &self.unproven),
+        };
+        let (key, held) = (
+            key.hashed(),
+            Held {
+                facts: Arc::clone(&entry.facts),
+                gathered_at: entry.gathered_at,
+            },
+        );
+        other.remove(&key);
+        let bytes = held.facts.size_hint();
+        table.insert(key, held, bytes);
+    }
+}
+
+impl FactsKey {
+    fn hashed(&self) -> Key {
+        let Self {
+            content:
+                ContentKey {
+                    host,
+                    repository,
+                    digest,
+                },
+            source,
+            trust_epoch,
+        } = self;
+        let source = source.as_deref();
+        let elsewhere = source.and_then(|source| source.repository.as_ref());
+        let prefix = source.and_then(|source| source.tag_prefix.as_ref());
+        // No host, repository or prefix is empty, so what is empty is what is not there.
+        Key::of(&[
+            host.as_str().as_bytes(),
+            repository.as_str().as_bytes(),
+            digest.as_bytes(),
+            elsewhere
+                .map_or("", |image| image.registry.as_str())
+                .as_bytes(),
+            elsewhere
+                .map_or("", |image| image.repository.as_str())
+                .as_bytes(),
+            prefix.map_or("", TagPrefix::as_str).as_bytes(),
+            &trust_epoch.to_le_bytes(),
+        ])
+    }
+}
+
+/// How long facts may be taken as they are.
 #[derive(Debug)]
 pub(super) struct Lifetimes {
     pub(super) facts_ttl: Duration,
     pub(super) unsigned_ttl: Duration,
-}
-
-impl moka::Expiry<FactsKey, Arc<FactsEntry>> for Lifetimes {
-    fn expire_after_create(
-        &self,
-        _key: &FactsKey,
-        entry: &Arc<FactsEntry>,
-        _created_at: Instant,
-    ) -> Option<Duration> {
-        Some(self.of(entry))
-    }
-
-    fn expire_after_update(
-        &self,
-        _key: &FactsKey,
-        entry: &Arc<FactsEntry>,
-        _updated_at: Instant,
-        _left: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.of(entry))
-    }
 }
 
 impl Lifetimes {
@@ -119,18 +182,16 @@ impl Gate {
             .metrics
             .cache_requested(CacheKind::Facts, held.is_some());
         if let Some(entry) = held {
-            return Ok(entry);
+            return Ok(Arc::new(entry));
         }
         let (gate, upstream, material) =
             (self.clone(), upstream.clone(), Arc::clone(&ruling.material));
         let flight = {
             let key = key.clone();
             || async move {
-                let entry = Arc::new(gate.gather(&upstream, &key, material).await?);
-                if entry.doubt.is_none() {
-                    gate.0.facts.insert(key, Arc::clone(&entry));
-                }
-                Ok(entry)
+                let entry = gate.gather(&upstream, &key, material).await?;
+                gate.0.facts.insert(&key, &entry);
+                Ok(Arc::new(entry))
             }
         };
         let landed = self.0.facts_flights.join(key, flight).await;

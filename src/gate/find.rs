@@ -16,6 +16,7 @@ use crate::gate::Refusal;
 use crate::gate::Resolved;
 use crate::gate::facts::crashed;
 use crate::gate::refusal::{Cause, own_shortfall};
+use crate::gate::tag_key;
 use crate::metrics::CacheKind;
 use crate::oci::ImageName;
 use crate::oci::Reference;
@@ -90,7 +91,7 @@ impl Gate {
     ) -> Result<Result<Found, UpstreamError>, Cause> {
         let settings = &self.0.settings;
         let name = (image.clone(), tag.clone());
-        let known = self.0.tags.get(&name);
+        let known = self.0.tags.get(&tag_key(image, tag));
         let fresh = known.filter(|known| known.at.elapsed() < settings.tag_ttl);
         self.0
             .metrics
@@ -112,13 +113,11 @@ impl Gate {
                 .0
                 .content
                 .take_in(&image.registry, &image.repository, fetched);
-            gate.0.tags.insert(
-                flown,
-                Resolved {
-                    digest: *document.digest(),
-                    at,
-                },
-            );
+            let resolved = Resolved {
+                digest: *document.digest(),
+                at,
+            };
+            gate.0.tags.insert(tag_key(image, tag), resolved, 0);
             Ok(document)
         };
         let flown_by = (name.0, name.1, upstream.asker_key());

@@ -26,6 +26,7 @@ mod restart_tests;
 mod rollback;
 mod ruling;
 mod searches;
+mod table;
 mod unreached;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.
@@ -41,7 +42,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use moka::{policy::EvictionPolicy, sync::Cache};
+use moka::sync::Cache;
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -64,13 +65,14 @@ use crate::upstream::Upstream;
 use crate::verify::Material;
 
 use admission::Admission;
-use facts::{FactsEntry, FactsKey, Lifetimes};
+use facts::{FactsEntry, FactsKey, HeldFacts, Lifetimes};
 use hints::Hints;
 use permits::Permits;
 use reach::Reach;
 use refusal::Cause;
 use ruling::Ruling;
 use searches::Searches;
+use table::{Key, Table};
 use unreached::Unreached;
 
 /// What the gate is built with.
@@ -119,10 +121,13 @@ impl Settings {
 
 /// What the gate's own caches hold: bytes where entries differ in size, else entries of some
 /// hundred bytes each.
-const ADMISSIONS_BYTES_MAX: u64 = 32 << 20;
-const FACTS_BYTES_MAX: u64 = 64 << 20;
-const TAGS_MAX: u64 = 50_000;
-const HINTS_BYTES_MAX: usize = 32 << 20;
+const ADMISSIONS_BYTES_MAX: u64 = 24 << 20;
+/// Some 100,000 digests with a signature by a key each.
+const PROVEN_BYTES_MAX: usize = 56 << 20;
+const UNPROVEN_BYTES_MAX: usize = 4 << 20;
+/// Some 50,000 of them.
+const TAGS_BYTES_MAX: usize = 10 << 20;
+const HINTS_BYTES_MAX: usize = 24 << 20;
 const REACHES_MAX: u64 = 50_000;
 const DISGUISES_MAX: u64 = 50_000;
 /// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.
@@ -145,6 +150,15 @@ struct Resolved {
     at: Instant,
 }
 
+/// The name of a tag among what tags named.
+fn tag_key(image: &ImageName, tag: &Tag) -> Key {
+    Key::of(&[
+        image.registry.as_str().as_bytes(),
+        image.repository.as_str().as_bytes(),
+        tag.as_str().as_bytes(),
+    ])
+}
+
 /// Whoever asks a registry with credentials of their own has a flight of their own: a refusal is
 /// for nobody else.
 type TagFlight = (ImageName, Tag, Option<LoginKey>);
@@ -165,9 +179,9 @@ struct Inner {
     admissions: Cache<Ask, Arc<Admission>>,
     reaches: Cache<ContentKey, Arc<Reach>>,
     unreached: Unreached,
-    facts: Cache<FactsKey, Arc<FactsEntry>>,
+    facts: HeldFacts,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
-    tags: Cache<(ImageName, Tag), Resolved>,
+    tags: Table<Resolved>,
     tag_flights: Flights<TagFlight, TagAnswer>,
     hints: Hints,
     /// Which manifests that look like evidence are: a question of bytes, and of no policy.
@@ -229,11 +243,10 @@ impl Gate {
             tasks.clone(),
             hands,
         );
-        let searches = Searches::new(&settings, upstreams.iter());
+        let searches = Searches::new(&settings, upstreams.iter().map(Upstream::host));
         let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
         metrics.policy_in_force(1);
         metrics.trust_in_force(1);
-        let tags_ttl = settings.tag_ttl.max(settings.stale_ttl);
         Self(
             Arc::new(Inner {
                 ruling: ArcSwap::from_pointee(Ruling::first(rules, material)),
@@ -248,18 +261,9 @@ impl Gate {
                     .build(),
                 reaches: Cache::new(REACHES_MAX),
                 unreached: Unreached::new(settings.unsigned_ttl),
-                facts: Cache::builder()
-                    .max_capacity(FACTS_BYTES_MAX)
-                    .weigher(|_, entry: &Arc<FactsEntry>| entry.weight())
-                    .expire_after(settings.lifetimes())
-                    .eviction_policy(EvictionPolicy::lru())
-                    .build(),
+                facts: HeldFacts::new(PROVEN_BYTES_MAX, UNPROVEN_BYTES_MAX),
                 facts_flights: Flights::new(tasks.clone()),
-                tags: Cache::builder()
-                    .max_capacity(TAGS_MAX)
-                    .time_to_live(tags_ttl)
-                    .eviction_policy(EvictionPolicy::lru())
-                    .build(),
+                tags: Table::new(TAGS_BYTES_MAX),
                 tag_flights: Flights::new(tasks),
                 hints: Hints::new(HINTS_BYTES_MAX, content.parents().cloned()),
                 content,

@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let hour = Duration::from_secs(3600);
     Settings {
         facts_ttl: hour,

@@ -1,8 +1,9 @@
-//! Searches for evidence: so many of one registry at a time, and so many bytes of evidence in
-//! all, until they are proven. What is more waits in line, before its own time begins to count; so
+//! Searches for evidence: so many of one registry at a time, and so many bytes of its evidence,
+//! until they are proven. What is more waits in line, before its own time begins to count; so
 //! a storm of first pulls is spread over time instead of running into its own deadlines.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -12,13 +13,19 @@ use crate::gate::Settings;
 use crate::oci::RegistryHost;
 use crate::places::NotDone;
 use crate::places::Queue;
-use crate::upstream::Upstream;
 
 /// The places that searches have, and the bytes that they share.
 #[derive(Debug)]
 pub(super) struct Searches {
     /// Each registry has its own, so that one which is slow holds up nobody else's.
-    places: HashMap<RegistryHost, Queue>,
+    registries: HashMap<RegistryHost, Registry>,
+    wait_max: Duration,
+}
+
+/// What the searches of one registry have.
+#[derive(Debug)]
+struct Registry {
+    places: Queue,
     bytes: Budget,
 }
 
@@ -32,27 +39,95 @@ pub(super) struct Search {
 impl Searches {
     pub(super) fn new<'a>(
         settings: &Settings,
-        upstreams: impl Iterator<Item = &'a Upstream>,
+        hosts: impl ExactSizeIterator<Item = &'a RegistryHost>,
     ) -> Self {
         let (places_max, queue_max) = (settings.searches_max, settings.search_queue_max);
-        let places = upstreams.map(|upstream| {
-            let queue = Queue::new(places_max, queue_max);
-            (upstream.host().clone(), queue)
+        // Bytes as well, or one that drips holds all of them until its deadlines.
+        let registries_count = u64::try_from(hosts.len()).unwrap_or(u64::MAX).max(1);
+        let bytes_max = settings.evidence_in_flight_bytes_max / registries_count;
+        let registries = hosts.map(|host| {
+            let registry = Registry {
+                places: Queue::new(places_max, queue_max),
+                bytes: Budget::new(bytes_max),
+            };
+            (host.clone(), registry)
         });
         Self {
-            places: places.collect(),
-            bytes: Budget::new(settings.evidence_in_flight_bytes_max),
+            registries: registries.collect(),
+            wait_max: settings.decision_deadline,
         }
     }
 
-    /// Waits until a search at this registry may go ahead.
+    /// Waits until a search at this registry may go ahead; not longer than anybody waits for its
+    /// decision, or searches for those who have left would stand in the way of others.
     pub(super) async fn begin(&self, registry: &RegistryHost) -> Result<Search, NotDone> {
         // Every upstream of the gate has its places.
-        let places = self.places.get(registry).ok_or(NotDone::Crashed)?;
-        let place = places.enter().await?;
+        let registry = self.registries.get(registry).ok_or(NotDone::Crashed)?;
+        let place = tokio::time::timeout(self.wait_max, registry.places.enter()).await;
+        let place = place.map_err(|_| NotDone::Overloaded)??;
         Ok(Search {
-            share: self.bytes.share(),
+            share: registry.bytes.share(),
             _place: place,
         })
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests {
+    use futures_util::future::FutureExt as _;
+
+    use super::*;
+    use crate::gate::restart_tests::settings;
+
+    const MIB: u64 = 1 << 20;
+
+    fn hosts() -> [RegistryHost; 2] {
+        ["slow.test", "other.test"].map(|host| host.parse().expect("a host"))
+    }
+
+    // THREATS D4: a registry that gives its evidence byte by byte holds bytes until its deadlines.
+    #[tokio::test]
+    async fn a_registry_that_holds_all_its_bytes_takes_none_from_others() {
+        let settings = Settings {
+            evidence_in_flight_bytes_max: 8 * MIB,
+            ..settings()
+        };
+        let hosts = hosts();
+        let searches = Searches::new(&settings, hosts.iter());
+        let begin = async |host| searches.begin(host).await.expect("a place");
+        let (first, beyond, more) = (
+            begin(&hosts[0]).await,
+            begin(&hosts[0]).await,
+            begin(&hosts[0]).await,
+        );
+        first.share.take(8 * MIB).await;
+        beyond.share.take(8 * MIB).await;
+        assert_eq!(more.share.take(1).now_or_never(), None, "no room is left");
+        for _ in 0..2 {
+            let other = begin(&hosts[1]).await;
+            assert_eq!(other.share.take(4 * MIB).now_or_never(), Some(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_leaves_the_queue_when_nobody_can_wait_for_it_any_more() {
+        let settings = Settings {
+            searches_max: 1,
+            search_queue_max: 1,
+            decision_deadline: Duration::from_millis(20),
+            ..settings()
+        };
+        let hosts = hosts();
+        let searches = Searches::new(&settings, hosts.iter());
+        let under_way = searches.begin(&hosts[0]).await.expect("a place");
+        for _ in 0..3 {
+            let waits = searches.begin(&hosts[0]);
+            let waits = tokio::time::timeout(Duration::from_secs(10), waits).await;
+            let left = waits.expect("it leaves").expect_err("no place is free");
+            assert_eq!(left, NotDone::Overloaded);
+        }
+        drop(under_way);
+        searches.begin(&hosts[0]).await.expect("a place again");
     }
 }

@@ -67,6 +67,12 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// What a piece of memory has beside its bytes: counters of those who share it, and what the
+/// allocator rounds up.
+const HEAP_BYTES: usize = 32;
+/// What a claim has beside its text: its place in a tree, and its memory.
+const CLAIM_BYTES: usize = 100;
+
 /// Everything that was proven about one digest, and what did not prove.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Facts {
@@ -105,11 +111,9 @@ impl Facts {
     #[must_use]
     pub fn size_hint(&self) -> usize {
         let proven = self.proven.iter().map(Fact::size_hint);
-        let rejected = self
-            .rejected
-            .iter()
-            .map(|rejected| 150 + rejected.why.len());
-        300 + proven.sum::<usize>() + rejected.sum::<usize>()
+        let rejected = self.rejected.iter();
+        let rejected = rejected.map(|one| size_of::<Rejected>() + HEAP_BYTES + one.why.len());
+        size_of::<Self>() + 3 * HEAP_BYTES + proven.sum::<usize>() + rejected.sum::<usize>()
     }
 
     /// When the first of the facts ends, by the wall clock: a key, a signature
@@ -135,17 +139,24 @@ impl Facts {
 impl Fact {
     fn size_hint(&self) -> usize {
         let signer = match &self.signer {
-            Signer::Key { .. } => 400,
-            // With the image's name.
-            Signer::Gpg { .. } => 600,
+            // Shared with the key that it was proven by.
+            Signer::Key { .. } | Signer::Gpg { .. } => 0,
             Signer::Identity(identity) => {
-                let claims = identity.claims.values().map(|claim| claim.len() + 100);
-                600 + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
+                let claims = identity
+                    .claims
+                    .values()
+                    .map(|claim| claim.len() + CLAIM_BYTES);
+                let own = size_of::<Identity>() + 3 * HEAP_BYTES;
+                own + identity.issuer.len() + identity.subject.len() + claims.sum::<usize>()
             }
             Signer::Certified(certified) => {
-                let names = certified.names.iter().map(|name| name.as_str().len() + 100);
-                let claims = certified.claims.values().map(|claim| claim.len() + 100);
-                700 + names.sum::<usize>() + claims.sum::<usize>()
+                let names = certified
+                    .names
+                    .iter()
+                    .map(|name| name.as_str().len() + CLAIM_BYTES);
+                let claims = certified.claims.values();
+                let claims = claims.map(|claim| claim.len() + CLAIM_BYTES);
+                size_of::<Certified>() + HEAP_BYTES + names.sum::<usize>() + claims.sum::<usize>()
             }
         };
         let kind = match &self.kind {
@@ -155,10 +166,12 @@ impl Fact {
                 statement,
             } => {
                 let statement = statement.as_deref().map_or(0, Statement::size_hint);
-                predicate_type.len() + statement
+                HEAP_BYTES + predicate_type.len() + statement
             }
         };
-        signer + kind
+        let name = self.docker_reference.as_ref();
+        let name = name.map_or(0, |name| HEAP_BYTES + name.len());
+        size_of::<Self>() + signer + kind + name
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
@@ -281,10 +280,7 @@ async fn an_index_that_cannot_be_read_is_no_refusal() {
     process.end().await;
 
     let process = world.open_under(never, Signs::Asked);
-    let unwell = Fault::on(
-        Endpoint::Manifests,
-        Misdeed::Status(StatusCode::SERVICE_UNAVAILABLE),
-    );
+    let unwell = Fault::on(Endpoint::Manifests, Misdeed::DropConnection);
     let path = format!("/v2/app/manifests/{}", world.index);
     let fault = world.registry.misbehave(unwell.path(&path));
     let child = Reference::Digest(world.child);

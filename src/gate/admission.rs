@@ -19,7 +19,7 @@ use crate::policy::Reason;
 use crate::verify::Facts;
 
 /// A manifest that may leave: the only key to its bytes. It can only be had from
-/// [`Gate::manifest`].
+/// [`Gate::manifest`](crate::gate::Gate::manifest).
 #[derive(Debug, Clone)]
 pub struct Admitted {
     pub(super) admission: Arc<Admission>,

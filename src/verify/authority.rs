@@ -322,3 +322,26 @@ impl fmt::Debug for Authority {
         write!(f, "Authority({})", self.fingerprint())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::sigstore::{CertificateAuthority, KeyPair};
+
+    // THREATS T2: webpki does not ask when the certificate that is trusted itself is valid.
+    #[test]
+    fn t2_an_authority_that_has_expired_certifies_nobody() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let ours = CertificateAuthority::new(0, start);
+        let authority = Authority::read(ours.root_der(), &[]).expect("an authority");
+        let day = jiff::SignedDuration::from_hours(24);
+        let end = authority.expires_at();
+        let key = KeyPair::generate();
+        // Valid for ninety days, and so beyond the authority's end.
+        let chain = ours.certify("release@acme.test", &key, end - day, &[]);
+        assert!(authority.path(&chain[0], &[], end - day).is_ok());
+        let why = authority.path(&chain[0], &[], end + day);
+        let why = why.expect_err("the authority has expired");
+        assert!(why.contains("its own certificate is not valid"), "{why}");
+    }
+}

@@ -285,3 +285,34 @@ fn names(certificate: &Certificate) -> Result<BTreeSet<Name>, String> {
         false => Ok(names),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::sigstore::{CertificateAuthority, KeyPair};
+
+    // THREATS T2: a time at which a certificate on the path is not valid spoils the others.
+    #[test]
+    fn t2_the_path_is_valid_at_every_proven_time() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let ours = CertificateAuthority::new(1, now);
+        let chain = ours.certify("release@acme.test", &KeyPair::generate(), now, &[]);
+        let authority = Authority::read(ours.root_der(), &[]).expect("an authority");
+        let der = DerCertificate::from(chain[0].clone());
+        let leaf = Leaf::read(&der).expect("a certificate");
+        let valid = |times: &[Timestamp]| {
+            let mut path = Path {
+                authority: &authority,
+                leaf: &leaf,
+                chain: &chain[1..],
+                window: None,
+            };
+            path.valid_at(times)
+        };
+        // It is valid for ninety days.
+        let after = |days: i64| now + jiff::SignedDuration::from_hours(24 * days);
+        assert!(valid(&[now, after(80)]).is_ok());
+        let why = valid(&[now, after(100)]).expect_err("expired by then");
+        assert!(why.contains("at every proven time"), "{why}");
+    }
+}

@@ -152,6 +152,23 @@ fn b1_a_broken_log_entry_of_a_key_does_not_count() {
     }
 }
 
+// THREATS T1: a log that tells a time which has not come yet is not believed.
+#[test]
+fn t1_a_log_entry_of_the_future_does_not_count_for_a_key() {
+    let world = World::new();
+    let key = KeyPair::generate();
+    let material = world.material(&[&key], Demands::default());
+    let recipe = Recipe::key(&key, Log::RekorV1);
+    let root_when_signed = |at: Timestamp| {
+        let evidence = bundle(&world.sigstore.at(at).signature(&world.image, &recipe));
+        let facts = world.prove(&evidence, &material).expect("signed");
+        facts[0].root.clone()
+    };
+    let minute = SignedDuration::from_secs(60);
+    assert!(root_when_signed(world.now - minute).is_some());
+    assert_eq!(root_when_signed(world.now + minute), None);
+}
+
 // A signature without a log is refused where the log is demanded, and holds by its timestamp
 // where it is not; without either it never holds.
 #[test]

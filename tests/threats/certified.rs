@@ -147,7 +147,7 @@ async fn intermediates_of_policy_lead_to_the_authority() {
     admits(&world, &package).await;
 }
 
-// THREATS T1: an authority on the way that is none, is too deep, has expired, may not certify
+// THREATS T1: an authority on the way that is none, may not sign certificates, is too deep, has expired, may not certify
 // this name or may not certify code signers, certifies nobody.
 #[tokio::test]
 async fn t1_a_broken_authority_on_the_way_certifies_nobody() {

@@ -11,7 +11,7 @@ use pullgate::policy::{
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::sigstore::Claim as Certified;
 use pullgate::sandbox::sigstore::{Fault, Identity, KeyPair, Log, Recipe, Signer};
-use pullgate::verify::{PublicKey, RootName};
+use pullgate::verify::{Demands, Logged, PublicKey, RootName};
 
 use crate::support::{
     HOST, ROOT, Setup, World, identity_rule, key_rule, keyless, policy, recipe, release, rules,
@@ -495,4 +495,45 @@ async fn t2_a_key_outside_of_its_window_signs_nothing() {
         .manifest("app", logged.digest())
         .await
         .denies("untrusted_signer");
+}
+
+/// The release, as a signer who demands this.
+fn demanding(demands: Demands) -> Vec<Policy> {
+    let mut rule = (*identity_rule(&release())).clone();
+    let SignerKind::Keyless(keyless) = &mut rule.kind else {
+        panic!("a keyless signer");
+    };
+    keyless.demands = demands;
+    vec![signed_by("demanding", "**", &[Arc::new(rule)])]
+}
+
+// THREATS T5: what a keyless signer demands beside a promise of the log has to be there.
+#[tokio::test]
+async fn t5_what_a_keyless_signer_demands_has_to_be_there() {
+    let world = World::new().await;
+    let identity = release();
+    let plain = Recipe::keyless(&identity, Log::RekorV1);
+    let promised = push_with_layer(&world, &plain, "a promise alone");
+    let included = push_with_bundle(&world, &plain, "a proof of inclusion");
+    let timestamped = push_with_bundle(&world, &plain.clone().timestamped(), "a timestamp");
+    let default = Demands::default();
+    let inclusion = Demands {
+        log: Some(Logged::Included),
+        ..default
+    };
+    let timestamp = Demands {
+        timestamp: true,
+        ..default
+    };
+    // Each demand, and which is the first of the images that meets it.
+    for (demands, first) in [(default, 0), (inclusion, 1), (timestamp, 2)] {
+        world.reload(rules(demanding(demands)));
+        for (at, package) in [&promised, &included, &timestamped].into_iter().enumerate() {
+            let answer = world.manifest("app", package.digest()).await;
+            match at >= first {
+                true => answer.admits(&package.manifest),
+                false => answer.denies("untrusted_signer"),
+            };
+        }
+    }
 }

@@ -29,6 +29,8 @@ const SECOND_IDENTITY: &str = "mallory@mallory.test";
 pub enum AuthorityFault {
     /// It is a leaf itself: nobody made it an authority.
     NoAuthority,
+    /// It is an authority whose key may not sign certificates.
+    NoCertificates,
     /// The one above may have no authorities below it.
     PathTooLong,
     /// It expired a month ago.
@@ -41,8 +43,9 @@ pub enum AuthorityFault {
 
 impl AuthorityFault {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoAuthority,
+        Self::NoCertificates,
         Self::PathTooLong,
         Self::Expired,
         Self::OtherNames,
@@ -94,6 +97,7 @@ impl CertificateAuthority {
             .below("sandbox-own-intermediate-0", all, first);
         let mut extensions = match fault {
             AuthorityFault::NoAuthority => vec![may_sign(), constraints(false, None)],
+            AuthorityFault::NoCertificates => vec![may_sign(), constraints(true, Some(0))],
             _ => vec![authority_usage(), constraints(true, Some(0))],
         };
         extensions.push(match fault {

@@ -118,3 +118,26 @@ fn check(signature: &Signature) -> Result<(), String> {
         false => Err("the signature demands something that is not understood".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    // THREATS D1: what a bomb would unfold to is never held.
+    #[test]
+    fn d1_a_bomb_unfolds_to_the_bound_and_no_further() {
+        // The algorithm (ZIP), then the zeros.
+        let mut encoder = flate2::write::DeflateEncoder::new(vec![1], flate2::Compression::fast());
+        encoder
+            .write_all(&vec![0; 4 * MESSAGE_BYTES_MAX])
+            .expect("compresses");
+        let body = encoder.finish().expect("compresses");
+        // A packet of type 8 with a length of four bytes.
+        let length = u32::try_from(body.len()).expect("short").to_be_bytes();
+        let bomb = [&[0xc8, 0xff], &length[..], &body].concat();
+        let inflated = inflated(&packets(&bomb).expect("one packet")).expect("unfolds");
+        assert_eq!(inflated.len(), MESSAGE_BYTES_MAX + 1);
+    }
+}

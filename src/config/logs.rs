@@ -54,9 +54,9 @@ pub(super) fn root(given: &[Given<'_>], context: &Context<'_>) -> Option<RootNam
     let keys: Vec<PublicKey> = keys.collect();
     let first = given.first().filter(|_| keys.len() == given.len())?;
     let json = document(&keys);
-    let digest = Digest::sha256(json.as_bytes()).to_string();
-    let short = digest.trim_start_matches("sha256:").get(..12)?;
-    let name = RootName::from(format!("logs/{short}").as_str());
+    // All of the digest: by a part of it, other keys could be found that have the same name.
+    let name = format!("logs/{}", Digest::sha256(json.as_bytes()));
+    let name = RootName::from(name.as_str());
     if let Err(why) = (context.checks.root)(&json) {
         first.value.error(
             &format!("{}these keys cannot be verified with: {why}", first.place),

@@ -171,6 +171,7 @@ impl Gate {
         let is_new = admission.noted_at.load(Ordering::Relaxed) == self.0.hints.turns();
         if !is_new && admission.vouches() {
             self.note_vouching(ask, admission);
+            self.0.unreached.admitted(&ask.image);
         }
     }
 

@@ -121,6 +121,7 @@ impl FactsKey {
         let prefix = source.and_then(|source| source.tag_prefix.as_ref());
         // No host, repository or prefix is empty, so what is empty is what is not there.
         Key::of(&[
+            &[u8::from(source.is_some())],
             host.as_str().as_bytes(),
             repository.as_str().as_bytes(),
             digest.as_bytes(),
@@ -312,4 +313,110 @@ pub(super) fn crashed() -> Cause {
         Doubt::Overloaded,
         "the proof crashed: please report this with the image's name",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+    use crate::oci::ImageName;
+    use crate::verify::{Assurance, Format, Identity, Kind, Signer};
+
+    fn key(host: &str, repository: &str, source: Option<EvidenceSource>, epoch: u64) -> FactsKey {
+        FactsKey {
+            content: ContentKey {
+                host: host.parse().expect("a host"),
+                repository: repository.parse().expect("a repository"),
+                digest: Digest::sha256(b"an image"),
+            },
+            source: source.map(Arc::new),
+            trust_epoch: epoch,
+        }
+    }
+
+    fn fact() -> Fact {
+        Fact {
+            kind: Kind::Signature,
+            signer: Signer::Identity(Arc::new(Identity {
+                issuer: "https://issuer.test".to_owned(),
+                subject: "somebody".to_owned(),
+                claims: std::collections::BTreeMap::new(),
+            })),
+            root: None,
+            signed_at: None,
+            assurance: Assurance {
+                log: None,
+                timestamp: false,
+                certificate_timestamp: true,
+            },
+            hash: None,
+            format: Format::Bundle,
+            source: Digest::sha256(b"a bundle"),
+            docker_reference: None,
+            found_in: None,
+        }
+    }
+
+    fn entry(proven: Vec<Fact>, doubt: Option<Cause>) -> FactsEntry {
+        FactsEntry {
+            facts: Arc::new(Facts {
+                proven,
+                ..Facts::default()
+            }),
+            doubt,
+            gathered_at: Instant::now(),
+        }
+    }
+
+    // THREATS C5: facts are of one digest in one repository, from one place, under one trust.
+    #[test]
+    fn what_facts_depend_on_is_in_their_name() {
+        let elsewhere = EvidenceSource {
+            repository: Some(ImageName {
+                registry: "one.test".parse().expect("a host"),
+                repository: "signatures".parse().expect("a repository"),
+            }),
+            tag_prefix: None,
+        };
+        let prefixed = EvidenceSource {
+            repository: None,
+            tag_prefix: Some("v".parse().expect("a prefix")),
+        };
+        let keys = [
+            key("one.test", "app", None, 1),
+            key("two.test", "app", None, 1),
+            key("one.test", "other", None, 1),
+            key("one.test", "app", None, 2),
+            key("one.test", "app", Some(elsewhere), 1),
+            key("one.test", "app", Some(prefixed), 1),
+        ];
+        let held = HeldFacts::new(100_000, 100_000);
+        held.insert(&keys[0], &entry(vec![fact()], None));
+        for other in &keys[1..] {
+            assert!(held.get(other).is_none(), "{other:?}");
+        }
+        assert!(held.get(&keys[0]).is_some());
+    }
+
+    // THREATS C4.
+    #[test]
+    fn facts_in_doubt_are_not_held() {
+        let held = HeldFacts::new(100_000, 100_000);
+        let key = key("one.test", "app", None, 1);
+        let doubt = Cause::new(Doubt::EvidenceUnavailable, "away");
+        held.insert(&key, &entry(Vec::new(), Some(doubt)));
+        assert!(held.get(&key).is_none());
+    }
+
+    #[test]
+    fn what_proves_nothing_any_more_replaces_what_did() {
+        let held = HeldFacts::new(100_000, 100_000);
+        let key = key("one.test", "app", None, 1);
+        for proven in [vec![fact()], Vec::new(), vec![fact()]] {
+            let count = proven.len();
+            held.insert(&key, &entry(proven, None));
+            let now = held.get(&key).expect("held");
+            assert_eq!(now.facts.proven.len(), count);
+        }
+    }
 }

@@ -42,6 +42,8 @@ pub(super) struct Hint {
     pub(super) parents: Vec<Digest>,
     /// The tags that named it, the latest that vouched for it first.
     pub(super) tags: Vec<Tag>,
+    /// So many of the parents, from the first, were seen to vouch for it by this process.
+    vouching: u8,
     /// What the store knows is among the parents.
     loaded: bool,
 }
@@ -121,11 +123,14 @@ impl Hints {
             return held;
         }
         self.update(key, |hint| {
-            let earlier = stored
-                .iter()
-                .filter(|parent| !hint.parents.contains(parent));
-            let earlier: Vec<Digest> = earlier.copied().collect();
-            hint.parents.extend(earlier);
+            // The store has those that vouched, so what is not known to vouch gives way to it.
+            let vouching = usize::from(hint.vouching).min(hint.parents.len());
+            let known = hint.parents.split_off(vouching);
+            for parent in stored.iter().chain(&known) {
+                if !hint.parents.contains(parent) {
+                    hint.parents.push(*parent);
+                }
+            }
             hint.parents.truncate(PARENTS_MAX);
             hint.loaded = true;
             true
@@ -179,13 +184,17 @@ impl Hints {
                     hint.parents.extend(takes.then_some(parent.digest));
                     return takes;
                 }
-                if hint.parents.first() == Some(&parent.digest) {
+                if hint.vouching > 0 && hint.parents.first() == Some(&parent.digest) {
                     return false;
                 }
                 is_news = true;
+                let counted = hint.parents.iter().take(hint.vouching.into());
+                let is_counted = counted.into_iter().any(|known| *known == parent.digest);
                 hint.parents.retain(|known| *known != parent.digest);
                 hint.parents.insert(0, parent.digest);
                 hint.parents.truncate(PARENTS_MAX);
+                let vouching = hint.vouching.saturating_add(u8::from(!is_counted));
+                hint.vouching = vouching.min(PARENTS_MAX as u8);
                 true
             });
             if is_news {

@@ -227,6 +227,28 @@ async fn after_a_restart_a_child_and_its_blob_are_served_without_upstream() {
     process.end().await;
 }
 
+// THREATS G5: what anybody may push does not hide what was admitted.
+#[tokio::test]
+async fn refused_manifests_do_not_hide_what_the_store_knows() {
+    let world = World::start().await;
+    let process = world.open();
+    let index = Reference::Digest(world.index);
+    process.manifest(index).await.expect("the index");
+    let child = Reference::Digest(world.child);
+    process.manifest(child).await.expect("its child");
+    process.end().await;
+
+    let process = world.open();
+    for number in 0..20_u8 {
+        let refused = world.registry.put_image("app", None, &[LAYER, &[number]]);
+        let answer = process.manifest(Reference::Digest(refused)).await;
+        assert_eq!(reason(answer), Reason::DeniedByPolicy);
+    }
+    let layer = process.blob(Digest::sha256(LAYER)).await;
+    assert_eq!(layer.expect("the layer"), LAYER);
+    process.end().await;
+}
+
 // THREATS G2.
 #[tokio::test]
 async fn a_child_whose_index_was_never_admitted_is_denied() {

@@ -44,7 +44,9 @@ impl Searches {
         let (places_max, queue_max) = (settings.searches_max, settings.search_queue_max);
         // Bytes as well, or one that drips holds all of them until its deadlines.
         let registries_count = u64::try_from(hosts.len()).unwrap_or(u64::MAX).max(1);
+        // Each has room for one search, however many there are.
         let bytes_max = settings.evidence_in_flight_bytes_max / registries_count;
+        let bytes_max = bytes_max.max(settings.evidence_bytes_max);
         let registries = hosts.map(|host| {
             let registry = Registry {
                 places: Queue::new(places_max, queue_max),

@@ -38,6 +38,33 @@ pub(super) struct Signed {
 /// A way in which a list can be met: all of these sign.
 type Way = Vec<Attestor>;
 
+/// Why it cannot be said in which ways a list can be met.
+enum Unsaid {
+    /// There are too many.
+    TooMany,
+    /// One signer is named twice, and not the same is asked of what they sign. To take one of
+    /// the two would ask for less.
+    NamedTwice,
+}
+
+impl Unsaid {
+    /// What to say of it, and what to do.
+    fn told(&self) -> (String, &'static str) {
+        match self {
+            Self::TooMany => (
+                format!("this can be met in more than {WAYS_MAX} ways"),
+                "ask for it in several lists, each of which then has to be met",
+            ),
+            Self::NamedTwice => (
+                "not supported by this version: a signer who is named twice in lists within lists, \
+                 with another `repository` or other demands"
+                    .to_owned(),
+                "name the signer once, or ask for each in an entry of its own",
+            ),
+        }
+    }
+}
+
 impl Signed {
     /// So many of these; `None` where what they sign is kept in several places.
     fn of(at_least: usize, attestors: &[Attestor]) -> Option<Self> {
@@ -63,9 +90,8 @@ impl Set {
         Signed::of(self.at_least, &attestors?)
     }
 
-    /// Every way in which it can be met, by as many signers as it asks for; `None` where there
-    /// are too many.
-    fn ways(&self) -> Option<Vec<Way>> {
+    /// Every way in which it can be met, by as many signers as it asks for.
+    fn ways(&self) -> Result<Vec<Way>, Unsaid> {
         // By how many members have signed.
         let mut ways: Vec<Vec<Way>> = vec![Vec::new(); self.at_least + 1];
         ways[0].push(Vec::new());
@@ -75,42 +101,55 @@ impl Set {
                 Member::Set(set) => set.ways()?,
             };
             for count in (0..self.at_least).rev() {
-                let longer: Vec<Way> = ways[count]
+                let pairs = ways[count]
                     .iter()
-                    .flat_map(|way| own.iter().map(|own| joined(way, own)))
-                    .collect();
+                    .flat_map(|way| own.iter().map(move |own| joined(way, own)));
+                let longer: Vec<Way> = pairs.collect::<Result<_, _>>()?;
                 ways[count + 1].extend(longer);
             }
             if ways.iter().map(Vec::len).sum::<usize>() > WAYS_MAX {
-                return None;
+                return Err(Unsaid::TooMany);
             }
         }
         let mut ways = ways.pop().unwrap_or_default();
         // One signer is never two.
         ways.retain(|way| way.len() >= self.at_least);
-        Some(ways)
+        Ok(ways)
     }
 }
 
-fn joined(way: &Way, more: &Way) -> Way {
+impl Attestor {
+    /// Whether the same is asked of what the two sign.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        let (one, two) = (&self.rule, &other.rule);
+        one.kind == two.kind
+            && one.signed_identity == two.signed_identity
+            && self.source == other.source
+    }
+}
+
+fn joined(way: &Way, more: &Way) -> Result<Way, Unsaid> {
     let mut joined = way.clone();
     for attestor in more {
-        let same = |other: &Attestor| signers::same(&other.rule, &attestor.rule);
-        if !joined.iter().any(same) {
-            joined.push(attestor.clone());
+        let same = |other: &&Attestor| signers::same(&other.rule, &attestor.rule);
+        match joined.iter().find(same) {
+            None => joined.push(attestor.clone()),
+            Some(other) if other.asks_the_same(attestor) => {}
+            Some(_) => return Err(Unsaid::NamedTwice),
         }
     }
-    joined
+    Ok(joined)
 }
 
 /// Every way in which lists within lists can be met, or those with several places.
 pub(super) fn nested(item: &Value<'_>, set: &Set) -> Option<Vec<Signed>> {
-    let Some(ways) = set.ways() else {
-        item.error(
-            &format!("this can be met in more than {WAYS_MAX} ways"),
-            "ask for it in several lists, each of which then has to be met",
-        );
-        return None;
+    let ways = match set.ways() {
+        Ok(ways) => ways,
+        Err(unsaid) => {
+            let (message, mend) = unsaid.told();
+            item.error(&message, mend);
+            return None;
+        }
     };
     if ways.is_empty() {
         item.error(

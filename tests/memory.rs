@@ -46,7 +46,7 @@ const DIGESTS: usize = 200_000;
 const LOOK: usize = 50_000;
 const CLIENTS: usize = 16;
 /// What the process may have, with the facts of so many digests.
-const RESIDENT_BYTES_MAX: usize = 200_000_000;
+const RESIDENT_BYTES_MAX: usize = 220_000_000;
 
 fn resident_bytes(gate: &Program) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.process.id()));

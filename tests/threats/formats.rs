@@ -120,7 +120,8 @@ fn bill(bytes: usize) -> Value {
     json!({"packages": "p".repeat(bytes)})
 }
 
-// Attestations are larger than signatures: an SBOM of some megabytes is read, in either format.
+// Attestations are larger than signatures: an SBOM of 23 MiB, of which an envelope makes nearly 32, is
+// read, in either format.
 #[tokio::test]
 async fn large_attestations_are_read() {
     let world = World::new().await;
@@ -129,7 +130,7 @@ async fn large_attestations_are_read() {
     let attestation = world.sigstore.attestation(
         &package.digest(),
         "https://spdx.dev/Document",
-        &bill(3 << 20),
+        &bill(23 << 20),
         &recipe(&identity),
     );
     world.attach("app", &package, &attestation);
@@ -137,7 +138,7 @@ async fn large_attestations_are_read() {
     let layer = world.sigstore.attest_layer(
         &package.digest(),
         "https://cyclonedx.org/bom",
-        &bill(3 << 20),
+        &bill(23 << 20),
         &recipe,
     );
     world.push("app", &attestation_tag(&package.digest(), vec![layer]));

@@ -143,8 +143,6 @@ impl Gate {
         match ruled {
             Ok(admission) if admission.vouches() => {
                 self.note_vouching(ask, &admission);
-                // Told last: who asks from now on sees what was noted.
-                self.0.unreached.admitted(&ask.image);
                 Ok(Arc::new(admission))
             }
             ruled => {
@@ -163,6 +161,8 @@ impl Gate {
             hints.tagged(&key, tag, true);
         }
         hints.listed(&key, document, true);
+        // Told last: who asks from now on sees what was noted.
+        self.0.unreached.admitted(&ask.image);
     }
 
     /// An answer that is repeated keeps what was noted of it, or others could drive that out while
@@ -171,7 +171,6 @@ impl Gate {
         let is_new = admission.noted_at.load(Ordering::Relaxed) == self.0.hints.turns();
         if !is_new && admission.vouches() {
             self.note_vouching(ask, admission);
-            self.0.unreached.admitted(&ask.image);
         }
     }
 

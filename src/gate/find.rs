@@ -90,7 +90,6 @@ impl Gate {
         tag: &Tag,
     ) -> Result<Result<Found, UpstreamError>, Cause> {
         let settings = &self.0.settings;
-        let name = (image.clone(), tag.clone());
         let known = self.0.tags.get(&tag_key(image, tag));
         let fresh = known.filter(|known| known.at.elapsed() < settings.tag_ttl);
         self.0
@@ -100,6 +99,7 @@ impl Gate {
             let until = resolved.at + settings.tag_ttl;
             return Ok(self.named(upstream, image, resolved, until, false).await);
         }
+        let name = (image.clone(), tag.clone());
         let (gate, flown, upstream_of_flight) = (self.clone(), name.clone(), upstream.clone());
         let flight = || async move {
             let at = Instant::now();

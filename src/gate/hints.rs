@@ -38,7 +38,7 @@ const TAG_BYTES: usize = 40;
 /// What is remembered about one digest of one repository.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hint {
-    /// The latest admitted first.
+    /// The latest admitted first, then what the store knows, then others.
     pub(super) parents: Vec<Digest>,
     /// The tags that named it, the latest that vouched for it first.
     pub(super) tags: Vec<Tag>,

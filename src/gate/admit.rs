@@ -27,7 +27,7 @@ use crate::gate::facts::not_proven;
 use crate::gate::find::Found;
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, Doubt, own_shortfall};
-use crate::gate::rollback::{Latest, Noted, Watch};
+use crate::gate::rollback::{Latest, Watch};
 use crate::gate::ruling::Validity;
 use crate::metrics::CacheKind;
 use crate::oci::Digest;
@@ -257,7 +257,6 @@ impl Gate {
             judgement,
             facts,
             holds,
-            latest,
         } = judged;
         if let Purpose::Serving(tries) = purpose
             && matches!(ask.reference, Reference::Digest(_))
@@ -270,6 +269,7 @@ impl Gate {
                 let holds = Holds {
                     until: index.validity.until,
                     ends_at: index.validity.ends_at,
+                    latest: Arc::clone(&index.latest),
                 };
                 return Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)));
             }
@@ -277,11 +277,7 @@ impl Gate {
         match judgement.refusal() {
             None => {
                 let grounds = Grounds::Judged(judgement);
-                let admission = self.admission(ruling, ask, found, grounds, facts, Some(holds));
-                Ok(Admission {
-                    latest,
-                    ..admission
-                })
+                Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)))
             }
             Some((outcome, shortfall)) => {
                 let (policy, shortfall) = (Arc::clone(&outcome.policy), shortfall.clone());
@@ -386,23 +382,19 @@ impl Gate {
                 );
                 return Err(Cause::new(Doubt::TrustRootUnavailable, text));
             }
-            let holds = self.holds(&scope, &judgement);
-            let mut latest = Box::default();
-            // Only what is handed out by its tag's name was served under it.
-            if judgement.is_admitted() && matches!(purpose, Purpose::Serving(_)) {
-                let noted = self
-                    .note(&mut watch, policies, &judgement, &key.digest)
-                    .await;
-                let Noted::Latest(noted) = noted else {
+            let mut holds = self.holds(&scope, &judgement);
+            if judgement.is_admitted() {
+                holds.latest = watch.latest(policies, &judgement, &key.digest);
+                // Only what is handed out by its tag's name was served under it.
+                let is_served = matches!(purpose, Purpose::Serving(_));
+                if is_served && !self.note(&mut watch, &holds.latest).await {
                     continue;
-                };
-                latest = noted;
+                }
             }
             return Ok(Judged {
                 judgement,
                 facts: subject.facts,
                 holds,
-                latest,
             });
         }
     }
@@ -446,6 +438,7 @@ impl Gate {
                 false => until.min(soon),
             },
             ends_at: ends.into_iter().flatten().min(),
+            latest: Arc::default(),
         }
     }
 
@@ -483,6 +476,7 @@ impl Gate {
         let holds = holds.unwrap_or_else(|| Holds {
             until: Instant::now() + self.0.settings.facts_ttl,
             ends_at: None,
+            latest: Arc::default(),
         });
         let validity = Validity {
             generation: ruling.generation,
@@ -498,7 +492,7 @@ impl Gate {
         Admission {
             decision: Arc::new(decision),
             validity,
-            latest: Box::default(),
+            latest: holds.latest,
             stale: found.stale,
             document: found.document,
             facts,
@@ -550,13 +544,14 @@ struct Judged {
     judgement: Judgement,
     facts: Arc<Facts>,
     holds: Holds,
-    latest: Box<[Latest]>,
 }
 
-/// For how long a judgement may be repeated: until what it rests on is too old, or ends.
+/// For how long a judgement may be repeated: until what it rests on is too old, or ends, or its tag
+/// has moved on.
 struct Holds {
     until: Instant,
     ends_at: Option<Timestamp>,
+    latest: Arc<[Latest]>,
 }
 
 /// By the facts, and where a tag is asked for that may not move back, by what it named before.

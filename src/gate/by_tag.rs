@@ -121,9 +121,7 @@ impl Gate {
     /// The admission that is held, if it holds.
     pub(super) fn held(&self, ruling: &Ruling, ask: &Ask) -> Option<Arc<Admission>> {
         self.0.admissions.get(ask).filter(|held| {
-            let served = self.0.content.served();
-            held.validity.holds(ruling, &self.0.clock)
-                && held.latest.iter().all(|latest| latest.holds(served))
+            held.validity.holds(ruling, &self.0.clock) && self.are_latest(&held.latest)
         })
     }
 

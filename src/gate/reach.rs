@@ -15,6 +15,7 @@ use crate::gate::Refusal;
 use crate::gate::Ruling;
 use crate::gate::by_tag::Tries;
 use crate::gate::refusal::own_shortfall;
+use crate::gate::rollback::Latest;
 use crate::gate::ruling::Validity;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -34,6 +35,8 @@ pub struct AdmittedBlob {
 #[derive(Debug)]
 pub(super) struct Reach {
     validity: Validity,
+    /// What the tag that admits it may not have moved on from.
+    latest: Arc<[Latest]>,
 }
 
 impl Gate {
@@ -56,7 +59,9 @@ impl Gate {
         };
         let key = ContentKey::of(image, digest);
         let held = self.0.reaches.get(&key);
-        let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
+        let held = held.filter(|reach| {
+            reach.validity.holds(&ruling, &self.0.clock) && self.are_latest(&reach.latest)
+        });
         if held.is_none() {
             let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
             let reach = self.in_time(reach, asked).await?;
@@ -81,7 +86,10 @@ impl Gate {
                 until: Instant::now() + self.0.settings.facts_ttl,
                 ends_at: None,
             };
-            return Ok(Reach { validity });
+            return Ok(Reach {
+                validity,
+                latest: Arc::default(),
+            });
         }
         // Before the hints are read: an admission after this ends what is told by them.
         let asking = self.0.unreached.asking(image, key, upstream.asker_key());
@@ -155,8 +163,10 @@ impl Gate {
                 Err(refusal) => return Err(refusal),
             },
         };
-        let validity = admission.validity;
-        Ok(Some(Reach { validity }))
+        Ok(Some(Reach {
+            validity: admission.validity,
+            latest: Arc::clone(&admission.latest),
+        }))
     }
 
     fn not_reachable(&self, image: &ImageName, digest: Digest) -> Refusal {

@@ -273,6 +273,10 @@ impl Gate {
                 };
                 return Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)));
             }
+            if tries.ran_out() {
+                let asked = Asked::Manifest(ask.image.clone(), ask.reference.clone());
+                return Err(self.too_many_tags(asked));
+            }
         }
         match judgement.refusal() {
             None => {

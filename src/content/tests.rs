@@ -518,6 +518,52 @@ async fn a_file_that_changes_while_it_is_read_has_no_end() {
     process.end().await;
 }
 
+// Whoever can write to the directory can put one file in another's place, and set back the time at
+// which it changed.
+#[tokio::test]
+async fn a_change_that_hides_itself_is_never_served() {
+    let world = World::with_directory().await;
+    let (one, other) = (content(300_000), content(300_001));
+    let (key, other_key) = (world.put(&one), world.put(&other));
+    let process = world.open();
+    for (key, bytes) in [(&key, &one), (&other_key, &other)] {
+        assert!(process.read(key).await.expect("a blob") == bytes);
+        assert!(process.read(key).await.expect("once more") == bytes);
+    }
+    let is_cut = async || process.read(&key).await.is_err();
+    let is_right = async || process.read(&key).await.is_ok_and(|read| read == one);
+    let file_of = |key: &ContentKey| {
+        let files = world.files("blobs").into_iter();
+        let hex = key.digest.hex();
+        let is_it = |path: &PathBuf| path.to_string_lossy().contains(&hex);
+        files.filter(is_it).next_back().expect("a file")
+    };
+    fs::hard_link(file_of(&other_key), world.directory().join("link")).expect("a link");
+    fs::rename(world.directory().join("link"), file_of(&key)).expect("is in its place");
+    assert!(is_cut().await, "another file");
+    assert!(is_right().await, "fetched anew");
+
+    let path = file_of(&key);
+    let before = fs::metadata(&path).and_then(|about| about.modified());
+    let mut damaged = one.to_vec();
+    damaged[299_999] ^= 1;
+    fs::write(&path, damaged).expect("writes");
+    let file = fs::File::options().write(true).open(&path).expect("a file");
+    file.set_modified(before.expect("a time")).expect("is set");
+    assert!(is_cut().await, "other bytes");
+    assert!(is_right().await, "fetched anew");
+
+    // A change that leaves the bytes alone costs a look at them, and nobody an end.
+    let mut body = process.body(&key).await;
+    read_some(&mut body, 1).await;
+    let path = file_of(&key);
+    fs::hard_link(&path, world.directory().join("link")).expect("a link");
+    whole(body).await.expect("an end");
+    assert!(is_right().await);
+    assert_eq!(process.metric("pullgate_cache_disk_corrupt_total"), 2);
+    process.end().await;
+}
+
 #[tokio::test]
 async fn a_damaged_manifest_is_fetched_anew() {
     let world = World::with_directory().await;

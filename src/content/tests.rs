@@ -533,10 +533,10 @@ async fn a_change_that_hides_itself_is_never_served() {
     let is_cut = async || process.read(&key).await.is_err();
     let is_right = async || process.read(&key).await.is_ok_and(|read| read == one);
     let file_of = |key: &ContentKey| {
-        let files = world.files("blobs").into_iter();
+        let mut files = world.files("blobs").into_iter();
         let hex = key.digest.hex();
         let is_it = |path: &PathBuf| path.to_string_lossy().contains(&hex);
-        files.filter(is_it).next_back().expect("a file")
+        files.rfind(is_it).expect("a file")
     };
     fs::hard_link(file_of(&other_key), world.directory().join("link")).expect("a link");
     fs::rename(world.directory().join("link"), file_of(&key)).expect("is in its place");

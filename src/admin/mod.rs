@@ -278,7 +278,7 @@ mod tests {
         let mut greedy = Vec::new();
         for _ in 0..limits.connections_max {
             let mut stream = TcpStream::connect(address).await.expect("connects");
-            let asks = b"GET /metrics HTTP/1.1\r\nhost: gate.test\r\n\r\n".repeat(2000);
+            let asks = b"GET /metrics HTTP/1.1\r\nhost: gate.test\r\n\r\n".repeat(20_000);
             // The kernel takes some of it, and nobody the rest.
             let asked = stream.write_all(&asks);
             let _ = tokio::time::timeout(Duration::from_millis(50), asked).await;

@@ -538,19 +538,29 @@ async fn a_change_that_hides_itself_is_never_served() {
         let is_it = |path: &PathBuf| path.to_string_lossy().contains(&hex);
         files.rfind(is_it).expect("a file")
     };
+    let edit = |key: &ContentKey| {
+        let path = file_of(key);
+        let before = fs::metadata(&path).and_then(|about| about.modified());
+        let mut damaged = one.to_vec();
+        damaged[299_999] ^= 1;
+        fs::write(&path, damaged).expect("writes");
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(before.expect("a time")).expect("is set");
+    };
     fs::hard_link(file_of(&other_key), world.directory().join("link")).expect("a link");
     fs::rename(world.directory().join("link"), file_of(&key)).expect("is in its place");
     assert!(is_cut().await, "another file");
     assert!(is_right().await, "fetched anew");
 
-    let path = file_of(&key);
-    let before = fs::metadata(&path).and_then(|about| about.modified());
-    let mut damaged = one.to_vec();
-    damaged[299_999] ^= 1;
-    fs::write(&path, damaged).expect("writes");
-    let file = fs::File::options().write(true).open(&path).expect("a file");
-    file.set_modified(before.expect("a time")).expect("is set");
+    edit(&key);
     assert!(is_cut().await, "other bytes");
+    assert!(is_right().await, "fetched anew");
+
+    // The same while it is read.
+    let mut body = process.body(&key).await;
+    read_some(&mut body, 1).await;
+    edit(&key);
+    assert!(whole(body).await.is_err(), "other bytes");
     assert!(is_right().await, "fetched anew");
 
     // A change that leaves the bytes alone costs a look at them, and nobody an end.
@@ -560,7 +570,7 @@ async fn a_change_that_hides_itself_is_never_served() {
     fs::hard_link(&path, world.directory().join("link")).expect("a link");
     whole(body).await.expect("an end");
     assert!(is_right().await);
-    assert_eq!(process.metric("pullgate_cache_disk_corrupt_total"), 2);
+    assert_eq!(process.metric("pullgate_cache_disk_corrupt_total"), 3);
     process.end().await;
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -571,6 +572,38 @@ async fn a_change_that_hides_itself_is_never_served() {
     whole(body).await.expect("an end");
     assert!(is_right().await);
     assert_eq!(process.metric("pullgate_cache_disk_corrupt_total"), 3);
+    process.end().await;
+}
+
+// What lies under a blob's name and is no file would lead out of the directory, or hold up for ever
+// whoever opens it.
+#[tokio::test]
+async fn what_is_no_file_is_not_opened() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    let secret = world.directory().join("secret");
+    fs::write(&secret, content(700_000)).expect("writes");
+    let process = world.open();
+    assert!(process.read(&key).await.is_ok());
+    let path = world.files("blobs").pop().expect("a file");
+    let put: [(&str, &dyn Fn()); 3] = [
+        ("a link", &|| {
+            std::os::unix::fs::symlink(&secret, &path).expect("a link")
+        }),
+        ("a pipe", &|| {
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(made.expect("runs").success());
+        }),
+        ("a folder", &|| fs::create_dir(&path).expect("a folder")),
+    ];
+    for (what, put) in put {
+        fs::remove_file(&path).expect("is removed");
+        put();
+        let read = tokio::time::timeout(Duration::from_secs(10), process.read(&key)).await;
+        let read = read.unwrap_or_else(|_| panic!("{what}: nobody answers"));
+        assert!(read.is_ok_and(|read| read == bytes), "{what}");
+    }
     process.end().await;
 }
 

@@ -1,13 +1,16 @@
 //! Reading what is stored, and believing none of it until it has hashed to its digest.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _, Seek as _, SeekFrom},
     mem,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::OFlags;
 
 use super::{Disk, FileName, index::Stamp, stamp};
 use crate::metrics::DiskFailure;
@@ -199,6 +202,20 @@ impl StoredFile {
         self.disk.discard(&self.name, self.stamp.inode);
         Corrupt
     }
+}
+
+/// Opens what is a file, and nothing else: a link may lead out of the directory, and a pipe holds up
+/// whoever opens it until somebody writes.
+pub(in crate::content) fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    // It means nothing to a file.
+    let at_once = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(at_once.bits()).map_err(io::Error::other)?;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    Ok((file, metadata))
 }
 
 /// Reads what the kernel has in memory, from where the file stands; nothing, where it has nothing,

@@ -28,7 +28,7 @@ mod name;
 
 pub use check::check_directory;
 pub(super) use draft::Draft;
-pub(super) use file::{Corrupt, StoredFile};
+pub(super) use file::{Corrupt, StoredFile, open};
 pub(super) use name::{FileName, Kind};
 
 use std::{
@@ -170,12 +170,8 @@ impl Disk {
 
     /// A file, if it is there. Whoever reads it verifies it, unless it says it is.
     pub(super) fn find(self: &Arc<Self>, name: FileName) -> Option<StoredFile> {
-        let found = File::open(name.path(&self.root)).and_then(|file| {
-            let stamp = stamp(&file.metadata()?);
-            Ok((file, stamp))
-        });
-        let (file, mut stamp) = match found {
-            Ok(found) => found,
+        let (file, mut stamp) = match open(&name.path(&self.root)) {
+            Ok((file, metadata)) => (file, stamp(&metadata)),
             Err(error) => {
                 self.index().remove(&name);
                 if error.kind() != ErrorKind::NotFound {

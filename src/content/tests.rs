@@ -590,7 +590,8 @@ async fn what_is_no_file_is_not_opened() {
     let path = world.files("blobs").pop().expect("a file");
     let put: [(&str, &dyn Fn()); 3] = [
         ("a link", &|| {
-            std::os::unix::fs::symlink(&secret, &path).expect("a link")
+            let made = std::os::unix::fs::symlink(&secret, &path);
+            made.expect("a link");
         }),
         ("a pipe", &|| {
             let made = std::process::Command::new("mkfifo").arg(&path).status();

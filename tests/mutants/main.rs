@@ -17,5 +17,7 @@
 mod bundles;
 mod harness;
 mod layers;
+mod matrix;
 mod neutral;
 mod roots;
+mod shape;

@@ -15,6 +15,7 @@
 )]
 
 mod bundles;
+mod gpg;
 mod harness;
 mod layers;
 mod matrix;

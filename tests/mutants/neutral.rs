@@ -87,6 +87,12 @@ const HARMLESS: &[(&str, &str, &[Operation], &str)] = &[
         "a promise is over it, and the timestamp tells the time",
     ),
     (
+        "GPG",
+        "announcement",
+        &[Operation::Swapped],
+        "whose signature will follow is not signed; the signature says it itself",
+    ),
+    (
         "trusted root",
         "",
         &[Operation::Duplicated],

@@ -89,7 +89,7 @@ proptest! {
     fn any_bytes_are_a_login_of_dockers_or_not(
         bytes in prop::collection::vec(any::<u8>(), 0..80),
         auth in "[A-Za-z0-9+/=]{0,24}",
-        name in "(https://)?(r.test|index.docker.io|docker.io)(/v[12]/)?",
+        name in "(https://)?(r\\.test|index\\.docker\\.io|docker\\.io)(/v[12]/)?",
     ) {
         let file = format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}},"credsStore":null}}"#);
         for host in ["r.test", "docker.io"] {

@@ -195,7 +195,8 @@ mod tests {
                 let is_text = std::str::from_utf8(&bytes).is_ok();
                 let bytes = Bytes::from(bytes);
                 for form in [EvidenceForm::Json, EvidenceForm::Text] {
-                    proptest::prop_assert!(is_text || !has_form(&bytes, form));
+                    let evidence = has_form(&bytes, form);
+                    proptest::prop_assert!(is_text || !evidence);
                 }
             }
         }

@@ -113,7 +113,9 @@ proptest! {
             let host = to.host().unwrap_or_default();
             prop_assert_eq!(hop == Hop::Registry, host.eq_ignore_ascii_case("r.test")
                 && to.port_u16().unwrap_or(443) == 443, "{}", text);
-            prop_assert!(!host.starts_with("127.") && host != "[::1]", "{}", text);
+            // A name is looked at where it is resolved.
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            prop_assert!(!address.is_ok_and(|address| address.is_loopback()), "{}", text);
             // Without any, it does not leave the registry.
             let stays = redirect::judge(&headers, &from, &registry(), None).is_ok();
             prop_assert_eq!(stays, hop == Hop::Registry);
@@ -146,7 +148,7 @@ proptest! {
     fn any_answer_is_a_token_or_not(
         bytes in prop::collection::vec(any::<u8>(), 0..80),
         token in "\\PC{0,20}",
-        lifetime in prop_oneof![any::<i64>().prop_map(|number| number.to_string()), "[0-9e.+-]{1,20}"],
+        lifetime in prop_oneof![any::<u64>().prop_map(|number| number.to_string()), "[0-9e.+-]{1,20}"],
     ) {
         let _ = Grant::from_json(&bytes);
         let token = serde_json::Value::from(token);

@@ -145,7 +145,7 @@ mod tests {
         #[test]
         fn any_file_is_one_of_ours_or_a_stray(
             stray in "\\PC{0,40}",
-            like in "[0-9a-fA-F]{60,66}\\.[0-9a-fA-F]{28,34}",
+            like in "[0-9a-f]{64}\\.\\+?[0-9a-f]{29,33}",
         ) {
             for text in [stray, like] {
                 for kind in Kind::ALL {

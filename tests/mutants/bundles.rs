@@ -16,8 +16,11 @@ fn keyless(version: BundleVersion) -> Vec<Shape> {
     let shape = |log| Shape::new(Carrier::Bundle(version), By::Login, log);
     let mut shapes = vec![shape(Log::RekorV1Intoto)];
     shapes.extend(both(shape(Log::RekorV1)));
-    shapes.extend(both(shape(Log::RekorV2)));
-    shapes.extend(both(shape(Log::None).timestamped()));
+    // The verifier takes nothing of version 0.1 that no log has promised.
+    if version != BundleVersion::V0_1 {
+        shapes.extend(both(shape(Log::RekorV2)));
+        shapes.extend(both(shape(Log::None).timestamped()));
+    }
     match version {
         // An entry that is promised and not shown is for this version only.
         BundleVersion::V0_1 => shapes.extend(both(shape(Log::RekorV1).keeping(Kept::Promise))),

@@ -26,14 +26,26 @@ use pullgate::verify::{
     Authority, Evidence, Material, PublicKey, RootName, SigLayer, TrustRoot, prove,
 };
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct World {
     sigstore: Sigstore,
     identity: Identity,
     key: KeyPair,
     authority: CertificateAuthority,
     image: image::Package,
-    material: Material,
+    root: Arc<TrustRoot>,
     now: Timestamp,
+}
+
+/// Who signs.
+#[derive(Clone, Copy)]
+enum By {
+    Login,
+    Key,
+    Authority,
 }
 
 impl World {
@@ -44,13 +56,6 @@ impl World {
         let root = TrustRoot::from_json(RootName::from("bench"), &sigstore.trusted_root_json())
             .expect("the sandbox's root is usable");
         let authority = CertificateAuthority::new(0, now);
-        let ours = Authority::read(authority.root_der(), &[]).expect("an authority");
-        let material = Material {
-            authorities: vec![ours],
-            roots: vec![Arc::new(root)],
-            keys: vec![PublicKey::from_spki(&key.public_key_der())],
-            ..Material::default()
-        };
         let identity = Identity::github_actions("acme/widget", "release.yml", "refs/tags/v1.0.0");
         Self {
             sigstore,
@@ -58,14 +63,37 @@ impl World {
             key,
             authority,
             image: image::runnable("bench"),
-            material,
+            root: Arc::new(root),
             now,
         }
     }
 
+    /// What a policy with one such signer rests on.
+    fn material(&self, by: By) -> Material {
+        let authority = || Authority::read(self.authority.root_der(), &[]).expect("an authority");
+        let key = || PublicKey::from_spki(&self.key.public_key_der());
+        Material {
+            roots: vec![self.root.clone()],
+            keys: matches!(by, By::Key).then(key).into_iter().collect(),
+            authorities: matches!(by, By::Authority)
+                .then(authority)
+                .into_iter()
+                .collect(),
+            ..Material::default()
+        }
+    }
+
     fn bundle(&self, recipe: &Recipe<'_>) -> Evidence {
-        let package = self.sigstore.sign_bundle(&self.image.descriptor(), recipe);
-        let json = package.blobs.last().expect("a bundle is a layer").clone();
+        self.bundle_with(recipe, 0)
+    }
+
+    /// A bundle with so many more timestamps.
+    fn bundle_with(&self, recipe: &Recipe<'_>, timestamps: usize) -> Evidence {
+        let mut evidence = self.sigstore.signature(&self.image.digest(), recipe);
+        let signature = evidence.signed.signature.clone();
+        let more = (0..timestamps).map(|_| self.sigstore.timestamp(&signature));
+        evidence.timestamps.extend(more);
+        let json = evidence.bundle();
         Evidence::Bundle {
             source: Digest::sha256(&json),
             json: json.into(),
@@ -145,61 +173,84 @@ fn proofs(criterion: &mut Criterion) {
         Recipe::new(signer, log)
     };
     // In the order in which they are needed: the signature; the certificate, its timestamp; the
-    // log's checkpoint, its promise; the timestamp and its authority's certificate.
-    let formats: [(&str, Evidence, &[Operation]); 9] = [
+    // log's checkpoint, its promise; the timestamp and its authority's certificate. Nothing that is
+    // verified twice is counted twice.
+    let formats: [(&str, By, Evidence, &[Operation]); 11] = [
         (
             "bundle, keyless, Rekor v2, timestamp",
+            By::Login,
             world.bundle(&keyless(Log::RekorV2)),
             &[P256, P384, P256, Ed25519, P384Sha256, P384],
         ),
         (
+            "bundle, keyless, Rekor v2, two timestamps",
+            By::Login,
+            world.bundle_with(&keyless(Log::RekorV2), 1),
+            &[P256, P384, P256, Ed25519, P384Sha256, P384, P384Sha256],
+        ),
+        (
+            "bundle, keyless, Rekor v1, timestamp",
+            By::Login,
+            world.bundle(&keyless(Log::RekorV1).timestamped()),
+            &[P256, P384, P256, P256, P256, P384Sha256, P384],
+        ),
+        (
             "bundle, keyless, Rekor v1",
+            By::Login,
             world.bundle(&keyless(Log::RekorV1)),
             &[P256, P384, P256, P256, P256],
         ),
         (
             "bundle, key, Rekor v2, timestamp",
+            By::Key,
             world.bundle(&keyed(Log::RekorV2)),
             &[P256, Ed25519, P384Sha256, P384],
         ),
         (
             "bundle, key, no log",
+            By::Key,
             world.bundle(&keyed(Log::None)),
             &[P256],
         ),
         (
             ".sig layer, keyless, promise",
+            By::Login,
             world.layer(&keyless(Log::RekorV1)),
             &[P256, P384, P256, P256],
         ),
         (
             ".sig layer, key, promise",
+            By::Key,
             world.layer(&keyed(Log::RekorV1)),
             &[P256, P256],
         ),
         (
             ".sig layer, key, no log",
+            By::Key,
             world.layer(&keyed(Log::None)),
             &[P256],
         ),
         (
             ".sig layer, own authority, promise",
+            By::Authority,
             world.layer(&certified(Log::RekorV1)),
             &[P256, P384, P256],
         ),
         (
             ".sig layer, own authority, no log",
+            By::Authority,
             world.layer(&certified(Log::None)),
             &[P256, P384],
         ),
     ];
-    for (name, evidence, operations) in formats {
+    for (name, by, evidence, operations) in formats {
         let digest = world.image.digest();
-        let proven = prove(&evidence, &digest, &world.material, world.now);
+        let material = world.material(by);
+        let proven = prove(&evidence, &digest, &material, world.now);
         proven.unwrap_or_else(|rejected| panic!("{name}: {}", rejected.why));
         let mut group = criterion.benchmark_group(name);
         group.bench_function("proof", |bencher| {
-            bencher.iter(|| prove(black_box(&evidence), &digest, &world.material, world.now));
+            bencher.iter(|| prove(black_box(&evidence), &digest, &material, world.now));
         });
         group.bench_function("its signatures alone", |bencher| {
             bencher.iter(|| operations.iter().for_each(|one| raw.verify(*one)));
@@ -214,23 +265,26 @@ fn unusable(criterion: &mut Criterion, world: &World) {
     let foreign = World::new();
     let strangers = Identity::email("mallory@mallory.test", "https://accounts.google.com");
     let mut group = criterion.benchmark_group("what proves nothing that policy asks for");
-    for (name, evidence) in [
+    for (name, by, evidence) in [
         (
             "bundle, keyless, under another trust root",
+            By::Login,
             foreign.bundle(&Recipe::keyless(&world.identity, Log::RekorV2)),
         ),
         (
             "bundle, by another key",
+            By::Key,
             foreign.bundle(&Recipe::key(&foreign.key, Log::None)),
         ),
         (
             "bundle, keyless, by a stranger",
+            By::Login,
             world.bundle(&Recipe::keyless(&strangers, Log::RekorV2)),
         ),
     ] {
-        let digest = world.image.digest();
+        let (digest, material) = (world.image.digest(), world.material(by));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| prove(black_box(&evidence), &digest, &world.material, world.now));
+            bencher.iter(|| prove(black_box(&evidence), &digest, &material, world.now));
         });
     }
     group.finish();

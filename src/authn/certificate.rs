@@ -30,11 +30,7 @@ impl Authn {
     /// has no DNS name: the common name is whatever its holder wrote into a request.
     #[must_use]
     pub fn certify(&self, certificate: &[u8]) -> Option<Certified> {
-        let certificate = Certificate::from_der(certificate).ok()?;
-        let end = certificate.tbs_certificate.validity.not_after;
-        let end = i64::try_from(end.to_unix_duration().as_secs()).ok()?;
-        let expires_at = Timestamp::from_second(end).ok()?;
-        let dns_names = names(&certificate)?;
+        let (dns_names, expires_at) = read(certificate)?;
         let caller = Caller::Certificate(Arc::new(CertificateIdentity { dns_names }));
         Some(Certified(Arc::new(Known {
             puller: Arc::new(caller.into()),
@@ -46,6 +42,14 @@ impl Authn {
             length: 0,
         })))
     }
+}
+
+/// The DNS names of a certificate (DER), and when it ends.
+fn read(certificate: &[u8]) -> Option<(Vec<String>, Timestamp)> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate.validity.not_after;
+    let end = i64::try_from(end.to_unix_duration().as_secs()).ok()?;
+    Some((names(&certificate)?, Timestamp::from_second(end).ok()?))
 }
 
 /// The DNS names of a certificate (RFC 5280, 4.2.1.6), where it has any.
@@ -82,5 +86,53 @@ mod tests {
         assert_eq!(hosts(&[]), None);
         assert_eq!(hosts(&vec!["a.test"; NAMES_MAX + 1]), None);
         assert!(hosts(&vec!["a.test"; NAMES_MAX]).is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_certificate_or_not(bytes: Vec<u8>) {
+            let _ = read(&bytes);
+        }
+    }
+
+    /// The certificate of a host.
+    #[cfg(feature = "sandbox")]
+    fn certificate() -> Vec<u8> {
+        use crate::oci::Digest;
+        use crate::sandbox::sigstore::{
+            CertificateAuthority, Log, Recipe, Signer, Sigstore, Verifier,
+        };
+        let now = "2026-06-01T12:00:00Z".parse().expect("a time");
+        let signer = Signer::Certified {
+            authority: &CertificateAuthority::new(0, now),
+            subject: "node1.acme.test",
+        };
+        let recipe = Recipe::new(signer, Log::None);
+        let evidence = Sigstore::new(now).signature(&Digest::sha256(b"an image"), &recipe);
+        match evidence.signed.verifier {
+            Verifier::Chain(mut chain) => chain.swap_remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // The TLS library has verified it; so this says only that nothing breaks.
+    #[test]
+    #[cfg(feature = "sandbox")]
+    fn an_edited_certificate_names_hosts_or_nobody() {
+        let certificate = certificate();
+        let names = vec!["node1.acme.test".to_owned()];
+        assert_eq!(read(&certificate).map(|(names, _)| names), Some(names));
+        for place in 0..certificate.len() {
+            for bit in 0..8 {
+                let mut edited = certificate.clone();
+                edited[place] ^= 1 << bit;
+                let names = read(&edited).map(|(names, _)| names).unwrap_or_default();
+                assert!(
+                    names
+                        .iter()
+                        .all(|name| name.parse::<RegistryHost>().is_ok())
+                );
+            }
+        }
     }
 }

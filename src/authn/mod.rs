@@ -17,6 +17,8 @@ mod identify;
 mod known;
 mod oidc;
 mod own_token;
+#[cfg(test)]
+mod property_tests;
 mod puller;
 mod seen;
 

@@ -1,11 +1,14 @@
 //! Files and units, as any text.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use super::docker_config;
 use super::pem;
-use super::problem::{Problems, Sheet};
+use super::problem::{Problem, Problems, Sheet};
+use super::tests::{loaded, loading_cases};
 use super::units;
 use super::yaml;
 
@@ -22,7 +25,81 @@ fn read(text: &str) -> Option<usize> {
     yaml::parse(text, &sheet).map(|documents| documents.len())
 }
 
+/// The files of the cases that load: every kind of document, ours and other engines'.
+static CASES: LazyLock<Vec<Vec<(String, String)>>> = LazyLock::new(loading_cases);
+
+/// The same text with a line removed, doubled, or with other characters in it.
+fn edited(text: &str, line: prop::sample::Index, column: prop::sample::Index, how: u8) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = line
+        .index(lines.len().max(1))
+        .min(lines.len().saturating_sub(1));
+    let Some(line) = lines.get_mut(at) else {
+        return text.to_owned();
+    };
+    let column = column.index(line.len() + 1);
+    let column = (0..=column).rev().find(|at| line.is_char_boundary(*at));
+    let column = column.unwrap_or_default();
+    const INSTEAD: [&str; 12] = [
+        "",
+        "*",
+        "\"",
+        "{",
+        "[",
+        ": ",
+        "- ",
+        "0",
+        "-1",
+        "null",
+        "\u{0}",
+        "\u{feff}ä",
+    ];
+    match how {
+        0 => drop(lines.remove(at)),
+        1 => lines.insert(at, lines[at].clone()),
+        2 => line.truncate(column),
+        how => line.insert_str(column, INSTEAD[usize::from(how) % INSTEAD.len()]),
+    }
+    lines.join("\n")
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn an_edited_document_loads_or_says_why(
+        case: prop::sample::Index, file: prop::sample::Index,
+        line: prop::sample::Index, column: prop::sample::Index, how: u8,
+    ) {
+        let mut files = case.get(&CASES).clone();
+        let (_, text) = file.get_mut(&mut files);
+        *text = edited(text, line, column, how);
+        let (_folder, result) = loaded(&files);
+        if let Err(problems) = result {
+            prop_assert!(problems.iter().any(Problem::is_error));
+            for problem in problems {
+                prop_assert!(!problem.to_string().contains('\n'), "{}", problem);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_login_of_dockers_or_not(
+        bytes in prop::collection::vec(any::<u8>(), 0..80),
+        auth in "[A-Za-z0-9+/=]{0,24}",
+        name in "(https://)?(r\\.test|index\\.docker\\.io|docker\\.io)(/v[12]/)?",
+    ) {
+        let file = format!(r#"{{"auths":{{"{name}":{{"auth":"{auth}"}}}},"credsStore":null}}"#);
+        for host in ["r.test", "docker.io"] {
+            let host = host.parse().expect("a host");
+            for json in [&bytes[..], file.as_bytes()] {
+                let _ = docker_config::credentials(json, &host, &["pass".to_owned()]);
+            }
+        }
+    }
+
     #[test]
     fn any_text_is_yaml_or_not(text in "\\PC{0,200}", lines in "([ a-z&*:|>\\-\\[\\]{}#'\"!%]{0,8}\n){0,12}") {
         let _ = read(&text);
@@ -62,6 +139,8 @@ proptest! {
     fn any_text_has_pem_in_it_or_not(text in "\\PC{0,80}", like in "(-----(BEGIN|END) [A-Z ]{0,12}-----\n?|[A-Za-z0-9+/=\n]{0,20}){0,6}") {
         let _ = pem::blocks(&text);
         let _ = pem::blocks(&like);
+        let _ = (pem::public_key(&text), pem::public_key(&like));
+        let _ = pem::has_private_key(like.as_bytes());
         let _ = pem::has_certificates(like.as_bytes());
     }
 }

@@ -218,4 +218,21 @@ mod tests {
         assert!(!has_form(&bytes, EvidenceForm::Json));
         assert!(!has_form(&bytes, EvidenceForm::Text));
     }
+
+    proptest::proptest! {
+        // THREATS G7: no bytes of any kind break the look at them, and what is no text is no evidence.
+        #[test]
+        fn any_bytes_are_evidence_or_not(bytes: Vec<u8>, start in "\\PC{0,300}", size in 0usize..600) {
+            let mut archive = start.into_bytes();
+            archive.resize(size.max(archive.len()), b'0');
+            for bytes in [bytes, archive] {
+                let is_text = std::str::from_utf8(&bytes).is_ok();
+                let bytes = Bytes::from(bytes);
+                for form in [EvidenceForm::Json, EvidenceForm::Text] {
+                    let evidence = has_form(&bytes, form);
+                    proptest::prop_assert!(is_text || !evidence);
+                }
+            }
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl Callers {
             // containerd tries POST first and comes back with GET.
             return respond::method_not_allowed("tokens are asked for with GET");
         }
-        let access = access(router, request);
+        let access = access(router, request.uri, request.presented.headers);
         match self.authn.grant(request.presented, &access).await {
             Ok(grant) => {
                 let lifetime = grant.expires_at.duration_since(grant.issued_at);
@@ -117,7 +117,7 @@ impl Callers {
 }
 
 /// Where this client sees us, by its own word: whoever sends a false Host is sent there alone.
-fn reached_by(uri: &Uri, headers: &HeaderMap, scheme: &str) -> Option<String> {
+pub(super) fn reached_by(uri: &Uri, headers: &HeaderMap, scheme: &str) -> Option<String> {
     let host = match uri.authority() {
         Some(authority) => authority.as_str(),
         None => headers.get(header::HOST)?.to_str().ok()?,
@@ -131,7 +131,7 @@ fn basic() -> String {
     format!("Basic realm=\"{SERVICE}\",charset=\"UTF-8\"")
 }
 
-fn namespace(uri: &Uri) -> Option<RegistryHost> {
+pub(super) fn namespace(uri: &Uri) -> Option<RegistryHost> {
     let query = uri.query()?;
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let (_, namespace) = pairs.find(|(key, _)| key == "ns")?;
@@ -141,8 +141,8 @@ fn namespace(uri: &Uri) -> Option<RegistryHost> {
 /// The repositories that a token is asked for: `scope=repository:NAME:pull`, several of them in
 /// one or in many. What is none of our repositories, and what is more than pulling, is left
 /// out, as the specification has it.
-fn access(router: &Router, request: Request<'_>) -> Vec<ImageName> {
-    let query = request.uri.query().unwrap_or_default();
+pub(super) fn access(router: &Router, uri: &Uri, headers: &HeaderMap) -> Vec<ImageName> {
+    let query = uri.query().unwrap_or_default();
     let scopes: Vec<String> = form_urlencoded::parse(query.as_bytes())
         .filter(|(key, _)| key == "scope")
         .flat_map(|(_, value)| value.split(' ').map(str::to_owned).collect::<Vec<_>>())
@@ -153,7 +153,7 @@ fn access(router: &Router, request: Request<'_>) -> Vec<ImageName> {
         let pulls = actions
             .split(',')
             .any(|action| matches!(action, "pull" | "*"));
-        let image = router.named(name, request.uri, request.presented.headers);
+        let image = router.named(name, uri, headers);
         image.filter(|_| pulls)
     });
     named.collect()

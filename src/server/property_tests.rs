@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use proptest::prelude::*;
 
+use super::callers::{access, namespace, reached_by};
 use super::range::requested;
 use super::route::Router;
 use crate::content::ByteRange;
@@ -82,5 +83,23 @@ proptest! {
             headers.insert(header::RANGE, text.parse().expect("a header value"));
             prop_assert_eq!(requested(&headers, "\"tag\""), Some(expected));
         }
+    }
+
+    #[test]
+    fn any_scope_names_our_repositories_or_none(
+        query in "(scope=|ns=|&|repository:|a/b|:pull|,push|%20|%3A|[!-~]|r.test%3A5000|docker.io){0,14}",
+        host in "[ -~]{0,20}",
+    ) {
+        let Ok(uri) = format!("/token?{query}").parse::<Uri>() else { return Ok(()) };
+        let mut headers = HeaderMap::new();
+        if let Ok(host) = HeaderValue::from_str(&host) {
+            headers.insert(header::HOST, host);
+        }
+        let ours = ["docker.io", "r.test:5000"];
+        for image in access(&router(), &uri, &headers) {
+            prop_assert!(ours.contains(&image.registry.as_str()), "{}", image);
+        }
+        let _ = namespace(&uri);
+        let _ = reached_by(&uri, &headers, "https");
     }
 }

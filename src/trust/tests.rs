@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::sandbox::mutants;
+use crate::sandbox::mutants::Thoroughness;
 use crate::sandbox::sigstore::{KeyPair, Sigstore};
 use crate::sandbox::tuf;
 use crate::sandbox::tuf::{Mirror, Repository, Served};
@@ -482,6 +485,59 @@ async fn no_edit_of_the_file_moves_the_bound_or_admits_a_root() {
         .refresh(world.now)
         .await
         .expect("a good mirror");
+}
+
+// Every field of every document flipped, removed, doubled, and swapped with that of another
+// repository: what is kept leads to the root that it was kept for, or to none.
+#[tokio::test]
+async fn no_mutant_of_what_is_kept_leads_to_another_root() {
+    let (mut world, mut other) = (World::new().await, World::new().await);
+    let mut files = Vec::new();
+    for world in [&mut world, &mut other] {
+        // So that there is a root that the pinned one leads to.
+        world.repository.rotate_root();
+        world.mirror.serve(&world.repository);
+        world.had().await;
+        let path = world.directory.path().join("acme.json");
+        files.push(std::fs::read(path).expect("the file"));
+    }
+    let json = |file: &[u8]| -> Option<String> {
+        let saved: shelf::Saved = serde_json::from_slice(file).ok()?;
+        let walked = chain::walk_again(&world.pinned, &saved.good, world.now);
+        Some(walked.ok()?.json)
+    };
+    let sound = json(&files[0]).expect("what was kept is sound");
+    let set = Thoroughness::Quick;
+    let mut mutants = mutants::of_json(&files[0], &[&files[1]], set);
+    // What was seen says which versions are too old, and is not walked through.
+    mutants.retain(|mutant| mutant.change.starts_with("good"));
+    let mut refused = 0;
+    for mutant in &mutants {
+        match json(&mutant.document) {
+            None => refused += 1,
+            Some(json) => assert_eq!(json, sound, "{}", mutant.change),
+        }
+    }
+    println!("TUF: {} mutants, {refused} refused", mutants.len());
+    assert!(refused > 500, "{refused} of {}", mutants.len());
+}
+
+proptest! {
+    #[test]
+    fn any_documents_are_walked_through_or_not(
+        pinned in prop::collection::vec(any::<u8>(), 0..60),
+        name in "(root|timestamp|snapshot|targets|root_history/[0-9]{0,3})(.json)?",
+        text in "\\PC{0,60}",
+        expires in "[0-9TZ:.-]{0,24}",
+    ) {
+        let dated = format!(r#"{{"signed":{{"_type":"root","expires":"{expires}"}},"signatures":[]}}"#);
+        for text in [text, dated] {
+            let documents = [(name.clone(), text.clone())].into();
+            prop_assert!(chain::walk_again(&pinned, &documents, now()).is_err());
+            prop_assert!(chain::walk_again(text.as_bytes(), &documents, now()).is_err());
+            let _ = chain::root_expires_at(text.as_bytes());
+        }
+    }
 }
 
 #[tokio::test]

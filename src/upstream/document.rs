@@ -300,7 +300,7 @@ impl Session {
 }
 
 /// Adds the descriptors of a page, up to `max` in all; false when that was too few.
-fn take_descriptors(
+pub(super) fn take_descriptors(
     page: &[u8],
     max: usize,
     descriptors: &mut Vec<Descriptor>,

@@ -4,9 +4,14 @@ use http::{HeaderMap, HeaderValue, header};
 use proptest::prelude::*;
 
 use super::challenge::Challenge;
+use super::document::take_descriptors;
 use super::link::{self, Next};
+use super::login::Login;
 use super::origin::Origin;
 use super::realm::realm_of;
+use super::redirect::{self, Hop, Redirects};
+use super::retry_after::retry_after;
+use super::token::Grant;
 
 const LIST: &str = "/v2/a/tags/list";
 
@@ -85,6 +90,94 @@ proptest! {
             prop_assert!(host == "r.test" || host.ends_with(".r.test"), "{}", text);
             let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
             prop_assert!(!authority.contains('@'), "{}", text);
+        }
+    }
+
+    // THREATS A3: whatever it is called, it is the registry or nothing that a name could hide.
+    #[test]
+    fn a_redirect_is_judged_by_where_it_leads(
+        text in like(&["https://", "http://", "//", "/", "r.test", "storage.test", ".", "@", ":", "443",
+            "\\", "%", "127.0.0.1", "[::1]", "0x7f.1", "#", "?", "localhost"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let from = "https://r.test/v2/".parse().expect("a URL");
+        for value in [HeaderValue::from_str(&text).ok(), HeaderValue::from_bytes(&bytes).ok()] {
+            let Some(value) = value else { continue };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LOCATION, value);
+            let public = Some(&Redirects::PublicAddresses);
+            let Ok((to, hop)) = redirect::judge(&headers, &from, &registry(), public) else {
+                continue;
+            };
+            prop_assert_eq!(to.scheme_str(), Some("https"), "{}", text);
+            let host = to.host().unwrap_or_default();
+            prop_assert_eq!(hop == Hop::Registry, host.eq_ignore_ascii_case("r.test")
+                && to.port_u16().unwrap_or(443) == 443, "{}", text);
+            // A name is looked at where it is resolved.
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            prop_assert!(!address.is_ok_and(|address| address.is_loopback()), "{}", text);
+            // Without any, it does not leave the registry.
+            let stays = redirect::judge(&headers, &from, &registry(), None).is_ok();
+            prop_assert_eq!(stays, hop == Hop::Registry);
+        }
+    }
+
+    // THREATS D1: never more than are asked for, whatever the page is.
+    #[test]
+    fn a_page_of_referrers_is_read_to_a_number(
+        bytes in prop::collection::vec(any::<u8>(), 0..80),
+        text in like(&["{", "}", "[", "]", ",", ":", "\"manifests\"", "\"digest\"", "\"size\"", "1",
+            "\"mediaType\"", "\"a/b\"", "null", "-1", "1e99"]),
+        good in 0usize..6,
+        max in 0usize..4,
+    ) {
+        let entry = r#"{"mediaType":"a/b","size":1,"digest":"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}"#;
+        let entries = vec![entry; good].join(",");
+        let page = format!("{{\"manifests\":[{entries}]}}");
+        for page in [&bytes[..], text.as_bytes(), page.as_bytes()] {
+            let mut descriptors = Vec::new();
+            let all = take_descriptors(page, max, &mut descriptors);
+            prop_assert!(descriptors.len() <= max);
+            if page.starts_with(b"{\"manifests\":[{") {
+                prop_assert_eq!((all.ok(), descriptors.len()), (Some(good <= max), good.min(max)));
+            }
+        }
+    }
+
+    #[test]
+    fn any_answer_is_a_token_or_not(
+        bytes in prop::collection::vec(any::<u8>(), 0..80),
+        token in "\\PC{0,20}",
+        lifetime in prop_oneof![any::<u64>().prop_map(|number| number.to_string()), "[0-9e.+-]{1,20}"],
+    ) {
+        let _ = Grant::from_json(&bytes);
+        let token = serde_json::Value::from(token);
+        let _ = Grant::from_json(format!("{{\"token\":{token},\"expires_in\":{lifetime}}}").as_bytes());
+    }
+
+    #[test]
+    fn any_credential_is_passed_on_or_not(
+        text in like(&["Basic ", "bearer ", "dTpw", "Og==", "=", " ", ":", "a.b.c"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        for value in [HeaderValue::from_str(&text).ok(), HeaderValue::from_bytes(&bytes).ok()] {
+            let Some(value) = value else { continue };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.clone());
+            let _ = Login::of(&headers);
+            headers.append(header::AUTHORIZATION, value);
+            prop_assert!(Login::of(&headers).is_err(), "which of two counts is anybody's guess");
+        }
+    }
+
+    #[test]
+    fn any_wait_is_bounded(text in "[ -~]{0,32}", seconds: u64) {
+        let now = "2026-06-01T12:00:00Z".parse().expect("a time");
+        for value in [text, seconds.to_string()] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, value.parse().expect("a header value"));
+            let wait = retry_after(&headers, now);
+            prop_assert!(wait.is_none_or(|wait| wait.as_secs() <= 24 * 60 * 60));
         }
     }
 }

@@ -110,15 +110,17 @@ pub(super) fn proofs(
 ) -> Result<Vec<Proof>, String> {
     let certificate = signed.bundle.signing_certificate();
     let certificate = certificate.ok_or("there is no signing certificate")?;
-    let leaf = Leaf::read(certificate)?;
+    let parsed = Certificate::from_der(certificate.as_bytes())
+        .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
     let chain = signed.chain()?;
     let authorities = material.authorities.iter();
     let authorities: Vec<&Authority> = authorities
-        .filter(|authority| authority.may_have_issued(&leaf.certificate, &chain))
+        .filter(|authority| authority.may_have_issued(&parsed, &chain))
         .collect();
     if authorities.is_empty() {
         return Err("no authority that policy names issued the certificate".to_owned());
     }
+    let leaf = Leaf::read(certificate, &parsed)?;
     if key::made(&leaf.key, signed.message, signed.signature).is_none() {
         return Err(
             "the signature does not verify with the certificate's key: another key signed, or \
@@ -214,7 +216,6 @@ impl Path<'_> {
 /// A signer's certificate, of which nothing is proven yet.
 struct Leaf<'a> {
     der: &'a [u8],
-    certificate: Certificate,
     key: PublicKey,
     names: BTreeSet<Name>,
     issuer: Option<String>,
@@ -222,11 +223,9 @@ struct Leaf<'a> {
 }
 
 impl<'a> Leaf<'a> {
-    fn read(der: &'a DerCertificate) -> Result<Self, String> {
-        let certificate = Certificate::from_der(der.as_bytes())
-            .map_err(|error| format!("the signing certificate does not parse: {error}"))?;
-        refuse_two_readings(&certificate)?;
-        let purposes = purposes(&certificate).map_err(|why| format!("the certificate: {why}"))?;
+    fn read(der: &'a DerCertificate, certificate: &Certificate) -> Result<Self, String> {
+        refuse_two_readings(certificate)?;
+        let purposes = purposes(certificate).map_err(|why| format!("the certificate: {why}"))?;
         if !purposes.is_some_and(|purposes| signs_code(&purposes)) {
             return Err("the certificate's extended key usage is not code signing".to_owned());
         }
@@ -245,8 +244,7 @@ impl<'a> Leaf<'a> {
         Ok(Self {
             der: der.as_bytes(),
             key: PublicKey::from_spki(&spki),
-            names: names(&certificate)?,
-            certificate,
+            names: names(certificate)?,
             issuer: info.as_ref().and_then(|info| info.issuer.clone()),
             claims: info.as_ref().map(claims::of).unwrap_or_default(),
         })
@@ -299,7 +297,8 @@ mod tests {
         let chain = ours.certify("release@acme.test", &KeyPair::generate(), now, &[]);
         let authority = Authority::read(ours.root_der(), &[]).expect("an authority");
         let der = DerCertificate::from(chain[0].clone());
-        let leaf = Leaf::read(&der).expect("a certificate");
+        let parsed = Certificate::from_der(der.as_bytes()).expect("a certificate");
+        let leaf = Leaf::read(&der, &parsed).expect("a certificate");
         let valid = |times: &[Timestamp]| {
             let mut path = Path {
                 authority: &authority,

@@ -152,9 +152,9 @@ fn b1_a_broken_log_entry_of_a_key_does_not_count() {
     }
 }
 
-// THREATS T1: a log that tells a time which has not come yet is not believed.
+// A log that tells a time which has not come yet is not believed (THREATS T).
 #[test]
-fn t1_a_log_entry_of_the_future_does_not_count_for_a_key() {
+fn t_a_log_entry_of_the_future_does_not_count_for_a_key() {
     let world = World::new();
     let key = KeyPair::generate();
     let material = world.material(&[&key], Demands::default());

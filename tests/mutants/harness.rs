@@ -7,13 +7,14 @@ use pullgate::clock::Clock;
 use pullgate::oci::Digest;
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::mutants::{self, Thoroughness};
-use pullgate::sandbox::sigstore::{CertificateAuthority, Identity, Sigstore};
+use pullgate::sandbox::sigstore::{CertificateAuthority, Identity, Log, Sigstore};
 use pullgate::verify::{
-    self, Authority, Certified, Demands, Evidence, Fact, Material, PublicKey, RootName, Signer,
-    TrustRoot,
+    self, Authority, Certified, Demands, Fact, Material, PublicKey, RootName, Signer, TrustRoot,
 };
 
+use crate::matrix::{Matrix, Outcome, pieces};
 use crate::neutral::is_neutral;
+use crate::shape::{Documents, Shape};
 
 /// The larger set of mutants.
 pub(crate) const THOROUGH: Thoroughness = Thoroughness::Thorough { seed: 2026 };
@@ -27,7 +28,19 @@ pub(crate) struct World {
     pub(crate) other_signer: Identity,
     /// An authority of one's own.
     pub(crate) authority: CertificateAuthority,
+    /// A Sigstore and an authority that nobody here trusts.
+    pub(crate) other_sigstore: Sigstore,
+    pub(crate) other_authority: CertificateAuthority,
     pub(crate) now: Timestamp,
+}
+
+/// The same with another issuer and other claims, so that there is another of each extension.
+fn unlike(mut identity: Identity) -> Identity {
+    identity.issuer.push_str("/mallory");
+    for claim in identity.claims.values_mut() {
+        claim.push('x');
+    }
+    identity
 }
 
 /// Who signs.
@@ -47,14 +60,16 @@ impl World {
             image: image::runnable("hello"),
             other_image: image::runnable("other"),
             signer: Identity::github_actions("acme/widget", "release.yml", "refs/heads/main"),
-            other_signer: Identity::github_actions("mallory/gadget", "build.yml", "refs/heads/x"),
+            other_signer: unlike(Identity::github_actions(
+                "mallory/gadget",
+                "build.yml",
+                "refs/heads/x",
+            )),
             authority: CertificateAuthority::new(1, now),
+            other_sigstore: Sigstore::new(now - SignedDuration::from_secs(90)),
+            other_authority: CertificateAuthority::new(1, now),
             now,
         }
-    }
-
-    pub(crate) fn sigstore_time(&self) -> Timestamp {
-        self.now - SignedDuration::from_secs(60)
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -90,23 +105,7 @@ pub(crate) fn root_of(json: &str) -> Option<std::sync::Arc<TrustRoot>> {
     Some(std::sync::Arc::new(root))
 }
 
-/// One format: a sound document, others like it, and how such a document is read.
-pub(crate) struct Format<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) document: Vec<u8>,
-    /// The same signer's of another image, and another signer's of the same.
-    pub(crate) donors: Vec<Vec<u8>>,
-    /// A document as evidence; `None` where it is not even that.
-    pub(crate) read: &'a dyn Fn(&[u8]) -> Option<Evidence>,
-    pub(crate) by: By,
-    pub(crate) keys: Vec<Vec<u8>>,
-    /// Whether logins need no log.
-    pub(crate) logless: bool,
-    /// How many mutants there are at least.
-    pub(crate) floor: usize,
-}
-
-/// What became of a mutant.
+/// What a mutant turned into.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Refused,
@@ -120,44 +119,67 @@ enum Fate {
     Panicked,
 }
 
-impl Format<'_> {
-    /// Tries every mutant of the set.
-    pub(crate) fn holds_out(&self, world: &World, thoroughness: Thoroughness) {
-        let material = world.material(self.by, &self.keys, self.logless);
+/// Tries every mutant of each format.
+pub(crate) fn each_holds_out(shapes: &[Shape], thoroughness: Thoroughness) {
+    let world = World::new();
+    let bad = shapes.iter().flat_map(|shape| {
+        let bad = shape.bad_mutants(&world, thoroughness);
+        bad.into_iter()
+            .map(|bad| format!("{}: {bad}", shape.name()))
+    });
+    let bad: Vec<_> = bad.collect();
+    assert!(bad.is_empty(), "{}:\n{}", bad.len(), bad.join("\n"));
+}
+
+impl Shape {
+    /// The mutants of the set that get through, and the pieces that are not tried.
+    fn bad_mutants(&self, world: &World, thoroughness: Thoroughness) -> Vec<String> {
+        let name = self.name();
+        let Documents {
+            sound: document,
+            donors,
+            keys,
+        } = self.documents(world);
+        let material = world.material(self.by, &keys, self.log == Log::None);
         let digest = world.digest();
         let prove = |document: &[u8]| {
-            let evidence = (self.read)(document)?;
+            let evidence = self.read(document)?;
             verify::prove(&evidence, &digest, &material, world.now).ok()
         };
-        let sound = prove(&self.document).unwrap_or_else(|| panic!("{} is sound", self.name));
+        let sound = prove(&document).unwrap_or_else(|| panic!("{name} is sound"));
         let vouched = sound.iter().any(|fact| fact.root.is_some());
-        let donors: Vec<_> = self.donors.iter().map(Vec::as_slice).collect();
-        let mutants = mutants::of_json(&self.document, &donors, thoroughness);
+        let donors: Vec<_> = donors.iter().map(Vec::as_slice).collect();
+        let mutants = mutants::of_json(&document, &donors, thoroughness);
+        let mut matrix = Matrix::new(pieces(self, &document));
         let mut bad = Vec::new();
         let (mut neutral, mut unvouched) = (0, 0);
         for mutant in &mutants {
             let outcome = catch_unwind(AssertUnwindSafe(|| prove(&mutant.document)));
-            match fate(outcome.ok(), &sound) {
-                Fate::Refused => {}
-                Fate::Same if is_neutral(self.name, &mutant.change) => neutral += 1,
+            let outcome = match fate(outcome.ok(), &sound) {
+                Fate::Refused => Outcome::Refused,
+                Fate::Same if is_neutral(&name, &mutant.change) => {
+                    neutral += 1;
+                    Outcome::Neutral
+                }
                 // A policy that wants a log refuses it, and one that wants none needs none.
-                Fate::Unvouched if vouched && self.by != By::Login => unvouched += 1,
-                fate => bad.push(format!("{}: {fate:?}", mutant.change)),
-            }
+                Fate::Unvouched if vouched && self.by != By::Login => {
+                    unvouched += 1;
+                    Outcome::Refused
+                }
+                fate => {
+                    bad.push(format!("{}: {fate:?}", mutant.change));
+                    continue;
+                }
+            };
+            matrix.count(&mutant.change, outcome);
         }
         let tried = mutants.len();
         println!(
-            "{}: {tried} mutants, {neutral} neutral, {unvouched} that nothing vouches for",
-            self.name
+            "{name}: {tried} mutants, {neutral} neutral, {unvouched} that nothing vouches for\n{}",
+            matrix.table()
         );
-        assert!(
-            bad.is_empty(),
-            "{}: {} got through:\n{}",
-            self.name,
-            bad.len(),
-            bad.join("\n")
-        );
-        assert!(tried >= self.floor, "{}: only {tried} mutants", self.name);
+        bad.extend(matrix.gaps(&name));
+        bad
     }
 }
 

@@ -15,7 +15,10 @@
 )]
 
 mod bundles;
+mod gpg;
 mod harness;
 mod layers;
+mod matrix;
 mod neutral;
 mod roots;
+mod shape;

@@ -1,5 +1,7 @@
 //! The places that nobody signed and nothing depends on.
 
+use crate::matrix::Operation;
+
 /// Whether a change leaves the meaning as it was, or takes away what is not needed.
 pub(crate) fn is_neutral(format: &str, change: &str) -> bool {
     let at = |place: &&str| match place.strip_prefix('^') {
@@ -11,6 +13,125 @@ pub(crate) fn is_neutral(format: &str, change: &str) -> bool {
         .filter(|neutral| format.contains(neutral.format));
     formats.any(|neutral| neutral.places.iter().any(&at))
 }
+
+/// Whether no valid document has another of this piece, so that none can be put in its place.
+pub(crate) fn same_everywhere(piece: &str) -> bool {
+    SAME_EVERYWHERE.iter().any(|(same, _)| *same == piece)
+}
+
+/// The pieces, and why.
+const SAME_EVERYWHERE: &[(&str, &str)] = &[
+    ("payload type", "in-toto's"),
+    ("log entry kind", "told by what is signed"),
+    ("extension 2.5.29.15", "keys sign"),
+    ("extension 2.5.29.37", "they sign code"),
+];
+
+/// Whether nothing that is done to a piece in this way makes a difference.
+pub(crate) fn harmless(format: &str, piece: &str, operation: Operation) -> bool {
+    HARMLESS.iter().any(|(formats, pieces, operations, _)| {
+        let named = pieces.is_empty() || *pieces == piece;
+        named && format.contains(formats) && operations.contains(&operation)
+    })
+}
+
+/// Parts of the names of formats, pieces (empty for all), what is done to them, and why that is no
+/// harm.
+const HARMLESS: &[(&str, &str, &[Operation], &str)] = &[
+    (
+        "by key",
+        "key hint",
+        &INSTEAD,
+        "it says which key is tried first, and no more",
+    ),
+    (
+        "Rekor v2",
+        "proof index",
+        &INSTEAD,
+        "the entry says it as well",
+    ),
+    (
+        "Rekor v2",
+        "proof root hash",
+        &INSTEAD,
+        "the signed checkpoint says it",
+    ),
+    (
+        "Rekor v2",
+        "proof tree size",
+        &INSTEAD,
+        "the signed checkpoint says it",
+    ),
+    (
+        "Rekor v2",
+        "log ID",
+        &INSTEAD,
+        "any log of the trust root will do",
+    ),
+    (
+        "proof of Rekor v1",
+        "log ID",
+        &INSTEAD,
+        "any log of the trust root will do",
+    ),
+    (
+        "proof of Rekor v1",
+        "log entry index",
+        &INSTEAD,
+        "a promise is over it, and the proof has an index of its own",
+    ),
+    (
+        "proof of Rekor v1",
+        "log entry time",
+        &INSTEAD,
+        "a promise is over it, and the timestamp tells the time",
+    ),
+    (
+        "GPG",
+        "announcement",
+        &[Operation::Swapped],
+        "whose signature will follow is not signed; the signature says it itself",
+    ),
+    (
+        "trusted root",
+        "",
+        &[Operation::Duplicated],
+        "trusted once is enough",
+    ),
+    (
+        "trusted root",
+        "the one above it",
+        &EVERY,
+        "the authority below it is trusted itself",
+    ),
+    (
+        "bundle 0.1",
+        "proof",
+        &[Operation::Removed],
+        "this version needs a promise or a proof",
+    ),
+    (
+        "layer",
+        "",
+        &[Operation::Duplicated],
+        "one of the two is read, and proven",
+    ),
+    (
+        "promise and a timestamp",
+        "timestamp",
+        &EVERY,
+        "the promise is enough, and a timestamp that does not prove is left aside",
+    ),
+];
+
+const INSTEAD: [Operation; 2] = [Operation::Flipped, Operation::Swapped];
+
+const EVERY: [Operation; 4] = [
+    Operation::Flipped,
+    Operation::Removed,
+    Operation::Swapped,
+    Operation::Duplicated,
+];
 
 struct Neutral {
     /// A part of the format's name; empty for all.
@@ -108,12 +229,18 @@ const NEUTRAL: &[Neutral] = &[
             "inclusionProof.treeSize",
             "inclusionProof.rootHash",
             "logId.keyId",
+            "logId: swapped",
         ],
         why: "the entry and the signed checkpoint say it; any log of the trust root will do",
     },
     Neutral {
         format: "proof of Rekor v1",
-        places: &["[0].logIndex", "[0].integratedTime", "logId.keyId"],
+        places: &[
+            "[0].logIndex",
+            "[0].integratedTime",
+            "logId.keyId",
+            "logId: swapped",
+        ],
         why: "only a promise is over them; the proof has an index and the timestamp a time",
     },
     Neutral {
@@ -186,12 +313,12 @@ const NEUTRAL: &[Neutral] = &[
         why: "what is signed is the image's own digest; the stated one has to be the same, or absent",
     },
     Neutral {
-        format: "bundle 0.2, by certificate",
+        format: "bundle 0.2, by",
         places: &["mediaType: its last character changed"],
-        why: "version 0.3 is read with a chain as well, and there is a proof, which it asks for",
+        why: "version 0.3 is read with a chain as well, and asks for no more than there is",
     },
     Neutral {
-        format: "bundle 0.1, by certificate",
+        format: "bundle 0.1",
         places: &[
             "mediaType: its last character changed",
             "inclusionProof: removed",

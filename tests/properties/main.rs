@@ -13,19 +13,22 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use jiff::SignedDuration;
 use proptest::prelude::*;
+use pullgate::authn::Users;
 use pullgate::clock::Clock;
 use pullgate::oci::{
-    Descriptor, Digest, Manifest, Reference, RegistryHost, Repository, Tag, media_type,
+    Descriptor, Digest, DockerReference, Manifest, Reference, RegistryHost, Repository, Tag,
+    TagPrefix, media_type,
 };
 use pullgate::policy::Glob;
 use pullgate::sandbox::image;
 use pullgate::sandbox::mutants::{self, Thoroughness};
 use pullgate::sandbox::sigstore::{
-    Content, IN_TOTO, KeyPair, KeyType, Log, Recipe, Sigstore, Verifier,
+    BundleVersion, CertificateAuthority, Content, IN_TOTO, KeyPair, KeyType, Log, Recipe, Signer,
+    Sigstore, Verifier,
 };
-use pullgate::upstream::{BaseUrl, HostPattern};
+use pullgate::upstream::{BaseUrl, HostPattern, Proxy};
 use pullgate::verify::{
-    self, AttLayer, Evidence, Material, PublicKey, RootName, SigLayer, TrustRoot,
+    self, AttLayer, Authority, Evidence, Material, PublicKey, RootName, SigLayer, TrustRoot,
 };
 use serde_json::json;
 
@@ -33,21 +36,31 @@ use serde_json::json;
 struct Signing {
     sigstore: Sigstore,
     key: KeyPair,
+    authority: CertificateAuthority,
     material: Material,
 }
 
+/// A type of predicates that policy has a condition on, so that they are read as a whole.
+const READ: &str = "https://slsa.dev/provenance/v1";
+
 static SIGNING: LazyLock<Signing> = LazyLock::new(|| {
-    let sigstore = Sigstore::new(Clock::system().now() - SignedDuration::from_secs(60));
+    let now = Clock::system().now();
+    let sigstore = Sigstore::new(now - SignedDuration::from_secs(60));
+    let authority = CertificateAuthority::new(1, now);
+    let trusted = Authority::read(authority.root_der(), &[]).expect("an authority");
     let key = KeyPair::generate();
     let root = TrustRoot::from_json(RootName::from("sandbox"), &sigstore.trusted_root_json());
     let material = Material {
         roots: vec![Arc::new(root.expect("a trusted root"))],
         keys: vec![PublicKey::from_spki(&key.public_key_der())],
+        authorities: vec![trusted],
+        predicates: [READ.to_owned()].into(),
         ..Material::default()
     };
     Signing {
         sigstore,
         key,
+        authority,
         material,
     }
 });
@@ -170,6 +183,10 @@ proptest! {
             if let Ok(host) = text.parse::<RegistryHost>() {
                 prop_assert_eq!(host.as_str().parse::<RegistryHost>(), Ok(host.clone()));
             }
+            let _ = DockerReference::parse(&text);
+            if let Ok(prefix) = text.parse::<TagPrefix>() {
+                prop_assert_eq!(prefix.as_str(), text.as_str());
+            }
             let _ = text.parse::<BaseUrl>();
             let _ = text.parse::<HostPattern>();
         }
@@ -218,6 +235,7 @@ proptest! {
                 let annotations = BTreeMap::from([
                     ("dev.cosignproject.cosign/signature", text.clone()),
                     ("dev.sigstore.cosign/certificate", text.clone()),
+                    ("dev.sigstore.cosign/chain", text.clone()),
                     ("dev.sigstore.cosign/bundle", text.clone()),
                     ("dev.sigstore.cosign/rfc3161timestamp", text.clone()),
                 ]);
@@ -248,6 +266,23 @@ proptest! {
         }
     }
 
+    // What an attestation says is read where policy has a condition on it.
+    #[test]
+    fn any_predicate_is_read_or_not(predicate in any_json(), other in any_json()) {
+        let Signing { sigstore, key, .. } = &*SIGNING;
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"digest": {"sha256": Digest::sha256(b"an image").hex()}}, other],
+            "predicateType": READ,
+            "predicate": predicate,
+        });
+        let envelope = Content::Envelope {
+            payload_type: IN_TOTO.to_owned(),
+            payload: statement.to_string().into_bytes(),
+        };
+        let _ = prove(&bundle(sigstore.evidence(envelope, &Recipe::key(key, Log::None)).bundle()));
+    }
+
     #[test]
     fn any_certificate_proves_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let Signing { sigstore, key, .. } = &*SIGNING;
@@ -255,6 +290,74 @@ proptest! {
         let mut evidence = sigstore.signature(&image, &Recipe::key(key, Log::RekorV1));
         evidence.signed.verifier = Verifier::Certificate(bytes);
         prop_assert!(!prove(&bundle(evidence.bundle())));
+    }
+
+    // An edit that is no edit proves what it did; every other proves nothing.
+    #[test]
+    fn an_edited_certificate_proves_nothing(place: prop::sample::Index, instead: u8) {
+        let Signing { sigstore, authority, .. } = &*SIGNING;
+        let image = Digest::sha256(b"an image");
+        let signer = Signer::Certified { authority, subject: "release@acme.test" };
+        let mut evidence = sigstore.signature(&image, &Recipe::new(signer, Log::None));
+        let Verifier::Chain(chain) = &mut evidence.signed.verifier else {
+            panic!("a chain");
+        };
+        let byte = place.get(&chain[0]).to_owned();
+        *place.get_mut(&mut chain[0]) = instead;
+        let bundle = bundle(evidence.bundle_of(BundleVersion::V0_1));
+        prop_assert_eq!(prove(&bundle), byte == instead);
+    }
+
+    #[test]
+    fn any_certificate_is_an_authority_or_not(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        place: prop::sample::Index,
+        instead: u8,
+    ) {
+        let _ = Authority::read(&bytes, &[]);
+        let mut edited = SIGNING.authority.root_der().to_vec();
+        *place.get_mut(&mut edited) = instead;
+        let _ = Authority::read(&edited, &[bytes]);
+    }
+
+    // A key's log entries and timestamps are read by readers of our own. A signature by a key holds
+    // without them.
+    #[test]
+    fn any_log_entry_and_timestamp_vouch_for_nothing(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        json in any_json(),
+        v2: bool,
+    ) {
+        let Signing { sigstore, key, material, .. } = &*SIGNING;
+        let image = Digest::sha256(b"an image");
+        let log = if v2 { Log::RekorV2 } else { Log::RekorV1 };
+        let mut evidence = sigstore.signature(&image, &Recipe::key(key, log));
+        for body in [bytes.clone(), json.to_string().into_bytes()] {
+            evidence.entries[0].body = body;
+            evidence.timestamps = vec![bytes.clone()];
+            let bundle = bundle(evidence.bundle());
+            let facts = verify::prove(&bundle, &image, material, Clock::system().now());
+            prop_assert!(facts.is_ok_and(|facts| facts.iter().all(|fact| fact.root.is_none())));
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_file_of_users_or_not(
+        text in "\\PC{0,80}",
+        like in "([a-z]{0,4}:?(\\$2[aby]\\$[0-9]{0,3}\\$[./A-Za-z0-9]{0,60})?\n?){0,3}",
+    ) {
+        let _ = Users::parse(&text);
+        let _ = Users::parse(&like);
+    }
+
+    #[test]
+    fn any_text_is_a_proxy_or_not(
+        text in "\\PC{0,40}",
+        like in "(https?://)?([a-z%0-9:]{0,9}@)?[\\[\\]a-z0-9.:]{0,12}(:[0-9]{0,6})?/?",
+        exceptions in "[a-z0-9.*:, \\[\\]]{0,30}",
+    ) {
+        let _ = Proxy::parse(&text, &exceptions);
+        let _ = Proxy::parse(&like, &text);
     }
 
     #[test]

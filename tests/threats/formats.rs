@@ -115,6 +115,46 @@ async fn b_attestations_under_the_att_tag_are_bound() {
     answer.denies("unsigned");
 }
 
+// The same where a key signs, and where nothing else looks at what was signed.
+#[tokio::test]
+async fn b_attestations_by_key_under_the_att_tag_are_bound() {
+    let key = KeyPair::generate();
+    let signers = [identity_rule(&release()), key_rule("ops", &key, false)];
+    let world = World::with(Setup::ruled(rules(vec![signed_by("any", "**", &signers)]))).await;
+    let faults = [
+        Fault::OtherSubject,
+        Fault::NoSubject,
+        Fault::Sha512Subject,
+        Fault::UnreadablePayload,
+        Fault::OtherPayloadType,
+        Fault::BrokenSignature,
+    ];
+    for log in [Log::RekorV1, Log::None] {
+        for fault in faults {
+            let package = signed(&world, &format!("{log:?} {fault:?}"));
+            let recipe = Recipe::key(&key, log).with(fault);
+            let layer =
+                world
+                    .sigstore
+                    .attest_layer(&package.digest(), PROVENANCE, &json!({}), &recipe);
+            world.push("app", &attestation_tag(&package.digest(), vec![layer]));
+            let facts = facts(&world, &package).await;
+            let (types, rejected) = attested(&facts);
+            assert_eq!(types, [""; 0], "{log:?} {fault:?}");
+            assert_eq!(rejected.len(), 1, "{log:?} {fault:?}");
+        }
+    }
+    let package = image::runnable("attested by key only");
+    world.push("app", &package);
+    let recipe = Recipe::key(&key, Log::None);
+    let layer = world
+        .sigstore
+        .attest_layer(&package.digest(), PROVENANCE, &json!({}), &recipe);
+    world.push("app", &attestation_tag(&package.digest(), vec![layer]));
+    let answer = world.manifest("app", package.digest()).await;
+    answer.denies("unsigned");
+}
+
 /// A statement of so many bytes.
 fn bill(bytes: usize) -> Value {
     json!({"packages": "p".repeat(bytes)})

@@ -507,9 +507,9 @@ fn demanding(demands: Demands) -> Vec<Policy> {
     vec![signed_by("demanding", "**", &[Arc::new(rule)])]
 }
 
-// THREATS T5: what a keyless signer demands beside a promise of the log has to be there.
+// What a keyless signer demands beside a promise of the log has to be there (THREATS T).
 #[tokio::test]
-async fn t5_what_a_keyless_signer_demands_has_to_be_there() {
+async fn t_what_a_keyless_signer_demands_has_to_be_there() {
     let world = World::new().await;
     let identity = release();
     let plain = Recipe::keyless(&identity, Log::RekorV1);
@@ -536,4 +536,91 @@ async fn t5_what_a_keyless_signer_demands_has_to_be_there() {
             };
         }
     }
+}
+
+/// A world in which the release may sign without a log, so that a timestamp has to do alone.
+async fn world_without_logs() -> World {
+    let demands = Demands {
+        log: None,
+        ..Demands::default()
+    };
+    World::with(Setup::ruled(rules(demanding(demands)))).await
+}
+
+/// Pushes an image for each format in which a timestamp can come, signed by the release with this
+/// fault: with an entry of Rekor v2 in a bundle, and without a log in a bundle and in a layer.
+fn push_timestamped(world: &World, fault: Option<Fault>) -> [Package; 3] {
+    let identity = release();
+    let recipe = |log| {
+        let recipe = Recipe::keyless(&identity, log).timestamped();
+        match fault {
+            Some(fault) => recipe.with(fault),
+            None => recipe,
+        }
+    };
+    let name = |what: &str| format!("{what} {fault:?}");
+    [
+        push_with_bundle(world, &recipe(Log::RekorV2), &name("Rekor v2")),
+        push_with_bundle(world, &recipe(Log::None), &name("bundle")),
+        push_with_layer(world, &recipe(Log::None), &name("layer")),
+    ]
+}
+
+async fn each_is_refused_for(fault: Fault, reason: &str) {
+    let world = world_without_logs().await;
+    for package in push_timestamped(&world, Some(fault)) {
+        let answer = world.manifest("app", package.digest()).await;
+        answer.denies(reason);
+    }
+    for package in push_timestamped(&world, None) {
+        let answer = world.manifest("app", package.digest()).await;
+        answer.admits(&package.manifest);
+    }
+}
+
+// THREATS T4: a token that brings a certificate along, by an authority of the same name and with the
+// same number as the one that is trusted.
+#[tokio::test]
+async fn t4_a_certificate_in_the_bag_of_a_timestamp_is_not_believed() {
+    each_is_refused_for(Fault::ImpostorTimestamp, "invalid_signature").await;
+    // Nor where a key signs and its signer asks for a timestamp.
+    let key = KeyPair::generate();
+    let rule = SignerRule {
+        name: "ops".into(),
+        kind: SignerKind::Key(KeyHolder {
+            keys: vec![TimedKey::always(PublicKey::from_spki(
+                &key.public_key_der(),
+            ))],
+            root: Some(RootName::from(ROOT)),
+            logged: false,
+            timestamped: true,
+        }),
+        signed_identity: None,
+    };
+    let policies = vec![signed_by("timed", "**", &[Arc::new(rule)])];
+    let world = World::with(Setup::ruled(rules(policies))).await;
+    let sound = Recipe::key(&key, Log::None).timestamped();
+    let broken = sound.clone().with(Fault::ImpostorTimestamp);
+    for push in [push_with_bundle, push_with_layer] {
+        let package = push(&world, &broken, "an impostor's");
+        let answer = world.manifest("app", package.digest()).await;
+        answer.denies("untrusted_signer");
+        let package = push(&world, &sound, "sound");
+        let answer = world.manifest("app", package.digest()).await;
+        answer.admits(&package.manifest);
+    }
+}
+
+// THREATS T5: a timestamp says when, and not who: with neither certificate nor key beside it nobody
+// has signed.
+#[tokio::test]
+async fn t5_a_timestamp_with_neither_certificate_nor_key_proves_nothing() {
+    each_is_refused_for(Fault::NoVerifier, "invalid_signature").await;
+}
+
+// THREATS T6: an entry of Rekor v2 tells no time, so without a timestamp nobody knows whether the
+// certificate was valid.
+#[tokio::test]
+async fn t6_an_entry_of_rekor_v2_without_a_timestamp_proves_nothing() {
+    each_is_refused_for(Fault::NoTimestamp, "invalid_signature").await;
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 use pullgate::oci::{Digest, media_type};
 use pullgate::sandbox::image::{self, BUNDLE, Blob, Draft, Package};
 use pullgate::sandbox::registry::{Endpoint, Fault as RegistryFault, Misdeed, Recorded};
@@ -110,6 +110,51 @@ async fn d2_evidence_of_gigabytes_is_not_read() {
         answer.admits(&good.manifest);
         let answer = world.manifest("app", unsigned.digest()).await;
         answer.denies("over_limit");
+    }
+}
+
+// THREATS D2: a gzip bomb is some bytes like any others: nothing unfolds it, neither where it lies
+// in place of a bundle nor where the registry says that it was only packed for the way.
+#[tokio::test]
+async fn d2_a_gzip_bomb_is_not_unfolded() {
+    use std::io::Write as _;
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for _ in 0..256 {
+        bomb.write_all(&[b' '; 1 << 20]).expect("compresses");
+    }
+    let bomb = bomb.finish().expect("compresses");
+    assert!(bomb.len() < 8 << 20, "{} bytes", bomb.len());
+    let mut settings = settings();
+    settings.evidence.bundle_bytes_max = 8 << 20;
+    for packed in [false, true] {
+        let world = World::with(Setup {
+            settings: settings.clone(),
+            ..Setup::default()
+        })
+        .await;
+        let good = push_with_good_layer(&world, "good");
+        let unsigned = image::runnable("unsigned");
+        world.push("app", &unsigned);
+        for package in [&good, &unsigned] {
+            world.push(
+                "app",
+                &referrer(package, vec![Blob::new(BUNDLE, bomb.clone())]),
+            );
+        }
+        if packed {
+            let gzip = Misdeed::Header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            let path = format!("/v2/app/blobs/{}", Digest::sha256(&bomb));
+            world
+                .registry
+                .misbehave(RegistryFault::from(gzip).path(&path));
+        }
+        let answer = world.manifest("app", good.digest()).await;
+        answer.admits(&good.manifest);
+        let answer = world.manifest("app", unsigned.digest()).await;
+        match packed {
+            true => answer.denies("unsigned"),
+            false => answer.denies("invalid_signature"),
+        };
     }
 }
 

@@ -82,11 +82,16 @@ impl Trusting {
     }
 
     fn write(&self) {
+        self.write_with("");
+    }
+
+    /// With more keys of the trust root.
+    fn write_with(&self, more: &str) {
         let configuration = format!(
             "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n\
              upstreams: {{ {HOST}: {{ url: \"{}\" }} }}\ndefault_upstream: {HOST}\n\
              policies: [policy.yaml]\n\
-             trust_roots: {{ acme: {{ tuf: {{ mirror: \"{}\", root: root.json }} }} }}\n\
+             trust_roots: {{ acme: {{ tuf: {{ mirror: \"{}\", root: root.json }}{more} }} }}\n\
              cache: {{ directory: cache, unsigned_ttl: 0s, tag_ttl: 0s }}\n\
              limits: {{ trust_root_stale_max: 3d, answer_timeout: 1s }}\n",
             self.registry.url(),
@@ -222,12 +227,35 @@ async fn r1_the_last_good_root_is_used_to_a_bound() {
     world.pass(2);
     world.refresh().await;
     world.cannot_tell("could be used until").await;
+    world.counts("pullgate_trust_root_usable{root=\"acme\"} 0");
     world.start().await;
     world.cannot_tell("could be used until").await;
     // It is back.
     world.mirror.down(false);
     world.refresh().await;
     world.admits().await;
+}
+
+// Beyond the bound the configured mode decides; the other one keeps what was good, and tells how old it
+// is.
+#[tokio::test]
+async fn r1_beyond_the_bound_the_configured_mode_decides() {
+    let mut world = Trusting::new().await;
+    world.write_with(", unsafe_keep_stale: true");
+    world.start().await;
+    world.refresh().await;
+    world.admits().await;
+    world.mirror.down(true);
+    for restarted in [false, true] {
+        if restarted {
+            world.start().await;
+        }
+        world.pass(100);
+        world.refresh().await;
+        world.admits().await;
+        world
+            .counts("pullgate_trust_root_refreshes_total{outcome=\"unreachable\",root=\"acme\"} 1");
+    }
 }
 
 #[tokio::test]

@@ -184,4 +184,25 @@ mod tests {
         let many = KeySet::parse(many.as_bytes()).expect("a key set");
         assert_eq!(many.len(), KEYS_MAX);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_keys_or_not(
+            bytes: Vec<u8>,
+            kind in "(RSA|EC|OKP|oct)",
+            curve in "(P-256|P-384|Ed25519|x)",
+            number in "[A-Za-z0-9_=-]{0,50}",
+        ) {
+            let _ = KeySet::parse(&bytes);
+            let key = json!({
+                "kty": kind, "crv": curve, "n": number, "e": "AQAB", "x": number, "y": number, "k": number,
+            });
+            let text = json!({"keys": [key, key]}).to_string();
+            let keys = KeySet::parse(text.as_bytes()).expect("a key set");
+            proptest::prop_assert!(keys.len() <= 2);
+            if let Ok(jwt) = Jwt::parse("eyJhbGciOiJFUzI1NiJ9.e30.c2ln") {
+                let _ = keys.verify(&jwt);
+            }
+        }
+    }
 }

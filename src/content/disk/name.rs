@@ -140,4 +140,22 @@ mod tests {
         assert_ne!(name("a.test", "b/c"), name("a.test", "b"));
         assert_ne!(name("a.test", "b"), name("a.tes", "tb"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_file_is_one_of_ours_or_a_stray(
+            stray in "\\PC{0,40}",
+            like in "[0-9a-f]{64}\\.\\+?[0-9a-f]{29,33}",
+        ) {
+            for text in [stray, like] {
+                for kind in Kind::ALL {
+                    let Some(name) = FileName::parse(kind, Algorithm::Sha256, &text) else {
+                        continue;
+                    };
+                    let path = name.path(Path::new("/cache"));
+                    proptest::prop_assert_eq!(path.file_name().and_then(|name| name.to_str()), Some(&*text));
+                }
+            }
+        }
+    }
 }

@@ -95,7 +95,7 @@ pub(super) fn mutations(
             let mutations = text::mutations(text, &donors, thoroughness).into_iter();
             let whole = |mutation: Mutation<String>| mutation.within("", Tree::Text);
             let mut mutations: Vec<_> = mutations.map(whole).collect();
-            mutations.push(Mutation::new(": a number", Tree::Number(7.into())));
+            mutations.push(Mutation::new(": a number", Tree::Number(71_077_345.into())));
             mutations
         }
         Tree::Number(number) => of_number(number),

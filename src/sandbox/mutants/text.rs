@@ -160,6 +160,48 @@ fn of_parts(
     mutations
 }
 
+/// Several PEM documents, one at a time.
+fn of_documents(text: &str, donors: &[&str], thoroughness: Thoroughness) -> Vec<Mutation<String>> {
+    let documents = documents(text);
+    let donors: Vec<Vec<&str>> = donors.iter().map(|donor| self::documents(donor)).collect();
+    let mut mutations = Vec::new();
+    for (number, document) in documents.iter().enumerate() {
+        let with = |instead: &str| {
+            let mut documents = documents.clone();
+            documents[number] = instead;
+            documents.concat()
+        };
+        let mut add = |what: &str, changed| {
+            mutations.push(Mutation::new(format!("/pem[{number}]: {what}"), changed));
+        };
+        add("removed", with(""));
+        add("twice", with(&document.repeat(2)));
+        let donated: Vec<&str> = donors
+            .iter()
+            .filter_map(|donor| donor.get(number).copied())
+            .collect();
+        for donor in &donated {
+            if donor != document {
+                add("swapped", with(donor));
+            }
+        }
+        for mutation in of_pem(document, &donated, thoroughness) {
+            mutations.push(mutation.within(&format!("/pem[{number}]"), |document| with(&document)));
+        }
+    }
+    mutations
+}
+
+/// The PEM documents of a text, each with what follows it.
+fn documents(text: &str) -> Vec<&str> {
+    let mut starts: Vec<usize> = text.match_indices(PEM_BEGIN).map(|(at, _)| at).collect();
+    starts.push(text.len());
+    starts
+        .windows(2)
+        .map(|bounds| &text[bounds[0]..bounds[1]])
+        .collect()
+}
+
 /// One PEM document: what it holds.
 fn of_pem(text: &str, donors: &[&str], thoroughness: Thoroughness) -> Vec<Mutation<String>> {
     let mut mutations = vec![
@@ -179,6 +221,7 @@ fn of_pem(text: &str, donors: &[&str], thoroughness: Thoroughness) -> Vec<Mutati
         }
     }
     let Some((label, der)) = pem(text) else {
+        mutations.extend(of_documents(text, donors, thoroughness));
         return mutations;
     };
     let donors: Vec<_> = donors.iter().filter_map(|donor| pem(donor)).collect();

@@ -125,9 +125,9 @@ mod tests {
 
     use super::*;
 
-    // THREATS D1: what a bomb would unfold to is never held.
+    // THREATS D2: what a bomb would unfold to is never held.
     #[test]
-    fn d1_a_bomb_unfolds_to_the_bound_and_no_further() {
+    fn d2_a_bomb_unfolds_to_the_bound_and_no_further() {
         // The algorithm (ZIP), then the zeros.
         let mut encoder = flate2::write::DeflateEncoder::new(vec![1], flate2::Compression::fast());
         encoder

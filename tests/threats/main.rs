@@ -18,7 +18,10 @@ mod cache;
 mod callers;
 mod certified;
 mod cluster_image_policy;
+#[path = "../support/documents.rs"]
+mod documents;
 mod flights;
+mod foreign;
 mod formats;
 mod gpg;
 mod graph;

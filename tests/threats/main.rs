@@ -18,6 +18,7 @@ mod cache;
 mod callers;
 mod certified;
 mod cluster_image_policy;
+mod decisions;
 #[path = "../support/documents.rs"]
 mod documents;
 mod flights;

@@ -11,7 +11,8 @@ use std::{
 
 use futures_util::future::{FutureExt as _, Shared};
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
+
+use crate::hands::Hands;
 
 type Landing<V> = Shared<oneshot::Receiver<V>>;
 type UnderWay<K, V> = Arc<Mutex<HashMap<K, Landing<V>>>>;
@@ -19,7 +20,7 @@ type UnderWay<K, V> = Arc<Mutex<HashMap<K, Landing<V>>>>;
 /// The flights under way.
 pub(crate) struct Flights<K, V> {
     under_way: UnderWay<K, V>,
-    tasks: TaskTracker,
+    hands: Hands,
 }
 
 /// The flight crashed: a bug, which fails this one question and no other.
@@ -31,10 +32,10 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(crate) fn new(tasks: TaskTracker) -> Self {
+    pub(crate) fn new(hands: Hands) -> Self {
         Self {
             under_way: Arc::default(),
-            tasks,
+            hands,
         }
     }
 
@@ -58,8 +59,9 @@ where
                         key,
                         under_way: Arc::clone(&self.under_way),
                     };
-                    let flight = make();
-                    self.tasks.spawn(async move {
+                    // In a place of its own: moved into the task, it would be there twice.
+                    let flight = Box::pin(make());
+                    self.hands.begin(async move {
                         let value = flight.await;
                         // Off the list first: who comes now starts anew.
                         drop(landed);
@@ -102,11 +104,18 @@ impl<K, V> fmt::Debug for Flights<K, V> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::runtime::Handle;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+
+    fn here() -> Hands {
+        Hands::new(TaskTracker::new(), Handle::current())
+    }
 
     #[tokio::test]
     async fn a_waiter_who_leaves_takes_nothing_from_the_others() {
-        let flights = Arc::new(Flights::<u8, usize>::new(TaskTracker::new()));
+        let flights = Arc::new(Flights::<u8, usize>::new(here()));
         let started = Arc::new(AtomicUsize::new(0));
         let (open, gate) = tokio::sync::watch::channel(false);
         let fly = |flights: Arc<Flights<u8, usize>>| {
@@ -134,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crash_fails_one_flight_and_not_the_next() {
-        let flights = Flights::<u8, u8>::new(TaskTracker::new());
+        let flights = Flights::<u8, u8>::new(here());
         assert_eq!(
             flights.join(1, || async { panic!("a test's crash") }).await,
             Err(Crashed)

@@ -14,6 +14,7 @@ pub mod content;
 pub mod evidence;
 mod flight;
 pub mod gate;
+pub mod hands;
 pub mod metrics;
 pub mod oci;
 mod places;

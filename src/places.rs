@@ -6,11 +6,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
-use tokio_util::task::TaskTracker;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::hands::Hands;
 
 /// A bounded number of places, and those who wait for one in the order in which they came.
 #[derive(Debug)]
@@ -24,8 +22,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Places {
     queue: Queue,
-    tasks: TaskTracker,
-    hands: Handle,
+    hands: Hands,
 }
 
 /// Why work was not done.
@@ -61,16 +58,9 @@ impl Queue {
 }
 
 impl Places {
-    /// The work is done on the threads for blocking work of `hands`.
-    pub(crate) fn new(
-        places: usize,
-        waiting_max: usize,
-        tasks: TaskTracker,
-        hands: Handle,
-    ) -> Self {
+    pub(crate) fn new(places: usize, waiting_max: usize, hands: Hands) -> Self {
         Self {
             queue: Queue::new(places, waiting_max),
-            tasks,
             hands,
         }
     }
@@ -86,8 +76,7 @@ impl Places {
             drop(place);
             result
         };
-        let done = self.tasks.spawn_blocking_on(work, &self.hands);
-        done.await.map_err(|_| NotDone::Crashed)
+        self.hands.work(work).await.map_err(|_| NotDone::Crashed)
     }
 }
 

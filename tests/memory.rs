@@ -45,6 +45,9 @@ const DIGESTS: usize = 200_000;
 /// After so many the memory is looked at.
 const LOOK: usize = 50_000;
 const CLIENTS: usize = 16;
+/// Pulls that wait for the search for their signatures, and what each may have.
+const WAITING: usize = 1000;
+const WAITING_BYTES_MAX: usize = 64 << 10;
 /// What the process may have, with the facts of so many digests.
 const RESIDENT_BYTES_MAX: usize = 220_000_000;
 
@@ -63,8 +66,8 @@ fn resident_bytes(gate: &Program) -> usize {
 }
 
 /// A registry that makes up what it is asked for: any tag names a manifest of its own, and in the
-/// repository `signed` each has a signature by one key. It holds nothing beyond an answer but the
-/// payloads that are about to be fetched.
+/// repository `signed` each has a signature by one key. Of those in `mute` it tells no signature and no
+/// lack of one. It holds nothing beyond an answer but the payloads that are about to be fetched.
 struct Registry {
     sigstore: Sigstore,
     key: KeyPair,
@@ -121,9 +124,12 @@ impl Registry {
             while let Ok((stream, _)) = listener.accept().await {
                 let registry = Arc::clone(&self);
                 tokio::spawn(async move {
-                    let service = service_fn(|request: Request<Incoming>| {
-                        let answer = registry.answer(request.uri().path());
-                        async move { Ok::<_, Infallible>(answer) }
+                    let service = service_fn(async |request: Request<Incoming>| {
+                        let path = request.uri().path();
+                        if path.starts_with("/v2/mute/") && !path.contains("/manifests/t") {
+                            std::future::pending().await
+                        }
+                        Ok::<_, Infallible>(registry.answer(path))
                     });
                     let http = hyper::server::conn::http1::Builder::new();
                     let _ = http.serve_connection(TokioIo::new(stream), service).await;
@@ -177,7 +183,7 @@ fn start(folder: &Path, upstream: &str, key: &KeyPair) -> Program {
     let policy = "signers: { someone: { key: { file: key.pub }, transparency_log: not_required } }\n\
          policies:\n\
          - { name: open, images: [r.test/open], unsafe_allow_unsigned: { until: 2999-01-01, because: test } }\n\
-         - { name: signed, images: [r.test/signed, r.test/shut], signed_by: someone }\n";
+         - { name: signed, images: [r.test/signed, r.test/shut, r.test/mute], signed_by: someone }\n";
     for (file, text) in [
         ("pullgate.yaml", config.as_str()),
         ("policy.yaml", policy),
@@ -219,6 +225,48 @@ async fn pull(address: &str, digests: impl Iterator<Item = usize> + Send + 'stat
     });
     for puller in pullers.collect::<Vec<_>>() {
         puller.await.expect("a puller");
+    }
+}
+
+/// Waits until so many manifests are known of, and with them so many pulls wait for the rest.
+async fn until_waiting(gate: &Program, count: usize) {
+    let admin = Client::new(&gate.admin);
+    let needle = "pullgate_upstream_requests_total{";
+    for _ in 0..600 {
+        let metrics = admin.get("/metrics").await.expect("metrics");
+        let text = String::from_utf8(metrics.body.to_vec()).expect("text");
+        let asked = text.lines().filter(|line| line.starts_with(needle));
+        let asked = asked.filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok());
+        if asked.sum::<usize>() >= count {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{count} pulls do not wait");
+}
+
+// THREATS D4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_waits_takes_little_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = Arc::new(Registry::new());
+    let upstream = Arc::clone(&registry).serve().await;
+    let gate = start(folder.path(), &upstream, &registry.key);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.process.id()));
+    let status = status.expect("the gate runs");
+    assert!(status.contains("THP_enabled:\t0"), "{status}");
+    let before = resident_bytes(&gate);
+    let pulls = (0..WAITING).map(|number| {
+        let client = Client::new(&gate.address);
+        tokio::spawn(async move { client.get(&format!("/v2/mute/manifests/t{number}")).await })
+    });
+    let pulls: Vec<_> = pulls.collect();
+    until_waiting(&gate, WAITING).await;
+    let each = (resident_bytes(&gate) - before) / WAITING;
+    println!("{each} bytes for each pull that waits");
+    assert!(each < WAITING_BYTES_MAX, "{each} bytes");
+    for pull in pulls {
+        pull.abort();
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Readiness;
 use crate::app::callers;
-use crate::app::hands::Hands;
+use crate::app::threads::Threads;
 use crate::app::trust::Origin;
 use crate::app::trust::Roots;
 use crate::app::trust::Trust;
@@ -23,6 +23,7 @@ use crate::content::Store;
 use crate::evidence;
 use crate::gate;
 use crate::gate::Gate;
+use crate::hands::Hands;
 use crate::metrics::Metrics;
 use crate::server;
 use crate::server::Router;
@@ -51,7 +52,7 @@ pub struct Built {
     /// What keeps trust roots fresh.
     pub trust: Trust,
     settings: config::Settings,
-    _hands: Hands,
+    _threads: Threads,
 }
 
 impl Built {
@@ -122,8 +123,9 @@ pub fn build(
         disk_bytes_max: settings.cache.disk_bytes_max,
         served_tags_max: settings.limits.served_tags_max,
     };
-    let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone())?;
-    let hands = Hands::hire()?;
+    let threads = Threads::start()?;
+    let hands = Hands::new(tasks, threads.handle());
+    let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), hands.clone())?;
     let parts = gate::Parts {
         upstreams,
         content,
@@ -131,8 +133,7 @@ pub fn build(
         material,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
-        tasks,
-        hands: hands.handle(),
+        hands,
     };
     let callers = callers::build(settings, &parts)?;
     let gate = Gate::new(gate_settings(settings), parts);
@@ -156,7 +157,7 @@ pub fn build(
                 .unwrap_or(usize::MAX),
         },
         settings: settings.clone(),
-        _hands: hands,
+        _threads: threads,
         trust: Trust::new(roots, origin),
     })
 }

@@ -98,7 +98,6 @@ pub(super) fn build(
     let parts = authn::Parts {
         clock: parts.clock.clone(),
         metrics: Arc::clone(&parts.metrics),
-        tasks: parts.tasks.clone(),
         hands: parts.hands.clone(),
     };
     let authn = Authn::new(lowered, parts).context("callers")?;

@@ -3,10 +3,10 @@
 mod audit;
 mod build;
 mod callers;
-mod hands;
 mod helper;
 mod logging;
 mod reload;
+mod threads;
 mod trust;
 mod upstreams;
 
@@ -35,10 +35,18 @@ use crate::server::Tls;
 /// # Errors
 /// When the operating system gives no threads.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    small_pages();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the reactor could not be started")
+}
+
+/// Has memory come in pages of 4 KiB. The allocator asks for huge ones, each of which is 2 MiB that
+/// the kernel clears while somebody waits for an answer, and that stay for a few bytes. Where that is
+/// refused, it is as the machine is set up.
+fn small_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Serves until SIGTERM or SIGINT.

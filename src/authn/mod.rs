@@ -38,11 +38,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::flight::Flights;
+use crate::hands::Hands;
 use crate::metrics::Metrics;
 use crate::oci::ImageName;
 use crate::places::Places;
@@ -79,10 +78,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where to count.
     pub metrics: Arc<Metrics>,
-    /// Where passwords are hashed and keys are asked for.
-    pub tasks: TaskTracker,
-    /// Whose threads hash passwords.
-    pub hands: Handle,
+    /// Who hashes passwords and asks for keys.
+    pub hands: Hands,
 }
 
 /// Why authentication cannot be set up.
@@ -141,7 +138,6 @@ impl Authn {
         let Parts {
             clock,
             metrics,
-            tasks,
             hands,
         } = parts;
         let users = UsersInForce {
@@ -150,7 +146,7 @@ impl Authn {
         };
         Ok(Self {
             users: ArcSwap::from_pointee(users),
-            issuers: Issuers::new(&settings.oidc, &clock, &tasks)?,
+            issuers: Issuers::new(&settings.oidc, &clock, &hands)?,
             token_key: settings.token_key,
             token_lifetime: settings.token_lifetime,
             hash_key: TokenKey::random()?,
@@ -159,10 +155,9 @@ impl Authn {
             passwords: Arc::new(Places::new(
                 settings.password_threads,
                 PASSWORDS_WAITING_MAX,
-                tasks.clone(),
-                hands,
+                hands.clone(),
             )),
-            password_flights: Flights::new(tasks),
+            password_flights: Flights::new(hands),
             next_number: AtomicU64::new(1),
             metrics,
             clock,

@@ -64,7 +64,7 @@ impl Store {
             return Some(BlobAnswer::held(bytes, range));
         }
         let size = file.size();
-        let (tasks, digest) = (self.inner.tasks.clone(), key.digest);
+        let (tasks, digest) = (self.inner.hands.tasks().clone(), key.digest);
         let Some(range) = range else {
             return Some(BlobAnswer::Whole {
                 size: Some(size),

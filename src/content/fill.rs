@@ -101,7 +101,7 @@ pub(super) fn join(
         key: key.clone(),
         progress,
     };
-    inner.tasks.spawn(async move {
+    inner.hands.begin(async move {
         fill.run().await;
         drop(listed);
     });
@@ -279,7 +279,7 @@ impl Fill {
             self.progress.closed().await;
             sleep(Duration::from_secs(1)).await;
             let alone = self.progress.is_closed();
-            if alone && self.inner.tasks.is_closed() {
+            if alone && self.inner.hands.tasks().is_closed() {
                 return;
             }
             seconds = if alone { seconds + 1 } else { 0 };

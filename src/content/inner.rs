@@ -7,7 +7,6 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
 use super::{
     ContentKey, Document,
@@ -15,6 +14,7 @@ use super::{
     fill::Progress,
 };
 use crate::flight::Flights;
+use crate::hands::Hands;
 use crate::metrics::Metrics;
 use crate::upstream::LoginKey;
 use crate::upstream::UpstreamError;
@@ -34,7 +34,7 @@ pub(super) struct Inner {
     pub(super) whole_flights: Flights<ContentKey, Answer<Bytes>>,
     pub(super) verifications: Flights<ContentKey, ()>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) tasks: TaskTracker,
+    pub(super) hands: Hands,
 }
 
 impl Inner {
@@ -43,7 +43,7 @@ impl Inner {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        self.tasks.spawn_blocking(work).await.ok()
+        self.hands.tasks().spawn_blocking(work).await.ok()
     }
 
     /// Does something with the cache directory; `None` where there is none.

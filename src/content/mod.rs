@@ -32,10 +32,10 @@ pub use served::{Mark, Recalled, Served, TagKey, Unusable};
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::flight::Flights;
+use crate::hands::Hands;
 use crate::metrics::CacheKind;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
@@ -104,8 +104,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the store: what its directory holds is there at once, and is counted by a task.
-    /// All its work runs in `tasks`; whoever owns them waits for them at the end. Is called
-    /// within a runtime.
+    /// What is not there is brought by `hands`. Is called within a runtime, which reads what is.
     ///
     /// # Errors
     /// [`OpenError`] when there is a directory and it cannot be used.
@@ -113,7 +112,7 @@ impl Store {
         settings: &Settings,
         metrics: Arc<Metrics>,
         clock: Clock,
-        tasks: TaskTracker,
+        hands: Hands,
     ) -> Result<Self, OpenError> {
         let hints_bytes_max = settings.disk_bytes_max / HINTS_SHARE;
         let disk = match &settings.directory {
@@ -122,7 +121,7 @@ impl Store {
                 let opened = Disk::open(directory, bytes_max, Arc::clone(&metrics), clock);
                 let disk = Arc::new(opened?);
                 let counted = Arc::clone(&disk);
-                tasks.spawn_blocking(move || counted.take_stock());
+                hands.tasks().spawn_blocking(move || counted.take_stock());
                 Some(disk)
             }
             None => None,
@@ -132,14 +131,14 @@ impl Store {
                 directory,
                 hints_bytes_max,
                 Arc::clone(&metrics),
-                tasks.clone(),
+                hands.tasks().clone(),
             )
         });
         let served = Served::new(
             settings.directory.as_deref(),
             settings.served_tags_max,
             Arc::clone(&metrics),
-            tasks.clone(),
+            hands.tasks().clone(),
         );
         let half = settings.memory_bytes_max / 2;
         let weigh = |bytes: usize| u32::try_from(bytes + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
@@ -156,11 +155,11 @@ impl Store {
                 .build(),
             disk,
             fills: std::sync::Mutex::default(),
-            document_flights: Flights::new(tasks.clone()),
-            whole_flights: Flights::new(tasks.clone()),
-            verifications: Flights::new(tasks.clone()),
+            document_flights: Flights::new(hands.clone()),
+            whole_flights: Flights::new(hands.clone()),
+            verifications: Flights::new(hands.clone()),
             metrics,
-            tasks,
+            hands,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -271,7 +270,8 @@ impl Store {
             let (disk, name) = (Arc::clone(disk), FileName::new(Kind::Manifest, key));
             let bytes = document.bytes().clone();
             self.inner
-                .tasks
+                .hands
+                .tasks()
                 .spawn_blocking(move || disk.keep(name, &bytes));
         }
         document

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::*;
@@ -66,7 +67,7 @@ impl World {
             &settings,
             Arc::clone(&metrics),
             Clock::system(),
-            tasks.clone(),
+            Hands::new(tasks.clone(), Handle::current()),
         );
         Process {
             store: store.expect("opens"),
@@ -676,7 +677,12 @@ async fn a_directory_has_one_user() {
         served_tags_max: 1000,
     };
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let second = Store::open(&settings, metrics, Clock::system(), TaskTracker::new());
+    let second = Store::open(
+        &settings,
+        metrics,
+        Clock::system(),
+        Hands::new(TaskTracker::new(), Handle::current()),
+    );
     assert!(matches!(second, Err(OpenError::InUse(_))));
     process.end().await;
 }

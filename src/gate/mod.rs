@@ -43,8 +43,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use moka::sync::Cache;
-use tokio::{runtime::Handle, sync::Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::content::ContentKey;
@@ -52,6 +51,7 @@ use crate::content::Document;
 use crate::content::Store;
 use crate::evidence;
 use crate::flight::Flights;
+use crate::hands::Hands;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -217,10 +217,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
-    /// Where the gate's flights and proofs run; whoever owns it waits for them at the end.
-    pub tasks: TaskTracker,
-    /// Whose threads prove.
-    pub hands: Handle,
+    /// Who searches and proves.
+    pub hands: Hands,
 }
 
 impl Gate {
@@ -234,17 +232,15 @@ impl Gate {
             material,
             metrics,
             clock,
-            tasks,
             hands,
         } = parts;
         let proofs = Places::new(
             settings.verification_threads,
             settings.verification_queue_max,
-            tasks.clone(),
-            hands,
+            hands.clone(),
         );
         let searches = Searches::new(&settings, upstreams.iter().map(Upstream::host));
-        let permits = Permits::new(upstreams.iter(), settings.permit_ttl, tasks.clone());
+        let permits = Permits::new(upstreams.iter(), settings.permit_ttl, hands.clone());
         metrics.policy_in_force(1);
         metrics.trust_in_force(1);
         Self(
@@ -262,9 +258,9 @@ impl Gate {
                 reaches: Cache::new(REACHES_MAX),
                 unreached: Unreached::new(settings.unsigned_ttl),
                 facts: HeldFacts::new(PROVEN_BYTES_MAX, UNPROVEN_BYTES_MAX),
-                facts_flights: Flights::new(tasks.clone()),
+                facts_flights: Flights::new(hands.clone()),
                 tags: Table::new(TAGS_BYTES_MAX),
-                tag_flights: Flights::new(tasks),
+                tag_flights: Flights::new(hands),
                 hints: Hints::new(HINTS_BYTES_MAX, content.parents().cloned()),
                 content,
                 disguises: Cache::new(DISGUISES_MAX),

@@ -8,7 +8,6 @@
 use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
-use tokio_util::task::TaskTracker;
 
 use crate::flight::Flights;
 use crate::gate::Asked;
@@ -16,6 +15,7 @@ use crate::gate::Gate;
 use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::facts::crashed;
+use crate::hands::Hands;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
@@ -54,7 +54,7 @@ impl Permits {
     pub(super) fn new<'a>(
         mut upstreams: impl Iterator<Item = &'a Upstream>,
         permit_ttl: Duration,
-        tasks: TaskTracker,
+        hands: Hands,
     ) -> Self {
         Self {
             needed: upstreams.any(Upstream::asks_as_caller),
@@ -62,7 +62,7 @@ impl Permits {
                 .max_capacity(PERMITS_MAX)
                 .time_to_live(permit_ttl)
                 .build(),
-            flights: Flights::new(tasks),
+            flights: Flights::new(hands),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use crate::content::ContentKey;
 use crate::content::Store;
 use crate::evidence;
 use crate::gate::{Ask, Gate, Parts, Refusal, Settings};
+use crate::hands::Hands;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -81,7 +83,8 @@ impl World {
             disk_bytes_max: 10 << 20,
             served_tags_max: 1000,
         };
-        let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
+        let hands = Hands::new(tasks.clone(), Handle::current());
+        let content = Store::open(&content, Arc::clone(&metrics), clock.clone(), hands.clone());
         let content = content.expect("opens");
         let mut upstream = upstream::Settings::known(HOST.parse().expect("a host"));
         upstream.url = self.registry.url().parse().expect("a URL");
@@ -105,8 +108,7 @@ impl World {
             material: Material::default(),
             metrics,
             clock,
-            tasks: tasks.clone(),
-            hands: tokio::runtime::Handle::current(),
+            hands,
         };
         Process {
             gate: Gate::new(settings(), parts),

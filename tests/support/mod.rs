@@ -43,6 +43,7 @@ use pullgate::clock::Clock;
 use pullgate::content;
 use pullgate::evidence;
 use pullgate::gate::{self, Ask, Gate, Parts};
+use pullgate::hands::Hands;
 use pullgate::metrics::Metrics;
 use pullgate::oci::{Digest, ImageName, RegistryHost};
 use pullgate::policy::{
@@ -270,6 +271,7 @@ impl World {
         let sigstore = Sigstore::new(clock.now() - SignedDuration::from_secs(60));
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let tasks = TaskTracker::new();
+        let hands = Hands::new(tasks.clone(), Handle::current());
         let signatures = setup
             .lookaside
             .then(|| TempDir::new().expect("a directory"));
@@ -293,7 +295,7 @@ impl World {
             served_tags_max: 1000,
         };
         let content =
-            content::Store::open(&content, Arc::clone(&metrics), clock.clone(), tasks.clone());
+            content::Store::open(&content, Arc::clone(&metrics), clock.clone(), hands.clone());
         let content = content.expect("opens");
         let served = content.served().clone();
         let parts = Parts {
@@ -303,8 +305,7 @@ impl World {
             rules: setup.rules,
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
-            tasks: tasks.clone(),
-            hands: Handle::current(),
+            hands: hands.clone(),
         };
         let gate = Gate::new(setup.settings, parts);
         let shutdown = CancellationToken::new();
@@ -312,8 +313,7 @@ impl World {
             let parts = authn::Parts {
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
-                tasks: tasks.clone(),
-                hands: Handle::current(),
+                hands,
             };
             Arc::new(Authn::new(settings, parts).expect("callers"))
         });

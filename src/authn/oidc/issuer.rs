@@ -15,7 +15,6 @@ use http::Uri;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::authn::oidc::OidcSettings;
@@ -25,6 +24,7 @@ use crate::authn::oidc::jwt::Jwt;
 use crate::authn::oidc::keys::{KeySet, NoKey};
 use crate::clock::Clock;
 use crate::flight::Flights;
+use crate::hands::Hands;
 use crate::oci::Digest;
 use crate::oci::RegistryHost;
 use crate::upstream;
@@ -129,7 +129,7 @@ impl Issuer {
         entry: &IssuerSettings,
         settings: &OidcSettings,
         clock: Clock,
-        tasks: TaskTracker,
+        hands: Hands,
     ) -> Result<Self, IssuerError> {
         let limits = upstream::Limits {
             manifest_deadline: FETCH_DEADLINE.min(settings.limits.manifest_deadline),
@@ -150,7 +150,7 @@ impl Issuer {
             keys_stale_max: settings.keys_stale_max,
             held: ArcSwapOption::empty(),
             attempt: Mutex::default(),
-            flights: Flights::new(tasks),
+            flights: Flights::new(hands),
             clock,
         })
     }

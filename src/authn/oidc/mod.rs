@@ -14,9 +14,9 @@ pub use issuer::{IssuerError, IssuerSettings};
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::hands::Hands;
 use crate::policy::TokenIdentity;
 use crate::upstream;
 
@@ -120,13 +120,13 @@ impl Issuers {
     pub(super) fn new(
         settings: &OidcSettings,
         clock: &Clock,
-        tasks: &TaskTracker,
+        hands: &Hands,
     ) -> Result<Self, IssuerError> {
         let mut issuers: Vec<Issuer> = Vec::new();
         for entry in &settings.issuers {
             match issuers.iter_mut().find(|known| known.url() == entry.url) {
                 Some(known) => known.also_for(entry.audience.clone()),
-                None => issuers.push(Issuer::new(entry, settings, clock.clone(), tasks.clone())?),
+                None => issuers.push(Issuer::new(entry, settings, clock.clone(), hands.clone())?),
             }
         }
         Ok(Self {

@@ -1,5 +1,5 @@
-//! The threads that prove signatures and hash passwords. Those that answer come before them: a
-//! flood of first pulls is to slow no cached one, on however few processors.
+//! The threads for new work: searches, transfers, proofs, hashes of passwords. Those that answer
+//! come before them: a flood of first pulls is to slow no cached one, on however few processors.
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -10,19 +10,21 @@ const NICENESS: i32 = 10;
 
 /// The threads. They end when this is dropped, without waiting for what they are at.
 #[derive(Debug)]
-pub(super) struct Hands(Option<Runtime>);
+pub(super) struct Threads(Option<Runtime>);
 
-impl Hands {
-    /// There are as many as there is work for at a time.
+impl Threads {
+    /// One for each processor, and others for what keeps a thread busy: as many as there is such
+    /// work at a time.
     ///
     /// # Errors
     /// When the operating system does not give what a runtime needs.
-    pub(super) fn hire() -> anyhow::Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .thread_name("proofs")
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("new-work")
             .on_thread_start(stand_back)
             .build()
-            .context("the threads for proofs could not be started")?;
+            .context("the threads for new work could not be started")?;
         Ok(Self(Some(runtime)))
     }
 
@@ -34,7 +36,7 @@ impl Hands {
     }
 }
 
-impl Drop for Hands {
+impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -54,10 +56,13 @@ mod tests {
 
     #[tokio::test]
     async fn they_stand_back_and_nobody_else_does() {
-        let hands = Hands::hire().expect("threads");
+        let threads = Threads::start().expect("threads");
         let niceness = || rustix::process::getpriority_process(None).expect("a priority");
         let before = niceness();
-        let theirs = hands.handle().spawn_blocking(niceness).await;
+        let handle = threads.handle();
+        let theirs = handle.spawn(async move { niceness() }).await;
+        assert_eq!(theirs.expect("done"), before.max(NICENESS));
+        let theirs = handle.spawn_blocking(niceness).await;
         assert_eq!(theirs.expect("done"), before.max(NICENESS));
         assert_eq!(niceness(), before);
     }

@@ -1,0 +1,44 @@
+//! Whose threads do what is asked for the first time: searches, transfers, proofs. A gate that is
+//! busy with these must not be late with what it knows already, so they can be other threads than
+//! those that answer.
+
+use tokio::{runtime::Handle, task::JoinError};
+use tokio_util::task::TaskTracker;
+
+/// The threads for new work, and the tracker of all tasks, which have one owner who waits for
+/// them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Hands {
+    tasks: TaskTracker,
+    threads: Handle,
+}
+
+impl Hands {
+    /// New work is done by `threads`, and is among `tasks`.
+    #[must_use]
+    pub fn new(tasks: TaskTracker, threads: Handle) -> Self {
+        Self { tasks, threads }
+    }
+
+    /// All tasks, these and others.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Begins new work, which goes on whether or not anybody waits for it.
+    pub(crate) fn begin<F>(&self, work: F)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.tasks.spawn_on(work, &self.threads);
+    }
+
+    /// Does work that keeps a thread busy.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        self.tasks.spawn_blocking_on(work, &self.threads).await
+    }
+}

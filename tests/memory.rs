@@ -127,7 +127,7 @@ impl Registry {
                     let service = service_fn(async |request: Request<Incoming>| {
                         let path = request.uri().path();
                         if path.starts_with("/v2/mute/") && !path.contains("/manifests/t") {
-                            std::future::pending().await
+                            std::future::pending::<()>().await;
                         }
                         Ok::<_, Infallible>(registry.answer(path))
                     });

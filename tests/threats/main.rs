@@ -44,3 +44,4 @@ mod support;
 mod tags;
 mod tenants;
 mod trust;
+mod whole;

@@ -178,7 +178,8 @@ fn start(folder: &Path, upstream: &str, key: &KeyPair) -> Program {
         "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n\
          upstreams: {{ r.test: {{ url: \"{upstream}\", requests_per_second_max: 1000000 }} }}\n\
          default_upstream: r.test\npolicies: [policy.yaml]\n\
-         cache: {{ memory_bytes_max: 16MiB, facts_ttl: 24h, tag_ttl: 0s }}\n"
+         cache: {{ memory_bytes_max: 16MiB, facts_ttl: 24h, tag_ttl: 0s }}\n\
+         limits: {{ upstream_connections_max: 200 }}\n"
     );
     let policy = "signers: { someone: { key: { file: key.pub }, transparency_log: not_required } }\n\
          policies:\n\

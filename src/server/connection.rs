@@ -168,25 +168,28 @@ impl Connection {
         let stream = Stalled::new(stream, self.patience());
         match self.tls.clone() {
             None => self.http1(stream, client, None).await,
-            Some(tls) => {
-                // Before the handshake, so that no exchange within it is missed.
-                let exchanged = tls.exchanged();
-                let handshake = tls.acceptor().accept(stream);
-                match tokio::time::timeout(self.limits.header_read_timeout, handshake).await {
-                    Ok(Ok(stream)) => {
-                        let holder = self.holder(stream.get_ref().1, exchanged);
-                        match stream.get_ref().1.alpn_protocol() {
-                            // Boxed: its state is large, and most connections do without.
-                            Some(b"h2") => Box::pin(self.http2(stream, client, holder)).await,
-                            _ => self.http1(stream, client, holder).await,
-                        }
-                    }
-                    Ok(Err(error)) => debug!(%client, %error, "the TLS handshake failed"),
-                    Err(_) => debug!(%client, "the TLS handshake took too long"),
-                }
-            }
+            // Boxed: its state is large, and connections in the clear do without.
+            Some(tls) => Box::pin(self.secured(&tls, stream, client)).await,
         }
         gauge.dec();
+    }
+
+    async fn secured(self, tls: &Tls, stream: Stalled<TcpStream>, client: IpAddr) {
+        // Before the handshake, so that no exchange within it is missed.
+        let exchanged = tls.exchanged();
+        let handshake = tls.acceptor().accept(stream);
+        match tokio::time::timeout(self.limits.header_read_timeout, handshake).await {
+            Ok(Ok(stream)) => {
+                let holder = self.holder(stream.get_ref().1, exchanged);
+                match stream.get_ref().1.alpn_protocol() {
+                    // Boxed, as most connections do without.
+                    Some(b"h2") => Box::pin(self.http2(stream, client, holder)).await,
+                    _ => self.http1(stream, client, holder).await,
+                }
+            }
+            Ok(Err(error)) => debug!(%client, %error, "the TLS handshake failed"),
+            Err(_) => debug!(%client, "the TLS handshake took too long"),
+        }
     }
 
     fn patience(&self) -> Patience {

@@ -56,11 +56,12 @@ impl Upstream {
     {
         let mut order = self.order().into_iter().peekable();
         while let Some(place) = order.next() {
-            let answered = ask(Session {
+            let asked = ask(Session {
                 shared: Arc::clone(&place),
                 login: self.login().cloned(),
             });
-            let answered = answered.await;
+            // Boxed: whoever may have to ask has room for this, and most never do.
+            let answered = Box::pin(asked).await;
             let failed = answered.as_ref().is_err_and(is_of_the_address);
             place.health.note(failed.then(Instant::now));
             if !failed || order.peek().is_none() {

@@ -8,6 +8,9 @@ use crate::oci::ManifestError;
 use crate::oci::media_type;
 use crate::upstream::FetchedManifest;
 
+/// What the text of a digest takes, with its counters and what the allocator rounds.
+const DIGEST_TEXT_BYTES: usize = 160;
+
 /// The bytes of a manifest, their digest, and what they say.
 #[derive(Debug)]
 pub struct Document {
@@ -22,14 +25,22 @@ impl Document {
     /// `digest` is what `fetched` hashes to: only this room makes documents, and it hashes.
     pub(super) fn new(digest: Digest, fetched: FetchedManifest) -> Self {
         let manifest = Manifest::parse(&fetched.bytes, fetched.content_type.as_deref());
-        let text = digest.to_string();
+        let etag = Bytes::from(format!("\"{digest}\""));
         Self {
             digest,
-            etag: format!("\"{text}\"").into(),
-            digest_text: text.into(),
+            // One piece of memory for both.
+            digest_text: etag.slice(1..etag.len() - 1),
+            etag,
             bytes: fetched.bytes,
             manifest,
         }
+    }
+
+    /// About how many bytes of memory it takes, parsed as well as not.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let parsed = self.manifest.as_ref().map_or(0, Manifest::memory_bytes);
+        size_of::<Self>() + DIGEST_TEXT_BYTES + self.bytes.len() + parsed
     }
 
     /// The digest of the bytes.

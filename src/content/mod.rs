@@ -89,8 +89,9 @@ pub struct Settings {
     pub served_tags_max: usize,
 }
 
-/// What one held entry costs beside its bytes, roughly: keys, counters, parsed manifest.
-const ENTRY_OVERHEAD_BYTES: usize = 1024;
+/// What one held entry costs beside itself, roughly: its key, and its places in the cache's tables and
+/// lists.
+const ENTRY_OVERHEAD_BYTES: usize = 600;
 /// Of the bytes that the directory may hold, hints may take one in so many.
 const HINTS_SHARE: u64 = 50;
 
@@ -146,8 +147,7 @@ impl Store {
             memory_blob_bytes_max: settings.memory_blob_bytes_max,
             documents: moka::sync::Cache::builder()
                 .max_capacity(half)
-                // A parsed manifest takes about as much again as its bytes.
-                .weigher(move |_, document: &Arc<Document>| weigh(document.bytes().len() * 2))
+                .weigher(move |_, document: &Arc<Document>| weigh(document.memory_bytes()))
                 .build(),
             blobs: moka::sync::Cache::builder()
                 .max_capacity(half)

@@ -130,9 +130,11 @@ impl Admission {
         !matches!(self.decision.grounds, Grounds::Evidence)
     }
 
-    /// About how many bytes it holds: the manifest, parsed as well, and the facts.
+    /// About how many bytes it takes, with all that only this may hold by now, and its places in
+    /// the cache's tables and lists.
     pub(super) fn weight(&self) -> u32 {
-        let bytes = self.document.bytes().len() * 2 + self.facts.size_hint() + 1024;
+        const OWN_BYTES: usize = 1500;
+        let bytes = self.document.memory_bytes() + self.facts.size_hint() + OWN_BYTES;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 }

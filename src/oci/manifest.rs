@@ -60,6 +60,22 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// About how many bytes it takes, with what it has beside itself.
+    fn memory_bytes(&self) -> usize {
+        // What the allocator rounds, and the place of an annotation in its tree.
+        const TEXT_BYTES: usize = 32;
+        const ANNOTATION_BYTES: usize = 100;
+        let annotations = self.annotations.iter().flatten();
+        let annotations =
+            annotations.map(|(key, value)| ANNOTATION_BYTES + key.len() + value.len());
+        let platform = self.platform.as_ref().map_or(0, |_| 2 * TEXT_BYTES);
+        size_of::<Self>()
+            + TEXT_BYTES
+            + self.media_type.len()
+            + platform
+            + annotations.sum::<usize>()
+    }
+
     /// One of the annotations.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
@@ -170,8 +186,15 @@ impl Manifest {
             (Some(_), None, None) => {
                 return Err(ManifestError::Json("missing field `config`".to_owned()));
             }
-            (Some(layers), None, Some(config)) => ManifestKind::Image(Image { config, layers }),
-            (None, Some(manifests), None) => ManifestKind::Index(Index { manifests }),
+            (Some(mut layers), None, Some(config)) => {
+                // It is kept for long.
+                layers.shrink_to_fit();
+                ManifestKind::Image(Image { config, layers })
+            }
+            (None, Some(mut manifests), None) => {
+                manifests.shrink_to_fit();
+                ManifestKind::Index(Index { manifests })
+            }
         };
         let sent_as = sent_as.map(essence).filter(|sent| is_specific(sent));
         let media_type = settle_media_type(&kind, raw.media_type.as_deref(), sent_as)?;
@@ -213,6 +236,12 @@ impl Manifest {
                     .iter()
                     .all(|layer| media_type::evidence_form(&layer.media_type).is_some())
         })
+    }
+
+    /// About how many bytes of memory it has beside itself.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.descriptors().map(Descriptor::memory_bytes).sum()
     }
 
     /// Every blob and manifest that this manifest lists.

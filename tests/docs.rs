@@ -24,6 +24,8 @@ use pullgate::sandbox::oidc::Token;
 use pullgate::sandbox::sigstore::{CertificateAuthority, KeyPair};
 use tempfile::TempDir;
 
+#[path = "support/documents.rs"]
+mod documents;
 #[path = "docs/foreign.rs"]
 mod foreign;
 

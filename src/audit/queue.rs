@@ -54,3 +54,51 @@ impl Queued {
         std::iter::from_fn(next).take(BATCH_MAX).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::audit::Decided;
+    use crate::audit::DecisionId;
+
+    struct Nothing;
+
+    impl Decided for Nothing {
+        fn describe(&self) -> Value {
+            json!({})
+        }
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_place_is_dropped_at_once_and_counted() {
+        const MORE: usize = 3;
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let (queue, mut queued) = Queue::new(Arc::clone(&metrics));
+        let record = Record {
+            id: DecisionId(1),
+            time: Timestamp::UNIX_EPOCH,
+            client: [127, 0, 0, 1].into(),
+            puller: None,
+            decided: Arc::new(Nothing),
+        };
+        for _ in 0..QUEUE_MAX + MORE {
+            queue.put(&record);
+        }
+        let text = metrics.render().expect("metrics");
+        let line = format!("pullgate_audit_records_total{{outcome=\"dropped\"}} {MORE}\n");
+        assert!(text.contains(&line), "{line} is not in {text}");
+        assert_eq!(queued.take().await.len(), BATCH_MAX);
+        queue.put(&record);
+        let mut left = 0;
+        loop {
+            match queued.take_now().len() {
+                0 => break,
+                taken => left += taken,
+            }
+        }
+        assert_eq!(left, QUEUE_MAX - BATCH_MAX + 1);
+    }
+}

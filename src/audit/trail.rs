@@ -220,15 +220,19 @@ mod tests {
                 trail: Trail::open(place, Arc::clone(&metrics)).expect("opens"),
                 folder,
                 metrics,
-                decisions: Decisions::new(10, 7),
+                decisions: Decisions::new(20, 7),
             }
         }
 
-        fn write(&mut self, name: &str) {
+        fn decide(&self, name: &str) {
             let client = [127, 0, 0, 1].into();
             let decided = Arc::new(Note(name.to_owned()));
             let time = jiff::Timestamp::UNIX_EPOCH;
             self.decisions.record(time, client, None, decided);
+        }
+
+        fn write(&mut self, name: &str) {
+            self.decide(name);
             self.trail.write(&self.decisions.latest(1));
         }
 
@@ -266,6 +270,17 @@ mod tests {
             .map(|number| format!("image-{number:02}"))
             .collect();
         assert_eq!(all, latest, "none is lost between");
+        // Many that come at once are no reason for a file that is larger.
+        let mut burst = Log::new(300, 20);
+        for number in 0..12 {
+            burst.decide(&format!("image-{number:02}"));
+        }
+        burst.trail.write(&burst.decisions.latest(12));
+        burst.counted("written", 12);
+        for entry in fs::read_dir(burst.folder.path()).expect("a folder") {
+            let held = entry.expect("an entry").metadata().expect("metadata").len();
+            assert!(held <= 300, "{held}");
+        }
         let mut one = Log::new(1, 1);
         one.write("a");
         one.write("b");

@@ -225,6 +225,8 @@ pub(super) fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<OwnT
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const LIFETIME: Duration = Duration::from_secs(300);
@@ -298,6 +300,13 @@ mod tests {
                 "{position}"
             );
         }
+        // Ours, and for somebody else.
+        let payload = json!({"aud": "other", "iat": 1000, "exp": 1300, "access": [], "who": {"user": "alice"}});
+        let payload = BASE64_URL_SAFE_NO_PAD.encode(payload.to_string());
+        let mac = hmac::sign(&key.0, format!("{PURPOSE}{payload}").as_bytes());
+        let mac = BASE64_URL_SAFE_NO_PAD.encode(mac.as_ref());
+        let other = format!("{OWN_PREFIX}{payload}.{mac}");
+        assert_eq!(verify(&key, &other, at(1000)), Err(OwnRefusal::Foreign));
         for odd in ["pullgate.", "pullgate..", "pullgate.a", "x.y.z", ""] {
             assert_eq!(
                 verify(&key, odd, at(1000)),

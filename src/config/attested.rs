@@ -113,13 +113,16 @@ pub(super) fn condition_mend(error: &ConditionError) -> &'static str {
     match error {
         ConditionError::TooLong => "ask for less, or in several policies",
         ConditionError::Variable(_) => {
-            "the variables are `predicate`, `subject`, `image`, `signer`, `now`, and those of loops"
+            "the variables are `predicate`, `subject`, `image`, `signer`, `now`, and those of loops; \
+             a text stands in quotes"
         }
         ConditionError::Field(_) => {
             "`image` has name, registry, repository and digest; `signer` has issuer, subject and \
              claims, or key"
         }
-        ConditionError::Syntax(_) => "correct it; in YAML, quote it if it has `: ` or ` #`",
+        ConditionError::Syntax(_) => {
+            "correct it: `==` compares, `&&` and `||` combine; in YAML, quote it if it has `: ` or ` #`"
+        }
         _ => "docs/POLICY.md (Attestations) has what conditions can use",
     }
 }

@@ -68,10 +68,7 @@ pub(super) fn hash_algorithm(value: &Value<'_>, name: &str) -> Option<HashAlgori
 /// for.
 pub(super) fn unanchored(value: &Value<'_>) -> Option<IdentityRule> {
     let text = value.text()?;
-    // On its own first: see `IdentityRule::regex`.
-    let rule = IdentityRule::regex(text)
-        .and_then(|_| IdentityRule::regex(&format!("(?s:.*)(?:{text})(?s:.*)")));
-    match rule {
+    match IdentityRule::regex_anywhere(text) {
         Ok(rule) => {
             if !(text.starts_with('^') && text.ends_with('$')) {
                 value.warn(

@@ -95,6 +95,12 @@ fn never_matches(text: &str, hosts: Option<&[RegistryHost]>) -> Option<(String, 
     if text.chars().any(|character| character.is_ascii_uppercase()) {
         return never("names are in lower case", "write it in lower case");
     }
+    if let Some(name) = text.strip_suffix('/') {
+        return never(
+            "it ends with a slash",
+            &format!("write `{name}/**` for all below it, or `{name}`"),
+        );
+    }
     if first == DOCKER_HUB && !rest.contains('/') && !rest.contains("**") {
         return never(
             "on Docker Hub every name has two segments at least",

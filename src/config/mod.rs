@@ -50,6 +50,7 @@ mod suggest;
 mod units;
 mod upstreams;
 mod watched;
+mod workflow;
 mod yaml;
 
 pub use callers::{CallersSettings, ClientCertificateFiles, OidcIssuer, TokenSettings, UsersFile};

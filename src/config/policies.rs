@@ -328,15 +328,25 @@ fn requirement(
     signers: &Signers,
     context: &Context<'_>,
 ) -> Option<Requirement> {
+    const ALL: &[&str] = &[
+        "signed_by",
+        "attested",
+        "any_of",
+        "digests",
+        "deny",
+        UNSIGNED,
+    ];
     const FORMS: &[&str] = &["signed_by", "any_of", "digests", "deny", UNSIGNED];
     const ATTESTED: &[&str] = &["attested", "any_of", "digests", "deny", UNSIGNED];
     const UNSIGNED: &str = "unsafe_allow_unsigned";
-    const MEND: &str = "say what it asks for: signers, pinned digests, nothing at all, or no pull";
+    const MEND: &str = "say what it asks for: signers, attestations, pinned digests, nothing at \
+                        all, or no pull";
     let circumstances = demand::circumstances(fields, context);
     // `signed_by` and `attested` go together, and neither with anything else.
     let forms = match (fields.at("attested"), fields.at("signed_by")) {
         (Some(_), _) => ATTESTED,
-        _ => FORMS,
+        (None, Some(_)) => FORMS,
+        (None, None) => ALL,
     };
     match fields.exactly_one(forms, MEND)? {
         ("signed_by" | "attested", _) => {

@@ -179,9 +179,12 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, before_last: 
 
 /// The dotted path of `key` within what stands at `path`.
 pub(super) fn joined(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        shown(key)
-    } else {
-        format!("{path}.{}", shown(key))
+    let key = match key {
+        "" => "\"\"".to_owned(),
+        key => shown(key),
+    };
+    match path {
+        "" => key,
+        path => format!("{path}.{key}"),
     }
 }

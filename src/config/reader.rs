@@ -9,6 +9,7 @@ use crate::config::problem::Sheet;
 use crate::config::problem::joined;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
+use crate::config::schema;
 use crate::config::schema::Section;
 use crate::config::suggest::nearest;
 use crate::config::yaml::Content;
@@ -291,6 +292,21 @@ impl Section {
         )
     }
 
+    /// The sections of this one in which there is such a key, as near as they are.
+    fn within(&self, key: &str) -> Vec<&'static str> {
+        let (own, _) = self.name.split_once(": ").unwrap_or((self.name, ""));
+        let below = schema::ALL.iter().filter(|section| section.knows(key));
+        let below = below.filter_map(|section| {
+            let path = section.name.strip_prefix(own)?.strip_prefix('.')?;
+            Some(path.trim_end_matches("[]"))
+        });
+        let depth = |path: &&str| path.matches('.').count();
+        let least = below.clone().map(|path| depth(&path)).min();
+        let mut found: Vec<&str> = below.filter(|path| Some(depth(path)) == least).collect();
+        found.dedup();
+        found
+    }
+
     fn complain_about(&'static self, key: &str, value: &Value<'_>) {
         if self.keys.contains(&key) {
             return;
@@ -305,7 +321,13 @@ impl Section {
         let mend = match nearest(key, self.keys.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
             None if self.keys.is_empty() => "write a path".to_owned(),
-            None => format!("remove it; {}", self.keys_told()),
+            None => match self.within(key).as_slice() {
+                [] => format!("remove it; {}", self.keys_told()),
+                sections => format!(
+                    "it stands under {}: write it there, or check how far the line is indented",
+                    listed(sections.iter().copied(), "or")
+                ),
+            },
         };
         value.error("there is no such key", &mend);
     }

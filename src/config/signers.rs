@@ -20,6 +20,7 @@ use crate::config::schema;
 use crate::config::signed_identity;
 use crate::config::suggest::nearest;
 use crate::config::upstreams::is_loopback;
+use crate::config::workflow;
 use crate::policy::Claim;
 use crate::policy::IdentityRule;
 use crate::policy::Keyless;
@@ -130,7 +131,13 @@ fn keyless(value: &Value<'_>, signer: &Fields<'_>, context: &Context<'_>) -> Opt
         IDENTITIES,
         "say who may sign: without an identity, everybody who has a login at the issuer could",
     );
-    let identity = identity.and_then(|(key, value)| identity_rule(key, &value));
+    let identity = identity.and_then(|(key, value)| {
+        let rule = identity_rule(key, &value)?;
+        if let Some(issuer) = &issuer {
+            workflow::warn_of_no_workflow(&value, issuer, &rule);
+        }
+        Some(rule)
+    });
     let exact = fields.at("claims").map_or(Some(Vec::new()), |value| {
         claims(&value, IdentityRule::exact)
     });
@@ -194,6 +201,8 @@ pub(super) fn issuer_url(value: &Value<'_>) -> Option<String> {
             "this issuer's URL has no slash at its end, so nothing will match",
             &format!("write `{name}`"),
         );
+    } else {
+        workflow::warn_of_slip(value, text);
     }
     Some(text.to_owned())
 }

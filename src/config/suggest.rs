@@ -30,6 +30,22 @@ fn by_letters<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
         .map(|(_, word)| word)
 }
 
+/// The known URL that `text` is the beginning of, or is but for a letter or two.
+pub(super) fn slip<'a>(
+    text: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    const LETTERS_MAX: usize = 2;
+    let begins = |word: &&str| {
+        let rest = word.strip_prefix(text.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let letters: Vec<char> = text.chars().take(128).collect();
+    let near = |word: &&str| distance(&letters, &word.chars().collect::<Vec<_>>()) <= LETTERS_MAX;
+    let found = known.clone().into_iter().find(begins);
+    found.or_else(|| known.into_iter().find(near))
+}
+
 /// Case and word separators are what people mix up most: `sourceRepositoryURI`.
 fn folded(text: &str) -> Vec<char> {
     text.chars()

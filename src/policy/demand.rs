@@ -231,19 +231,33 @@ impl Demand {
         subject: &Subject,
         question: &Question<'_>,
     ) -> Shortfall {
-        let ballot = self.signatures(subject, question);
         let any = |subject: &Subject| subject.facts.signatures().any(|fact| self.sees(fact));
         let told = telling(subject, &any);
         let facts = self.seen(&told.facts);
-        let mut shortfall = signed_by.shortfall(&self.signatures(told, question), &facts);
+        let ballot = self.signatures(told, question);
+        let mut shortfall = signed_by.shortfall(&ballot, &facts);
         shortfall.expected.push_str(&self.circumstances());
-        if signs == Signs::Index && subject.shape == Shape::Image && signed_by.holds(&ballot) {
+        // It is signed, and that is not what counts.
+        let beside = match (signs, subject.shape) {
+            (Signs::Index, Shape::Image) => Some((
+                "a platform's manifest with a signature of its own, reached through no signed index",
+                "sign the index (cosign sign INDEX_DIGEST) and pull by its tag",
+            )),
+            (Signs::Instance, Shape::Index) => Some((
+                "an index with a signature of its own, whose platforms' manifests do not all have \
+                 one",
+                "sign them as well (cosign sign --recursive INDEX_DIGEST)",
+            )),
+            (Signs::Instance, Shape::Image) => Some((
+                "an index with a signature, which lists this manifest, and none of its own",
+                "sign it as well (cosign sign --recursive INDEX_DIGEST)",
+            )),
+            _ => None,
+        };
+        if let Some((found, remedy)) = beside.filter(|_| signed_by.holds(&ballot)) {
             shortfall.reason = Reason::Unsigned;
-            shortfall.found = "a platform's manifest with a signature of its own, reached \
-                               through no signed index"
-                .to_owned();
-            shortfall.remedy =
-                "sign the index (cosign sign INDEX_DIGEST) and pull by its tag".to_owned();
+            shortfall.found = found.to_owned();
+            shortfall.remedy = remedy.to_owned();
         }
         shortfall.expected.push_str(match (signs, subject.shape) {
             (Signs::Index, _) => ", on the index (signs: index)",

@@ -201,3 +201,48 @@ fn collect(subject: &Subject, moments: &mut BTreeSet<Timestamp>) {
         collect(around, moments);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn served(content: &[u8], signed_at: i64) -> Earlier {
+        Earlier::Served {
+            digest: Digest::sha256(content),
+            signed_at: at(signed_at),
+            served_at: at(signed_at + 1),
+        }
+    }
+
+    // THREATS C7: what is judged, by what the tag named before.
+    #[test]
+    fn content_passes_that_was_signed_no_earlier() {
+        let now = Digest::sha256(b"now");
+        for (signed_at, earlier, passes) in [
+            (Some(5), Earlier::Nothing, true),
+            (Some(5), served(b"before", 4), true),
+            (Some(5), served(b"before", 5), true),
+            (Some(5), served(b"before", 6), false),
+            // The newer of two signatures of the same content is gone.
+            (Some(5), served(b"now", 6), true),
+            (Some(5), Earlier::Forgotten(at(5)), true),
+            (Some(5), Earlier::Forgotten(at(6)), false),
+            (Some(5), Earlier::Unknown, false),
+            // Nobody can tell where no time is proven.
+            (None, Earlier::Nothing, false),
+            (None, served(b"before", 4), false),
+        ] {
+            let signed_at = signed_at.map(at);
+            let rule = NoRollback::default();
+            let shortfall = rule.shortfall(&now, signed_at, earlier);
+            assert_eq!(shortfall.is_none(), passes, "{signed_at:?} {earlier:?}");
+            let permit = [now].into();
+            let permitted = NoRollback { permit }.shortfall(&now, signed_at, earlier);
+            assert_eq!(permitted, None, "what is permitted passes");
+        }
+    }
+}

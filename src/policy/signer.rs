@@ -139,6 +139,17 @@ impl IdentityRule {
         })
     }
 
+    /// A regular expression that may match any part of an identity, as other engines have them.
+    ///
+    /// # Errors
+    /// [`PatternError::Empty`] and [`PatternError::Regex`].
+    pub fn regex_anywhere(text: &str) -> Result<Self, PatternError> {
+        // On its own first: see `IdentityRule::regex`.
+        Self::regex(text)?;
+        let (before, after) = ANYWHERE;
+        Self::regex(&format!("{before}{text}{after}"))
+    }
+
     /// The one part in which `identity`, which does not match, differs.
     fn difference(&self, identity: &str) -> Part {
         let expected = match self {
@@ -185,12 +196,22 @@ impl PartialEq for IdentityRule {
     }
 }
 
+/// What stands around a regular expression that may match anywhere.
+const ANYWHERE: (&str, &str) = ("(?s:.*)(?:", ")(?s:.*)");
+
 impl fmt::Display for IdentityRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(text) => f.write_str(text),
             Self::Glob(glob) => write!(f, "{} (glob)", glob.as_str()),
-            Self::Regex { text, .. } => write!(f, "{text} (regular expression)"),
+            Self::Regex { text, .. } => {
+                let (before, after) = ANYWHERE;
+                let inner = text.strip_prefix(before);
+                match inner.and_then(|text| text.strip_suffix(after)) {
+                    Some(inner) => write!(f, "{inner} (regular expression, anywhere)"),
+                    None => write!(f, "{text} (regular expression)"),
+                }
+            }
         }
     }
 }

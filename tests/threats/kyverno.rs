@@ -81,6 +81,19 @@ async fn world_for_app(lines: &str) -> World {
     world_of(&for_app(lines)).await
 }
 
+/// A gate with a rule for `org/app` that asks for an attestation by this key in which a member is
+/// true.
+async fn world_that_asks(key: &KeyPair, member: &str) -> World {
+    let lines = format!(
+        "attestations:
+  - predicateType: {REVIEW}
+    attestors: [{{ entries: [{{ keys: {{ publicKeys: {:?}, rekor: {{ ignoreTlog: true }} }} }}] }}]
+    conditions: [{{ all: [{{ key: \"{{{{ {member} }}}}\", operator: Equals, value: true }}] }}]",
+        key.public_key_pem()
+    );
+    world_for_app(&lines).await
+}
+
 fn for_app(lines: &str) -> String {
     document(&format!(
         "imageReferences: [\"{HOST}/org/app*\"]\nfailureAction: Enforce\n{lines}"
@@ -275,14 +288,7 @@ async fn t3_one_signer_is_not_two_attestors() {
 #[tokio::test]
 async fn b3_what_was_not_read_could_say_otherwise() {
     let key = KeyPair::generate();
-    let lines = format!(
-        "attestations:
-  - predicateType: {REVIEW}
-    attestors: [{{ entries: [{{ keys: {{ publicKeys: {:?}, rekor: {{ ignoreTlog: true }} }} }}] }}]
-    conditions: [{{ all: [{{ key: \"{{{{ passed }}}}\", operator: Equals, value: true }}] }}]",
-        key.public_key_pem()
-    );
-    let world = world_for_app(&lines).await;
+    let world = world_that_asks(&key, "passed").await;
     let by = Recipe::key(&key, Log::None);
     let package = app(&world, "scanned");
     let passed = json!({ "passed": true });
@@ -527,23 +533,16 @@ async fn a_key_signs_over_the_hash_that_the_rule_names() {
 #[tokio::test]
 async fn a_yes_about_an_index_is_before_a_no_about_its_platform() {
     let key = KeyPair::generate();
-    let lines = format!(
-        "attestations:
-  - type: {REVIEW}
-    attestors: [{{ entries: [{{ keys: {{ publicKeys: {:?}, rekor: {{ ignoreTlog: true }} }} }}] }}]
-    conditions: [{{ all: [{{ key: \"{{{{ result }}}}\", operator: Equals, value: PASS }}] }}]",
-        key.public_key_pem()
-    );
-    let world = world_for_app(&lines).await;
+    let world = world_that_asks(&key, "passed").await;
     let by = Recipe::key(&key, Log::None);
     let child = app(&world, "a platform");
-    attest(&world, &child, REVIEW, &json!({ "result": "FAIL" }), &by);
+    attest(&world, &child, REVIEW, &json!({ "passed": false }), &by);
     let alone = world.manifest("org/app", child.digest()).await;
     alone.denies("condition_failed");
     let index = image::index(&[child.descriptor()]);
     world.push("org/app", &index);
     world.registry.tag("org/app", "v1", index.digest());
-    attest(&world, &index, REVIEW, &json!({ "result": "PASS" }), &by);
+    attest(&world, &index, REVIEW, &json!({ "passed": true }), &by);
     admits(&world, &index).await;
     let listed = world.manifest("org/app", child.digest()).await;
     listed.admits(&child.manifest);

@@ -18,7 +18,11 @@ mod cache;
 mod callers;
 mod certified;
 mod cluster_image_policy;
+mod decisions;
+#[path = "../support/documents.rs"]
+mod documents;
 mod flights;
+mod foreign;
 mod formats;
 mod gpg;
 mod graph;
@@ -40,3 +44,4 @@ mod support;
 mod tags;
 mod tenants;
 mod trust;
+mod whole;

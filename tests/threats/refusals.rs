@@ -179,6 +179,10 @@ async fn denials(world: &World, told: &mut Told) {
     let package = push(world, "app", "foreign");
     world.sign("app", &package, &stranger());
     told.add("untrusted_signer", &get("app").await);
+    let package = push(world, "app", "of a branch");
+    let branch = Identity::github_actions("acme/widget", "release.yml", "refs/heads/dev");
+    world.sign("app", &package, &branch);
+    told.add("untrusted_signer: another ref", &get("app").await);
     let package = push(world, "fresh", "old");
     let old = world
         .sigstore
@@ -192,15 +196,22 @@ async fn denials(world: &World, told: &mut Told) {
     let package = push(world, "provenance", "signed only");
     world.sign("provenance", &package, &release());
     told.add("missing_attestation", &get("provenance").await);
-    let package = push(world, "condition", "built elsewhere");
-    let predicate = json!({ "runDetails": { "builder": {} } });
-    let digest = package.digest();
-    let attestation =
-        world
+    for (what, builder) in [
+        ("condition_failed", json!({})),
+        (
+            "condition_failed: another value",
+            json!({ "id": "https://elsewhere.test" }),
+        ),
+    ] {
+        let package = push(world, "condition", what);
+        let predicate = json!({ "runDetails": { "builder": builder } });
+        let (digest, by) = (package.digest(), recipe(&identity));
+        let attestation = world
             .sigstore
-            .attestation(&digest, PROVENANCE, &predicate, &recipe(&identity));
-    world.attach("condition", &package, &attestation);
-    told.add("condition_failed", &get("condition").await);
+            .attestation(&digest, PROVENANCE, &predicate, &by);
+        world.attach("condition", &package, &attestation);
+        told.add(what, &get("condition").await);
+    }
     push(world, "team", "x");
     told.add("wrong_puller", &get("team").await);
     push(world, "never", "x");

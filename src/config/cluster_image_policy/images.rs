@@ -35,11 +35,15 @@ fn image(item: &Value<'_>) -> Option<Glob> {
         return None;
     }
     let last = text.rsplit('/').next().unwrap_or(text);
-    if last.contains([':', '@']) {
+    if let Some(at) = last.find([':', '@']) {
+        let name = &text[..text.len() - last.len() + at];
         value.warn(
             "this names a tag or digest, and a runtime asks for the manifests of an index by \
              digests that it does not match: they fall to other policies and the default",
-            "match the repository: `ghcr.io/acme/app**`",
+            &format!(
+                "match the repository: `{}`",
+                two_stars(&format!("{name}**"))
+            ),
         );
     }
     let host = text.split('/').next().unwrap_or(text);

@@ -44,6 +44,9 @@ fn warn(value: &Value<'_>, text: &str, purpose: Use) {
     let last = rest.rsplit('/').next().unwrap_or(rest);
     let tag = last.split_once(':').map(|(_, tag)| tag);
     let digest = last.split_once('@').map(|(_, digest)| digest);
+    let end = last.find([':', '@']).unwrap_or(last.len());
+    let name = &text[..text.len() - last.len() + end];
+    let repository = format!("match the repository: `{name}:*`");
     if !has_host {
         value.warn(
             "images are compared by their whole names, so this matches none",
@@ -61,19 +64,19 @@ fn warn(value: &Value<'_>, text: &str, purpose: Use) {
             value.warn(
                 "this skips tags, and not the digests by which a runtime goes on to ask for an \
                  image",
-                "skip the repository, `ghcr.io/acme/app*`, or one whole digest",
+                &format!("skip the repository, `{name}*`, or one whole digest"),
             );
         }
     } else if digest.is_some() {
         value.warn(
             "this is for one digest, and not for those that an index lists",
-            "match the repository: `ghcr.io/acme/app:*`",
+            &repository,
         );
     } else if tag.is_some_and(|tag| tag != "*") {
         value.warn(
             "a runtime goes on to ask for an image by its digest, which tells no tag: every digest \
              of the repository has to meet this",
-            "match the repository: `ghcr.io/acme/app:*`",
+            &repository,
         );
     }
 }

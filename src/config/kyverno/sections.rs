@@ -192,9 +192,10 @@ pub(super) const ENTRY: Section = Section {
         later(
             "certificates",
             "certificates within a policy of Kyverno's",
-            "for `cert` alone, write its public key under `keys` (openssl x509 -in CERT -noout \
-             -pubkey); for `certChain`, a policy of pullgate's own with a `ca` signer, which says \
-             whom the authority has to have certified",
+            "for `cert` alone, where signatures come without the certificate, write its public key \
+             under `keys` (openssl x509 -in CERT -noout -pubkey); else write a policy of \
+             pullgate's own with a `ca` signer, which says whom the authority has to have \
+             certified",
         ),
         later("annotations", ANNOTATIONS, ANNOTATIONS_MEND),
     ],

@@ -56,10 +56,10 @@ impl Unsaid {
                 "ask for it in several lists, each of which then has to be met",
             ),
             Self::NamedTwice => (
-                "not supported by this version: a signer who is named twice in lists within lists, \
-                 with another `repository` or other demands"
+                "not supported by this version: a signer who is named twice in one list, or in the \
+                 lists within it, with another `repository` or other demands"
                     .to_owned(),
-                "name the signer once, or ask for each in an entry of its own",
+                "name the signer once, or ask for each in a list of its own under `attestors`",
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! From CEL's syntax tree to checked terms.
 
-use cel::Env;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
+use cel::{Env, ParseError};
 use jiff::SignedDuration;
 use regex::RegexBuilder;
 
@@ -18,9 +18,8 @@ const SIGNER: &[&str] = &["issuer", "subject", "claims", "key"];
 pub(super) fn compile(text: &str) -> Result<(Term, bool), Error> {
     // Without the standard macros: a loop stays the call it is written as.
     let program = Env::default().compile(text).map_err(|errors| {
-        let first = errors.errors.first().map(|error| error.msg.as_str());
-        let line = first.and_then(|text| text.lines().next());
-        Error::Syntax(line.unwrap_or("it does not parse").to_owned())
+        let first = errors.errors.first();
+        Error::Syntax(first.map_or_else(|| UNREADABLE.to_owned(), told))
     })?;
     let mut compiler = Compiler::default();
     let (term, kind) = compiler.term(program.expression())?;
@@ -30,6 +29,27 @@ pub(super) fn compile(text: &str) -> Result<(Term, bool), Error> {
             "it yields {}, and a condition is true or false",
             other.as_str()
         ))),
+    }
+}
+
+const UNREADABLE: &str = "it does not parse";
+
+/// The parser's first complaint, without all that could have stood there instead.
+fn told(error: &ParseError) -> String {
+    let line = error.msg.lines().next().unwrap_or(UNREADABLE);
+    let line = line.strip_prefix("Syntax error: ").unwrap_or(line);
+    let (what, _) = line.split_once(" expecting {").unwrap_or((line, ""));
+    let what = match what.split_once(": ").unwrap_or((what, "")) {
+        ("token recognition error at", token) => format!("unexpected {token}"),
+        _ => what
+            .replace("mismatched input '<EOF>'", "it ends too early")
+            .replace("'<EOF>'", "its end")
+            .replace("mismatched input", "unexpected")
+            .replace("extraneous input", "unexpected"),
+    };
+    match error.pos {
+        (line @ 1.., column @ 0..) => format!("{what} (line {line}, column {})", column + 1),
+        _ => what,
     }
 }
 
@@ -116,9 +136,7 @@ impl Compiler {
                 Ok((Term::List(terms), Kind::List))
             }
             Expr::Map(_) | Expr::Struct(_) => Err(Error::Unsupported("a map that is written out")),
-            Expr::Comprehension(_) | Expr::Unspecified => {
-                Err(Error::Syntax("it does not parse".to_owned()))
-            }
+            Expr::Comprehension(_) | Expr::Unspecified => Err(Error::Syntax(UNREADABLE.to_owned())),
         }
     }
 

@@ -77,7 +77,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn value(&self, term: &'a Term, items: &mut Items<'a>) -> Answer<'a> {
+    pub(super) fn value(&self, term: &'a Term, items: &mut Items<'a>) -> Answer<'a> {
         self.spend(1)?;
         match term {
             Term::Literal(literal) => Ok(literal.into()),

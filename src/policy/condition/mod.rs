@@ -11,6 +11,7 @@
 
 mod compile;
 mod evaluate;
+mod found;
 mod term;
 mod value;
 
@@ -29,6 +30,9 @@ use term::Term;
 
 /// How long the text of a condition may be, in bytes.
 pub const CONDITION_BYTES_MAX: usize = 4096;
+
+/// How many steps are taken to find out why one is false.
+const FOUND_STEPS_MAX: usize = 100_000;
 
 /// How many steps an evaluation takes unless configuration says otherwise.
 pub const CONDITION_STEPS_MAX: usize = 10_000_000;
@@ -151,14 +155,15 @@ impl Condition {
             Signer::Key { fingerprint } => json!({ "key": fingerprint.to_string() }),
             Signer::Gpg { fingerprint, .. } => json!({ "key": fingerprint }),
         };
-        let evaluation = Evaluation::new(
-            [&predicate, &subject, &image, &signer],
-            scope.now,
-            self.steps_max,
-        );
-        match evaluation.truth(&self.term) {
+        let given = [&predicate, &subject, &image, &signer];
+        let evaluation = |steps_max| Evaluation::new(given, scope.now, steps_max);
+        match evaluation(self.steps_max).truth(&self.term) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(format!("`{}` is false", self.text)),
+            Ok(false) => {
+                let steps_max = self.steps_max.min(FOUND_STEPS_MAX);
+                let found = evaluation(steps_max).found(&self.term);
+                Err(found.unwrap_or_else(|| format!("`{}` is false", self.text)))
+            }
             Err(Stop::Missing(path)) => Err(format!("`{path}` is not there")),
             Err(Stop::Steps) => Err(format!(
                 "it takes more than {} steps (limits.condition_steps_max)",

@@ -93,7 +93,7 @@ fn what_holds() {
 #[test]
 fn what_does_not_hold_says_why() {
     for (text, why) in [
-        ("predicate.count == 4", "`predicate.count == 4` is false"),
+        ("predicate.count == 4", "`predicate.count` is 3"),
         (
             "predicate.runDetails.builder.version.go == '1'",
             "`predicate.runDetails.builder.version` is not there",

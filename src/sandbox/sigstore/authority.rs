@@ -142,8 +142,8 @@ impl CertificateAuthority {
     }
 
     /// A certificate for a key under this name (an e-mail address where it has an `@`, a URI
-    /// where it has a scheme, else a domain name), with the authorities' up to the root's but
-    /// without it; leaf first, DER. Of the faults those of time, usage, name and authority count.
+    /// where it has a scheme, else a domain name), or several divided by commas, with the
+    /// authorities' up to the root's but without it; leaf first, DER. Of the faults those of time, usage, name and authority count.
     #[must_use]
     pub fn certify(
         &self,
@@ -166,7 +166,7 @@ impl CertificateAuthority {
         } else {
             moved(time, -DAY)
         };
-        let mut names = vec![general_name(subject)];
+        let mut names: Vec<_> = subject.split(',').map(general_name).collect();
         if faults.contains(&Fault::SecondIdentity) {
             names.push(general_name(SECOND_IDENTITY));
         }

@@ -125,13 +125,13 @@ impl Settings {
 
 /// What the gate's own caches hold: bytes where entries differ in size, else entries of some
 /// hundred bytes each.
-const ADMISSIONS_BYTES_MAX: u64 = 20 << 20;
+const ADMISSIONS_BYTES_MAX: u64 = 16 << 20;
 /// Some 100,000 digests with a signature by a key each.
 const PROVEN_BYTES_MAX: usize = 56 << 20;
 const UNPROVEN_BYTES_MAX: usize = 4 << 20;
-/// Some 50,000 of them.
-const TAGS_BYTES_MAX: usize = 10 << 20;
-const HINTS_BYTES_MAX: usize = 18 << 20;
+/// Some 40,000 of them.
+const TAGS_BYTES_MAX: usize = 8 << 20;
+const HINTS_BYTES_MAX: usize = 16 << 20;
 const REACHES_MAX: u64 = 50_000;
 const DISGUISES_MAX: u64 = 50_000;
 /// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.

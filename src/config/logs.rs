@@ -14,6 +14,9 @@ use crate::oci::Digest;
 use crate::verify::PublicKey;
 use crate::verify::RootName;
 
+/// What the names of these roots begin with, and no other's: the rest is a hash of the keys.
+pub(super) const PREFIX: &str = "logs/";
+
 /// What the SubjectPublicKeyInfo of every ECDSA P-256 key begins with (RFC 5480, 2.1.1).
 const P256: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
@@ -55,7 +58,7 @@ pub(super) fn root(given: &[Given<'_>], context: &Context<'_>) -> Option<RootNam
     let first = given.first().filter(|_| keys.len() == given.len())?;
     let json = document(&keys);
     // All of the digest: by a part of it, other keys could be found that have the same name.
-    let name = format!("logs/{}", Digest::sha256(json.as_bytes()));
+    let name = format!("{PREFIX}{}", Digest::sha256(json.as_bytes()));
     let name = RootName::from(name.as_str());
     if let Err(why) = (context.checks.root)(&json) {
         first.value.error(

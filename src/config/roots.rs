@@ -7,6 +7,7 @@ use crate::config::RootSource;
 use crate::config::SigstoreInstance;
 use crate::config::TrustRootSource;
 use crate::config::TufSource;
+use crate::config::logs;
 use crate::config::problem::listed;
 use crate::config::problem::quoted;
 use crate::config::reader::Fields;
@@ -129,6 +130,12 @@ fn source(name: &str, value: &Value<'_>, checks: &Checks) -> Option<TrustRootSou
                         { tuf: { mirror: URL, root: root.json } }";
     if name.trim().is_empty() {
         value.error("a trust root has no name", "give it one");
+    }
+    if name.starts_with(logs::PREFIX) {
+        value.error(
+            "names that begin with `logs/` are those of roots that are made of `log_keys`",
+            "give it another name",
+        );
     }
     let fields = value.fields(&schema::TRUST_ROOT)?;
     let given = fields.exactly_one(&["file", "sigstore", "tuf"], MEND);

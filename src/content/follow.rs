@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     BlobError, ContentKey,
+    disk::open,
     fill::Progress,
     inner::Inner,
     transfer::{Transfer, Verified},
@@ -61,7 +62,7 @@ impl Follower {
         progress: watch::Receiver<Progress>,
         path: Arc<Path>,
     ) -> Option<Self> {
-        let file = inner.blocking(move || File::open(path)).await?.ok()?;
+        let (file, _) = inner.blocking(move || open(&path)).await?.ok()?;
         Some(Self {
             inner: Arc::clone(inner),
             upstream: upstream.clone(),

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -516,6 +517,95 @@ async fn a_file_that_changes_while_it_is_read_has_no_end() {
     fs::write(file, damaged).expect("writes");
     whole(body).await.expect_err("an end");
     assert_eq!(process.read(&key).await.expect("fetched anew"), bytes);
+    process.end().await;
+}
+
+// Whoever can write to the directory can put one file in another's place, and set back the time at
+// which it changed.
+#[tokio::test]
+async fn a_change_that_hides_itself_is_never_served() {
+    let world = World::with_directory().await;
+    let (one, other) = (content(300_000), content(300_001));
+    let (key, other_key) = (world.put(&one), world.put(&other));
+    let process = world.open();
+    for (key, bytes) in [(&key, &one), (&other_key, &other)] {
+        assert!(process.read(key).await.expect("a blob") == bytes);
+        assert!(process.read(key).await.expect("once more") == bytes);
+    }
+    let is_cut = async || process.read(&key).await.is_err();
+    let is_right = async || process.read(&key).await.is_ok_and(|read| read == one);
+    let file_of = |key: &ContentKey| {
+        let mut files = world.files("blobs").into_iter();
+        let hex = key.digest.hex();
+        let is_it = |path: &PathBuf| path.to_string_lossy().contains(&hex);
+        files.rfind(is_it).expect("a file")
+    };
+    let edit = |key: &ContentKey| {
+        let path = file_of(key);
+        let before = fs::metadata(&path).and_then(|about| about.modified());
+        let mut damaged = one.to_vec();
+        damaged[299_999] ^= 1;
+        fs::write(&path, damaged).expect("writes");
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(before.expect("a time")).expect("is set");
+    };
+    fs::hard_link(file_of(&other_key), world.directory().join("link")).expect("a link");
+    fs::rename(world.directory().join("link"), file_of(&key)).expect("is in its place");
+    assert!(is_cut().await, "another file");
+    assert!(is_right().await, "fetched anew");
+
+    edit(&key);
+    assert!(is_cut().await, "other bytes");
+    assert!(is_right().await, "fetched anew");
+
+    // The same while it is read.
+    let mut body = process.body(&key).await;
+    read_some(&mut body, 1).await;
+    edit(&key);
+    assert!(whole(body).await.is_err(), "other bytes");
+    assert!(is_right().await, "fetched anew");
+
+    // A change that leaves the bytes alone costs a look at them, and nobody an end.
+    let mut body = process.body(&key).await;
+    read_some(&mut body, 1).await;
+    let path = file_of(&key);
+    fs::hard_link(&path, world.directory().join("link")).expect("a link");
+    whole(body).await.expect("an end");
+    assert!(is_right().await);
+    assert_eq!(process.metric("pullgate_cache_disk_corrupt_total"), 3);
+    process.end().await;
+}
+
+// What lies under a blob's name and is no file would lead out of the directory, or hold up for ever
+// whoever opens it.
+#[tokio::test]
+async fn what_is_no_file_is_not_opened() {
+    let world = World::with_directory().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    let secret = world.directory().join("secret");
+    fs::write(&secret, content(700_000)).expect("writes");
+    let process = world.open();
+    assert!(process.read(&key).await.is_ok());
+    let path = world.files("blobs").pop().expect("a file");
+    let put: [(&str, &dyn Fn()); 3] = [
+        ("a link", &|| {
+            let made = std::os::unix::fs::symlink(&secret, &path);
+            made.expect("a link");
+        }),
+        ("a pipe", &|| {
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(made.expect("runs").success());
+        }),
+        ("a folder", &|| fs::create_dir(&path).expect("a folder")),
+    ];
+    for (what, put) in put {
+        fs::remove_file(&path).expect("is removed");
+        put();
+        let read = tokio::time::timeout(Duration::from_secs(10), process.read(&key)).await;
+        let read = read.unwrap_or_else(|_| panic!("{what}: nobody answers"));
+        assert!(read.is_ok_and(|read| read == bytes), "{what}");
+    }
     process.end().await;
 }
 

@@ -55,7 +55,7 @@ impl Budget {
 
 impl Share {
     /// Takes so many bytes, when there is room for them.
-    pub async fn take(&self, bytes: u64) {
+    pub(super) async fn take(&self, bytes: u64) {
         if self.has_pass.is_cancelled() {
             return;
         }

@@ -35,8 +35,8 @@ pub(super) struct Admission {
     pub(super) decision: Arc<Decision>,
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
-    /// What its tag may not have moved on from.
-    pub(super) latest: Box<[Latest]>,
+    /// What the tag that admits it may not have moved on from.
+    pub(super) latest: Arc<[Latest]>,
     pub(super) stale: bool,
     pub(super) counter: DecisionCounter,
     /// The turn of the hints at which they were told of it.

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -22,15 +22,13 @@ use crate::gate::Refusal;
 use crate::gate::Ruling;
 use crate::gate::admission::Admission;
 use crate::gate::admit::Purpose;
+use crate::gate::refusal::{Cause, Doubt};
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::policy::Judgement;
 use crate::policy::Mode;
 use crate::policy::Policy;
 use crate::upstream::Upstream;
-
-/// How many of the indexes that list a manifest are looked at.
-const INDEXES_MAX: usize = 4;
 
 /// How many tags one request may have judged on its behalf, whatever hints lead to.
 const TRIES_MAX: usize = 16;
@@ -41,11 +39,17 @@ type Vouching<'a> =
 
 /// How many tags one request may still have judged.
 #[derive(Debug)]
-pub(super) struct Tries(AtomicUsize);
+pub(super) struct Tries {
+    left: AtomicUsize,
+    ran_out: AtomicBool,
+}
 
 impl Default for Tries {
     fn default() -> Self {
-        Self(AtomicUsize::new(TRIES_MAX))
+        Self {
+            left: AtomicUsize::new(TRIES_MAX),
+            ran_out: AtomicBool::new(false),
+        }
     }
 }
 
@@ -54,9 +58,15 @@ impl Tries {
     fn take(&self) -> bool {
         let less = |left: usize| left.checked_sub(1);
         let taken = self
-            .0
+            .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.ran_out.fetch_or(taken.is_err(), Ordering::Relaxed);
         taken.is_ok()
+    }
+
+    /// Whether a tag was left out that might have vouched: then "no" is not proven.
+    pub(super) fn ran_out(&self) -> bool {
+        self.ran_out.load(Ordering::Relaxed)
     }
 }
 
@@ -70,17 +80,40 @@ impl Gate {
         policies: &[Arc<Policy>],
         tries: &Tries,
     ) -> Result<Option<Arc<Admission>>, Refusal> {
-        let mut doubt = None;
-        for tag in &self.0.hints.of(key).await.tags {
-            let ask = Ask {
-                image: image_of(key),
-                reference: Reference::Tag(tag.clone()),
-            };
+        let tags = self.tags_of(ruling, key, policies).await;
+        self.admitted_by_one_of(ruling, &tags, key, tries).await
+    }
+
+    /// The tags that are known to name a manifest, of which policy may say otherwise than it does
+    /// of its digest.
+    async fn tags_of(
+        &self,
+        ruling: &Ruling,
+        key: &ContentKey,
+        policies: &[Arc<Policy>],
+    ) -> Vec<Ask> {
+        let tags = self.0.hints.of(key).await.tags.into_iter();
+        let asks = tags.map(|tag| Ask {
+            image: image_of(key),
+            reference: Reference::Tag(tag),
+        });
+        let may_admit = |ask: &Ask| {
             let under_tag = ruling.index.matching(&ask.image, &ask.reference);
-            if !says_otherwise(&under_tag, policies) {
-                continue;
-            }
-            match self.vouching(ruling, &ask, key, tries).await {
+            says_otherwise(&under_tag, policies)
+        };
+        asks.filter(may_admit).collect()
+    }
+
+    async fn admitted_by_one_of(
+        &self,
+        ruling: &Ruling,
+        tags: &[Ask],
+        key: &ContentKey,
+        tries: &Tries,
+    ) -> Result<Option<Arc<Admission>>, Refusal> {
+        let mut doubt = None;
+        for ask in tags {
+            match self.vouching(ruling, ask, key, tries).await {
                 Ok(Some(admission)) => return Ok(Some(admission)),
                 Err(Refusal::Unavailable(unavailable)) => doubt = Some(unavailable),
                 Err(refusal @ Refusal::LoginNeeded(_)) => return Err(refusal),
@@ -121,9 +154,7 @@ impl Gate {
     /// The admission that is held, if it holds.
     pub(super) fn held(&self, ruling: &Ruling, ask: &Ask) -> Option<Arc<Admission>> {
         self.0.admissions.get(ask).filter(|held| {
-            let served = self.0.content.served();
-            held.validity.holds(ruling, &self.0.clock)
-                && held.latest.iter().all(|latest| latest.holds(served))
+            held.validity.holds(ruling, &self.0.clock) && self.are_latest(&held.latest)
         })
     }
 
@@ -138,13 +169,20 @@ impl Gate {
     ) -> Result<Option<Arc<Admission>>, Refusal> {
         let hint = self.0.hints.of(key).await;
         let mut doubt = None;
-        for parent in hint.parents.iter().take(INDEXES_MAX) {
+        for parent in &hint.parents {
+            if tries.ran_out() {
+                break;
+            }
             let index = ContentKey {
                 digest: *parent,
                 ..key.clone()
             };
+            let tags = self.tags_of(ruling, &index, policies).await;
+            if tags.is_empty() {
+                continue;
+            }
             let found = match self.is_index_of(upstream, &index, key).await {
-                Ok(true) => self.admitted_by_tag(ruling, &index, policies, tries).await,
+                Ok(true) => self.admitted_by_one_of(ruling, &tags, &index, tries).await,
                 Ok(false) => continue,
                 Err(refusal) => Err(refusal),
             };
@@ -156,6 +194,22 @@ impl Gate {
             }
         }
         doubt.map_or(Ok(None), |doubt| Err(Refusal::Unavailable(doubt)))
+    }
+
+    /// That more tags may admit something than are judged for it. Once one of them is asked for and
+    /// admits it, it comes first.
+    pub(super) fn too_many_tags(&self, asked: Asked) -> Refusal {
+        let cause = Cause {
+            remedy: "pull the image by its tag first",
+            ..Cause::new(
+                Doubt::Overloaded,
+                format!(
+                    "more tags by which it might be admitted than the {TRIES_MAX} that are judged \
+                     for one request"
+                ),
+            )
+        };
+        self.unavailable(cause, asked, None)
     }
 
     /// Whether it is an index that lists the manifest. A hint may be old, or edited: the index

@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::gate::Refusal;
 use crate::gate::Ruling;
 use crate::gate::admission::Decision;
-use crate::gate::admit::warning;
+use crate::gate::rule::warning;
 use crate::metrics::DecisionCounter;
 use crate::oci::ImageName;
 use crate::policy::Caller;

@@ -4,13 +4,16 @@
 //! runtimes look at the media types of layers.
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use crate::content::ContentKey;
 use crate::evidence::Failure;
+use crate::gate::Ask;
 use crate::gate::Gate;
 use crate::gate::refusal::{Cause, Doubt};
 use crate::oci::Digest;
 use crate::oci::Manifest;
+use crate::oci::Reference;
 use crate::oci::media_type;
 use crate::oci::media_type::EvidenceForm;
 use crate::upstream::Upstream;
@@ -58,6 +61,37 @@ impl Gate {
                 Err(Cause::new(Doubt::EvidenceUnavailable, text))
             }
         }
+    }
+
+    /// Whether this is the list of referrers that a registry without a referrers API keeps
+    /// under the tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema"): every manifest
+    /// it lists was read and proves to be evidence. Whoever hangs something else in, gets the
+    /// list judged like any other index.
+    pub(super) async fn lists_only_evidence(
+        &self,
+        upstream: &Upstream,
+        ask: &Ask,
+        manifest: &Manifest,
+    ) -> bool {
+        let Reference::Tag(tag) = &ask.reference else {
+            return false;
+        };
+        let named = tag.as_str().replacen('-', ":", 1).parse::<Digest>().is_ok();
+        let Some(index) = manifest.as_index().filter(|_| named) else {
+            return false;
+        };
+        if index.manifests.len() > self.0.settings.evidence.artifacts_max {
+            return false;
+        }
+        let are_evidence = join_all(index.manifests.iter().map(|listed| async move {
+            let key = ContentKey::of(&ask.image, listed.digest);
+            let document = self.0.content.manifest(upstream, &key).await;
+            document.is_ok_and(|document| document.manifest().is_ok_and(Manifest::is_evidence))
+        }));
+        are_evidence
+            .await
+            .into_iter()
+            .all(|is_evidence| is_evidence)
     }
 
     async fn read_evidence(

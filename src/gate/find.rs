@@ -42,7 +42,7 @@ impl Gate {
         &self,
         ask: &Ask,
     ) -> Result<(&Upstream, ContentKey, Found), Refusal> {
-        let asked = || Asked::Manifest(ask.image.clone(), ask.reference.clone());
+        let asked = || ask.asked();
         let Some(upstream) = self.upstream(&ask.image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };

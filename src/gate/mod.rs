@@ -16,16 +16,20 @@ mod facts;
 mod find;
 mod graph;
 mod hints;
+mod judge;
 mod lists;
 mod permits;
 mod reach;
 mod refusal;
+mod refuse;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod restart_tests;
 mod rollback;
+mod rule;
 mod ruling;
 mod searches;
+mod survey;
 mod table;
 mod unreached;
 

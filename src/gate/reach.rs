@@ -15,7 +15,9 @@ use crate::gate::Refusal;
 use crate::gate::Ruling;
 use crate::gate::by_tag::Tries;
 use crate::gate::refusal::own_shortfall;
+use crate::gate::rollback::Latest;
 use crate::gate::ruling::Validity;
+use crate::gate::unreached::NotReached;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
@@ -34,6 +36,8 @@ pub struct AdmittedBlob {
 #[derive(Debug)]
 pub(super) struct Reach {
     validity: Validity,
+    /// What the tag that admits it may not have moved on from.
+    latest: Arc<[Latest]>,
 }
 
 impl Gate {
@@ -56,7 +60,9 @@ impl Gate {
         };
         let key = ContentKey::of(image, digest);
         let held = self.0.reaches.get(&key);
-        let held = held.filter(|reach| reach.validity.holds(&ruling, &self.0.clock));
+        let held = held.filter(|reach| {
+            reach.validity.holds(&ruling, &self.0.clock) && self.are_latest(&reach.latest)
+        });
         if held.is_none() {
             let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
             let reach = self.in_time(reach, asked).await?;
@@ -81,12 +87,15 @@ impl Gate {
                 until: Instant::now() + self.0.settings.facts_ttl,
                 ends_at: None,
             };
-            return Ok(Reach { validity });
+            return Ok(Reach {
+                validity,
+                latest: Arc::default(),
+            });
         }
         // Before the hints are read: an admission after this ends what is told by them.
         let asking = self.0.unreached.asking(image, key, upstream.asker_key());
-        if self.0.unreached.is_told(&asking, ruling.generation) {
-            return Err(self.not_reachable(image, key.digest));
+        if let Some(answer) = self.0.unreached.told(&asking, ruling.generation) {
+            return Err(self.not_reached(image, key.digest, answer));
         }
         let (mut doubt, tries) = (None, Tries::default());
         let hint = self.0.hints.of(key).await;
@@ -107,16 +116,16 @@ impl Gate {
                 Err(Refusal::Denied(..) | Refusal::NotFound(_)) => {}
             }
         }
-        match doubt {
-            Some(doubt) => Err(Refusal::Unavailable(doubt)),
-            None => {
-                // Where no manifest had to be looked at, there is nothing to spare.
-                if !hint.parents.is_empty() {
-                    self.0.unreached.tell(asking, ruling.generation);
-                }
-                Err(self.not_reachable(image, key.digest))
-            }
+        let answer = match doubt {
+            _ if tries.ran_out() => NotReached::Unknown,
+            Some(doubt) => return Err(Refusal::Unavailable(doubt)),
+            None => NotReached::No,
+        };
+        // Where no manifest had to be looked at, there is nothing to spare.
+        if !hint.parents.is_empty() {
+            self.0.unreached.tell(asking, ruling.generation, answer);
         }
+        Err(self.not_reached(image, key.digest, answer))
     }
 
     /// Whether `parent`, as it is judged now, lists the blob. A hint says where to look; the
@@ -155,11 +164,21 @@ impl Gate {
                 Err(refusal) => return Err(refusal),
             },
         };
-        let validity = admission.validity;
-        Ok(Some(Reach { validity }))
+        Ok(Some(Reach {
+            validity: admission.validity,
+            latest: Arc::clone(&admission.latest),
+        }))
     }
 
-    fn not_reachable(&self, image: &ImageName, digest: Digest) -> Refusal {
+    fn not_reached(&self, image: &ImageName, digest: Digest, answer: NotReached) -> Refusal {
+        let asked = Asked::Blob(image.clone(), digest);
+        match answer {
+            NotReached::No => self.not_reachable(asked),
+            NotReached::Unknown => self.too_many_tags(asked),
+        }
+    }
+
+    fn not_reachable(&self, asked: Asked) -> Refusal {
         let shortfall = own_shortfall(
             Reason::NotReachable,
             "no admitted manifest of this repository that lists it".to_owned(),
@@ -169,7 +188,7 @@ impl Gate {
         );
         self.denied(
             Denied {
-                asked: Asked::Blob(image.clone(), digest),
+                asked,
                 refused: None,
                 shortfall,
                 policy: None,

@@ -105,6 +105,8 @@ pub struct Unavailable {
     pub doubt: Doubt,
     /// The cause for people.
     pub cause: String,
+    /// What to do about it.
+    pub remedy: &'static str,
     /// When to ask again.
     pub retry_after: Duration,
 }
@@ -143,7 +145,9 @@ impl Doubt {
         }
     }
 
-    fn remedy(self) -> &'static str {
+    /// What to do about it, where nobody knows better.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
         match self {
             Self::UpstreamUnreachable => {
                 "check that the registry is up and can be reached from pullgate"
@@ -170,6 +174,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Cause {
     pub(super) doubt: Doubt,
     pub(super) text: String,
+    pub(super) remedy: &'static str,
     pub(super) retry_after: Duration,
 }
 
@@ -178,6 +183,7 @@ impl Cause {
         Self {
             doubt,
             text: text.into(),
+            remedy: doubt.remedy(),
             retry_after: RETRY_AFTER,
         }
     }
@@ -202,9 +208,8 @@ impl Cause {
             _ => RETRY_AFTER,
         };
         Self {
-            doubt,
-            text: error.to_string(),
             retry_after,
+            ..Self::new(doubt, error.to_string())
         }
     }
 
@@ -214,9 +219,8 @@ impl Cause {
             Failure::Deadline(_) => RETRY_AFTER,
         };
         Self {
-            doubt: Doubt::EvidenceUnavailable,
-            text: failure.to_string(),
             retry_after,
+            ..Self::new(Doubt::EvidenceUnavailable, failure.to_string())
         }
     }
 
@@ -226,6 +230,7 @@ impl Cause {
             digest,
             doubt: self.doubt,
             cause: self.text,
+            remedy: self.remedy,
             retry_after: self.retry_after,
         }))
     }
@@ -288,6 +293,7 @@ impl Unavailable {
             asked,
             doubt,
             cause,
+            remedy,
             ..
         } = self;
         let digest = match (asked, self.digest) {
@@ -296,9 +302,8 @@ impl Unavailable {
         };
         format!(
             "{asked}{digest} could not be judged, and is not served unjudged [{}]. Found: {cause}. \
-             To do: {}; the pull may be repeated.",
+             To do: {remedy}; the pull may be repeated.",
             doubt.as_str(),
-            doubt.remedy(),
         )
     }
 }

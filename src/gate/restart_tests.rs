@@ -70,10 +70,10 @@ impl World {
 
     fn open(&self) -> Process {
         let pinned = Requirement::Digests([self.index].into());
-        self.open_under(pinned, Signs::Either)
+        self.open_under(vec![policy("pinned", pinned, Signs::Either)])
     }
 
-    fn open_under(&self, requirement: Requirement, signs: Signs) -> Process {
+    fn open_under(&self, policies: Vec<Policy>) -> Process {
         let (tasks, clock) = (TaskTracker::new(), Clock::system());
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let content = content::Settings {
@@ -88,21 +88,11 @@ impl World {
         let content = content.expect("opens");
         let mut upstream = upstream::Settings::known(HOST.parse().expect("a host"));
         upstream.url = self.registry.url().parse().expect("a URL");
-        let policy = Policy {
-            name: "pinned".into(),
-            images: vec![Glob::new("**").expect("a glob")],
-            except: Vec::new(),
-            mode: Mode::Enforce,
-            requirement,
-            signs,
-            pulled_by: None,
-            no_rollback: None,
-        };
         let parts = Parts {
             upstreams: vec![Upstream::new(upstream).expect("builds")],
             content: content.clone(),
             rules: Rules {
-                policies: vec![Arc::new(policy)],
+                policies: policies.into_iter().map(Arc::new).collect(),
                 default: DefaultRule::Deny,
             },
             material: Material::default(),
@@ -115,6 +105,20 @@ impl World {
             content,
             tasks,
         }
+    }
+}
+
+/// A policy for everything.
+fn policy(name: &str, requirement: Requirement, signs: Signs) -> Policy {
+    Policy {
+        name: name.into(),
+        images: vec![Glob::new("**").expect("a glob")],
+        except: Vec::new(),
+        mode: Mode::Enforce,
+        requirement,
+        signs,
+        pulled_by: None,
+        no_rollback: None,
     }
 }
 
@@ -303,7 +307,15 @@ async fn an_index_that_cannot_be_read_is_no_refusal() {
     hints.add(vec![key("app", world.child)], world.index);
     process.end().await;
 
-    let process = world.open_under(never, Signs::Asked);
+    // Of the tag there is something else to say, so it is looked at.
+    let of_tag = Policy {
+        images: vec![Glob::over_references("**:v1").expect("a glob")],
+        ..policy("of the tag", never.clone(), Signs::Asked)
+    };
+    let process = world.open_under(vec![policy("never", never, Signs::Asked), of_tag]);
+    let tag: Tag = "v1".parse().expect("a tag");
+    let hints = &process.gate.0.hints;
+    hints.tagged(&key("app", world.index), &tag, false);
     let unwell = Fault::on(Endpoint::Manifests, Misdeed::DropConnection);
     let path = format!("/v2/app/manifests/{}", world.index);
     let fault = world.registry.misbehave(unwell.path(&path));

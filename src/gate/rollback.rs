@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::content::Mark;
 use crate::content::Recalled;
-use crate::content::Served;
 use crate::content::TagKey;
 use crate::gate::Ask;
 use crate::gate::Gate;
@@ -23,21 +22,13 @@ pub(super) struct Watch {
     is_unwritten: bool,
 }
 
-/// That what was admitted is the latest that its tag named, by one policy.
+/// That what was admitted is the latest that its tag named, by one policy. What is reached through
+/// it holds for as long.
 #[derive(Debug, Clone)]
 pub(super) struct Latest {
     tag: TagKey,
     digest: Digest,
     signed_at: Timestamp,
-}
-
-/// What became of remembering what is about to be served.
-pub(super) enum Noted {
-    /// It is remembered, and it is the latest.
-    Latest(Box<[Latest]>),
-    /// It has to be judged anew, since later content was served meanwhile, or it cannot be
-    /// remembered.
-    Anew,
 }
 
 impl Watch {
@@ -58,15 +49,43 @@ impl Watch {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.iter().all(Option::is_none)
     }
-}
 
-impl Latest {
-    pub(super) fn holds(&self, served: &Served) -> bool {
-        served.is_latest(&self.tag, &self.digest, self.signed_at)
+    /// What has to stay the latest under the tag, for this judgement to be repeated.
+    pub(super) fn latest(
+        &self,
+        policies: &[Arc<Policy>],
+        judgement: &Judgement,
+        digest: &Digest,
+    ) -> Arc<[Latest]> {
+        let judged = judgement.policies.iter().zip(policies).zip(&self.keys);
+        let latest = judged.filter_map(|((outcome, policy), key)| {
+            // One that warns of it remembers what was served before.
+            let (Some(tag), Some(signed_at), None) = (key, outcome.signed_at, &outcome.shortfall)
+            else {
+                return None;
+            };
+            let permitted = policy.no_rollback.as_ref();
+            let is_permitted = permitted.is_some_and(|rule| rule.permit.contains(digest));
+            (!is_permitted).then(|| Latest {
+                tag: tag.clone(),
+                digest: *digest,
+                signed_at,
+            })
+        });
+        latest.collect()
     }
 }
 
 impl Gate {
+    /// Whether what rests on a tag may be repeated: nothing later was served under it.
+    pub(super) fn are_latest(&self, latest: &[Latest]) -> bool {
+        let is_latest = |one: &Latest| {
+            let served = self.0.content.served();
+            served.is_latest(&one.tag, &one.digest, one.signed_at)
+        };
+        latest.iter().all(is_latest)
+    }
+
     /// What the tag named before, for each of the policies.
     pub(super) async fn recall(&self, watch: &Watch) -> Vec<Earlier> {
         let mut earlier = Vec::new();
@@ -91,44 +110,21 @@ impl Gate {
         earlier
     }
 
-    /// Remembers what is about to be served under its tag.
-    pub(super) async fn note(
-        &self,
-        watch: &mut Watch,
-        policies: &[Arc<Policy>],
-        judgement: &Judgement,
-        digest: &Digest,
-    ) -> Noted {
-        let mut latest = Vec::new();
-        let judged = judgement.policies.iter().zip(policies);
-        for ((outcome, policy), key) in judged.zip(&watch.keys) {
-            // One that warns of it remembers what was served before.
-            let (Some(key), Some(signed_at), None) = (key, outcome.signed_at, &outcome.shortfall)
-            else {
-                continue;
-            };
-            let permitted = policy.no_rollback.as_ref();
-            if permitted.is_some_and(|rule| rule.permit.contains(digest)) {
-                continue;
-            }
+    /// Remembers what is about to be served under its tag. False where it has to be judged anew:
+    /// later content was served meanwhile, or it cannot be remembered.
+    pub(super) async fn note(&self, watch: &mut Watch, latest: &[Latest]) -> bool {
+        for one in latest {
             let mark = Mark {
-                digest: *digest,
-                signed_at,
+                digest: one.digest,
+                signed_at: one.signed_at,
                 served_at: self.0.clock.now(),
             };
-            match self.0.content.served().note(key, mark).await {
-                Ok(true) => latest.push(Latest {
-                    tag: key.clone(),
-                    digest: *digest,
-                    signed_at,
-                }),
-                Ok(false) => return Noted::Anew,
-                Err(_) => {
-                    watch.is_unwritten = true;
-                    return Noted::Anew;
-                }
+            let noted = self.0.content.served().note(&one.tag, mark).await;
+            watch.is_unwritten |= noted.is_err();
+            if noted != Ok(true) {
+                return false;
             }
         }
-        Noted::Latest(latest.into())
+        true
     }
 }

@@ -1,7 +1,9 @@
 //! Blobs that nothing reaches, for a moment: a "no" costs a look at every manifest that may list
 //! the blob, and whoever is refused may ask again at once.
 //!
-//! A "no" is over when anything of the repository is admitted, by whatever name: that may be what
+//! So does a "don't know" that is one since too many tags might vouch for the blob.
+//!
+//! Either is over when anything of the repository is admitted, by whatever name: that may be what
 //! reaches the blob. It is told to whoever it was found out for, since registries show different
 //! things to different people.
 
@@ -24,7 +26,7 @@ const TOLD_MAX: u64 = 20_000;
 /// Repositories share so many counters; who shares one asks anew more often, and no more.
 const COUNTERS: usize = 1024;
 
-/// The blobs that were found to be reached by nothing.
+/// The blobs that were found to be reached by nothing, as far as was asked.
 #[derive(Debug)]
 pub(super) struct Unreached {
     told: Cache<Asker, Told>,
@@ -45,9 +47,19 @@ pub(super) struct Asking {
 
 #[derive(Debug, Clone, Copy)]
 struct Told {
+    answer: NotReached,
     generation: u64,
     admissions: u64,
     until: Instant,
+}
+
+/// What was found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotReached {
+    /// Nothing reaches it.
+    No,
+    /// Not all was asked that might.
+    Unknown,
 }
 
 impl Unreached {
@@ -81,18 +93,20 @@ impl Unreached {
         }
     }
 
-    /// Whether the answer is "no" still, under the ruling of this number.
-    pub(super) fn is_told(&self, asking: &Asking, generation: u64) -> bool {
-        self.told.get(&asking.asker).is_some_and(|told| {
+    /// What was found out, if that holds still, under the ruling of this number.
+    pub(super) fn told(&self, asking: &Asking, generation: u64) -> Option<NotReached> {
+        let told = self.told.get(&asking.asker).filter(|told| {
             told.generation == generation
                 && told.admissions == asking.admissions
                 && Instant::now() < told.until
-        })
+        });
+        told.map(|told| told.answer)
     }
 
-    /// Remembers a "no".
-    pub(super) fn tell(&self, asking: Asking, generation: u64) {
+    /// Remembers what was found out.
+    pub(super) fn tell(&self, asking: Asking, generation: u64, answer: NotReached) {
         let told = Told {
+            answer,
             generation,
             admissions: asking.admissions,
             until: Instant::now() + self.told_for,

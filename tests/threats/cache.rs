@@ -228,6 +228,40 @@ async fn c3_a_denial_is_remembered_for_a_while() {
     assert_eq!(world.registry.count(asked), 1);
 }
 
+// THREATS C1: a signature that is taken back counts for as long as facts are held, and no longer.
+#[tokio::test]
+async fn c1_facts_that_are_too_old_are_gathered_anew() {
+    let facts_ttl = Duration::from_millis(300);
+    let world = World::with(Setup {
+        settings: pullgate::gate::Settings {
+            facts_ttl,
+            ..settings()
+        },
+        ..Setup::default()
+    })
+    .await;
+    let package = image::runnable("signed for a while");
+    world.push("app", &package);
+    let bundle = world
+        .sigstore
+        .sign_bundle(&package.descriptor(), &recipe(&release()));
+    world.push("app", &bundle);
+    let begun = std::time::Instant::now();
+    let answer = world.manifest("app", package.digest()).await;
+    answer.admits(&package.manifest);
+    world.registry.delete("app", &bundle.digest());
+    let taken_back = async {
+        while world.manifest("app", package.digest()).await.status == StatusCode::OK {
+            tokio::time::sleep(facts_ttl / 10).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), taken_back).await;
+    in_time.expect("the facts are gathered anew");
+    assert!(begun.elapsed() >= facts_ttl, "they were not held");
+    let answer = world.manifest("app", package.digest()).await;
+    answer.denies("unsigned");
+}
+
 /// The paths by which a signature is found, in the order of asking.
 fn paths_to_evidence(world: &World, image: &Package, as_layer: bool) -> Vec<String> {
     let identity = release();

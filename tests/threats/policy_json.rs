@@ -1,7 +1,7 @@
 //! policy.json of containers/image: the most specific scope decides alone, each requirement has to
 //! hold, and a signature is for the image that it names.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +9,7 @@ use pullgate::app;
 use pullgate::clock::Clock;
 use pullgate::config::{self, RootSource};
 use pullgate::oci::Digest;
+use pullgate::policy::Policy;
 use pullgate::sandbox::gpg::{Holder, Life};
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::sigstore::{
@@ -30,6 +31,11 @@ pub(crate) async fn world() -> World {
 
 /// Puts a policy.json in force, as a configuration names it.
 pub(crate) fn enforce(world: &World, document: &Value) {
+    enforce_beside(world, document, Vec::new());
+}
+
+/// The same, beside policies of our own.
+pub(crate) fn enforce_beside(world: &World, document: &Value, policies: Vec<Policy>) {
     let folder = TempDir::new().expect("a folder");
     let configuration = format!(
         "upstreams: {{ {HOST}: {{}} }}\npolicies: [{{ containers_policy_json: policy.json }}]\n"
@@ -38,7 +44,9 @@ pub(crate) fn enforce(world: &World, document: &Value) {
     fs::write(&path, configuration).expect("a file");
     fs::write(folder.path().join("policy.json"), document.to_string()).expect("a file");
     let loaded = config::load(&path, &app::checks(), Clock::system().now());
-    let settings = loaded.expect("it loads").settings;
+    let mut settings = loaded.expect("it loads").settings;
+    let policies = policies.into_iter().map(Arc::new);
+    settings.rules.policies.extend(policies);
     let mut material = material(&world.sigstore.trusted_root_json(), &settings.rules);
     for root in settings.trust_roots {
         if let RootSource::Logs { json, .. } = root.source {

@@ -308,6 +308,7 @@ fn rare_doubts(told: &mut Told) {
             digest: None,
             doubt,
             cause: cause.to_owned(),
+            remedy: doubt.remedy(),
             retry_after: Duration::from_secs(5),
         };
         told.0.push_str(&format!(

@@ -16,11 +16,13 @@ use pullgate::policy::{NoRollback, Policy};
 use pullgate::sandbox::client::{Answer, Client};
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::Registry;
-use pullgate::sandbox::sigstore::{Identity, Sigstore};
+use pullgate::sandbox::sigstore::{Identity, KeyPair, Sigstore};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::policy_json::{enforce_beside, named, scopes, sign_by_key, signed_with};
 use crate::support::{
     self, HOST, Setup, identity_rule, listen, push, recipe, release, rules, settings, signed_by,
     stranger,
@@ -337,6 +339,56 @@ async fn c7_a_held_admission_does_not_outlive_what_was_served_after_it() {
     // By its digest it passes, as before.
     let answer = world.manifest("app", package.digest()).await;
     answer.admits(&package.manifest);
+}
+
+// Nor does what was reached through it: what an index lists, and blobs, by their digests.
+#[tokio::test]
+async fn c7_what_a_held_admission_leads_to_does_not_outlive_it() {
+    let mut settings = settings();
+    settings.tag_ttl = Duration::from_secs(3600);
+    let world = support::World::with(Setup {
+        settings,
+        ..Setup::ruled(rules(Vec::new()))
+    })
+    .await;
+    let forward = Policy {
+        no_rollback: Some(NoRollback::default()),
+        ..signed_by("releases", "**", &[identity_rule(&release())])
+    };
+    // Of these, the tag alone admits.
+    let key = KeyPair::generate();
+    let document = scopes(&json!({ named("app:v1"): [signed_with(&key)] }));
+    enforce_beside(&world, &document, vec![forward]);
+    let child = image::runnable("a platform");
+    let index = image::index(&[child.descriptor()]).tagged("v1");
+    world.push("app", &child);
+    world.push("app", &index);
+    world.sign("app", &index, &release());
+    sign_by_key(&world, "app", &index, &named("app:v1"), &key);
+    world.manifest("app", "v1").await.admits(&index.manifest);
+    let layer = Digest::sha256(&child.blobs[0]);
+    let answer = world.manifest("app", child.digest()).await;
+    answer.admits(&child.manifest);
+    let answer = world.blob("app", layer).await;
+    answer.admits(&child.blobs[0]);
+    let asked = world.registry.requests().len();
+    assert!(world.blob("app", layer).await.status.is_success());
+    assert_eq!(world.registry.requests().len(), asked, "it is held");
+
+    let ask = world.named("app", &"v1");
+    let Reference::Tag(tag) = ask.reference else {
+        panic!("a tag");
+    };
+    let mark = Mark {
+        digest: Digest::sha256(b"new"),
+        signed_at: world.now(),
+        served_at: world.now(),
+    };
+    let tag = TagKey::new(&"releases".into(), &ask.image, &tag);
+    assert_eq!(world.served.note(&tag, mark).await, Ok(true));
+    world.blob("app", layer).await.denies("not_reachable");
+    let answer = world.manifest("app", child.digest()).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.message());
 }
 
 // Where what was served cannot be looked up or written down, tags are refused, and digests pass.

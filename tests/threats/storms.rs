@@ -7,9 +7,9 @@ use pullgate::gate::Refusal;
 use pullgate::policy::Caller;
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed, Recorded};
-use pullgate::sandbox::sigstore::{KeyPair, Log, Recipe};
+use pullgate::sandbox::sigstore::{KeyPair, Log, Recipe, signature_tag};
 
-use crate::support::{Setup, World, key_rule, rules, settings, signed_by};
+use crate::support::{MIRROR, Setup, World, key_rule, push, rules, settings, signed_by};
 
 const STORM: usize = 2000;
 const SEARCHES: usize = 8;
@@ -143,5 +143,61 @@ async fn d_beyond_the_queue_pulls_are_turned_away() {
     for package in &packages {
         let answer = world.manifest("app", package.digest()).await;
         answer.admits(&package.manifest);
+    }
+}
+
+// THREATS D4: a registry whose evidence never comes holds all the bytes that evidence may have, and
+// takes none of those that are for another.
+#[tokio::test]
+async fn d4_a_registry_that_holds_all_its_bytes_takes_none_from_others() {
+    let key = KeyPair::generate();
+    let mut settings = settings();
+    settings.evidence.deadline = PATIENCE;
+    // One piece at a time for each of two.
+    (
+        settings.evidence_bytes_max,
+        settings.evidence_in_flight_bytes_max,
+    ) = (64 << 10, 128 << 10);
+    let signer = key_rule("ours", &key, false);
+    let world = World::with(Setup {
+        mirror: true,
+        settings,
+        upstream: |settings| settings.limits.answer_timeout = PATIENCE,
+        ..Setup::ruled(rules(vec![signed_by("ours", "**", &[signer])]))
+    })
+    .await;
+    let mirror = world.mirror.as_ref().expect("a mirror");
+    let publish = |number, registry| {
+        let package = image::runnable(&format!("image {number}"));
+        push(registry, "app", &package);
+        let recipe = Recipe::key(&key, Log::None);
+        let layer = world.sigstore.sign_layer(&package.digest(), "app", &recipe);
+        push(
+            registry,
+            "app",
+            &signature_tag(&package.digest(), vec![layer]),
+        );
+        package
+    };
+    let slow: Vec<Package> = (0..6)
+        .map(|number| publish(number, &world.registry))
+        .collect();
+    let other = publish(6, mirror);
+    let hangs = Fault::on(Endpoint::Blobs, Misdeed::Hang);
+    let hangs = world.registry.misbehave(hangs);
+    let others = async {
+        world.registry.wait_for(slow.len(), searches).await;
+        // One has all the room, and another one goes beyond it.
+        let is_blob = |request: &Recorded| request.endpoint == Endpoint::Blobs;
+        world.registry.wait_for(2, is_blob).await;
+        let target = format!("/v2/app/manifests/{}?ns={MIRROR}", other.digest());
+        let answer = tokio::time::timeout(Duration::from_secs(20), world.get(&target)).await;
+        answer.expect("waits for nobody").admits(&other.manifest);
+        assert_eq!(world.registry.count(is_blob), 2);
+        world.registry.forgive(hangs);
+    };
+    let (pulls, ()) = tokio::join!(storm(&world, &slow), others);
+    for pull in pulls {
+        pull.expect("admitted");
     }
 }

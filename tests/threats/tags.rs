@@ -51,46 +51,98 @@ async fn g5_refused_tags_drive_out_no_tag_that_admits() {
     }
 }
 
-// THREATS D2: one blob that is listed by many refused images, each with many refused tags, has so
-// many of these judged, and a moment later none.
-#[tokio::test]
-async fn d2_a_blob_that_is_refused_has_few_tags_judged() {
-    let (world, ..) = only_by_its_tag().await;
-    let shared = b"a layer of many".as_slice();
-    for number in 0..12 {
+/// Images with a layer in common, each under four tags that are refused.
+async fn refused_images(world: &World, layer: &[u8], images: usize) {
+    for number in 0..images {
         let own = format!("own {number}");
         let image = world
             .registry
-            .put_image("app", None, &[shared, own.as_bytes()]);
+            .put_image("app", None, &[layer, own.as_bytes()]);
         for tag in 0..4 {
             let tag = format!("t{number}-{tag}");
             world.registry.tag("app", &tag, image);
             world.manifest("app", &tag).await.denies("denied_by_policy");
         }
     }
-    // Every tag could say another thing now.
+}
+
+/// Has `app:v1` admitted, and every other tag able to say another thing than its digest.
+fn let_every_tag_say_otherwise(world: &World) {
     let exact = json!({ "type": "matchExact" });
     let exact = identified(signed_with(&KeyPair::generate()), exact);
     enforce(
-        &world,
+        world,
         &scopes(&json!({
             named("app:v1"): [{ "type": "insecureAcceptAnything" }],
             named("app"): [exact],
         })),
     );
+}
+
+// THREATS D2: one blob that is listed by many refused images, each with many refused tags, has so
+// many of these judged, and a moment later none. Where some were left out, it is no "no".
+#[tokio::test]
+async fn d2_a_blob_that_is_refused_has_few_tags_judged() {
+    let (world, ..) = only_by_its_tag().await;
+    let (few, many) = (b"of few".as_slice(), b"of many".as_slice());
+    refused_images(&world, few, 4).await;
+    refused_images(&world, many, 12).await;
+    let_every_tag_say_otherwise(&world);
     world.registry.clear_requests();
-    let blob = Digest::sha256(shared);
-    world.blob("app", blob).await.denies("not_reachable");
-    let judged = tags_asked(&world);
-    assert!((1..=16).contains(&judged), "{judged} tags were judged");
-    world.blob("app", blob).await.denies("not_reachable");
-    assert_eq!(tags_asked(&world), judged);
+    let reached_by_few = Digest::sha256(few);
+    let reached_by_many = Digest::sha256(many);
+    for _ in 0..2 {
+        let answer = world.blob("app", reached_by_few).await;
+        answer.denies("not_reachable");
+        assert_eq!(tags_asked(&world), 16);
+    }
+    for _ in 0..2 {
+        let answer = world.blob("app", reached_by_many).await;
+        answer.cannot_tell("overloaded");
+        let message = answer.message();
+        assert!(message.contains("by its tag first"), "{message}");
+        assert_eq!(tags_asked(&world), 32);
+    }
     // What reaches it ends that at once.
-    let image = world.registry.put_image("app", Some("v1"), &[shared]);
+    let image = world.registry.put_image("app", Some("v1"), &[many]);
     world.registry.tag("app", "v1", image);
     let answer = world.manifest("app", "v1").await;
     assert!(answer.status.is_success(), "{}", answer.message());
-    world.blob("app", blob).await.admits(shared);
+    world.blob("app", reached_by_many).await.admits(many);
+}
+
+// THREATS D2: the same of a manifest that many refused indexes list; and what the last of them
+// admits is not hidden by the others.
+#[tokio::test]
+async fn d2_a_manifest_that_is_refused_has_few_tags_judged() {
+    let (world, ..) = only_by_its_tag().await;
+    let child = image::runnable("of many indexes");
+    world.push("app", &child);
+    let indexes = async |numbers: std::ops::Range<usize>, tags: usize| {
+        for number in numbers {
+            let other = image::runnable(&format!("other {number}"));
+            let index = image::index(&[child.descriptor(), other.descriptor()]);
+            world.push("app", &index);
+            for tag in 0..tags {
+                let tag = format!("t{number}-{tag}");
+                world.registry.tag("app", &tag, index.digest());
+                world.manifest("app", &tag).await.denies("denied_by_policy");
+            }
+        }
+    };
+    indexes(0..6, 1).await;
+    let accepts = json!([{ "type": "insecureAcceptAnything" }]);
+    enforce(&world, &scopes(&json!({ named("app:t5-0"): accepts })));
+    let answer = world.manifest("app", child.digest()).await;
+    answer.admits(&child.manifest);
+
+    enforce(&world, &scopes(&json!({ named("app:v1"): accepts })));
+    indexes(6..12, 4).await;
+    let_every_tag_say_otherwise(&world);
+    world.registry.clear_requests();
+    let answer = world.manifest("app", child.digest()).await;
+    answer.cannot_tell("overloaded");
+    assert_eq!(tags_asked(&world), 16);
 }
 
 // THREATS D2: where policy says of tags what it says of digests, no tag is asked about a digest.

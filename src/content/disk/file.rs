@@ -1,13 +1,16 @@
 //! Reading what is stored, and believing none of it until it has hashed to its digest.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _, Seek as _, SeekFrom},
     mem,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::OFlags;
 
 use super::{Disk, FileName, index::Stamp, stamp};
 use crate::metrics::DiskFailure;
@@ -117,20 +120,57 @@ impl StoredFile {
     }
 
     fn conclude(&mut self) -> Result<(), Corrupt> {
-        let now = self.file.metadata().map(|metadata| stamp(&metadata));
-        let unchanged = now.is_ok_and(|now| now == self.stamp);
         let right = match self.hasher.take() {
             Some(hasher) => self.at == self.stamp.bytes && hasher.finish() == self.name.digest,
-            None => self.verified,
+            None => self.verified && self.is_as_it_was(),
         };
-        if !unchanged || !right {
+        if !right || !self.note_verified() {
             return Err(self.corrupt());
         }
-        if !self.verified {
-            self.verified = true;
-            self.disk.index().verified(self.stamp);
-        }
         Ok(())
+    }
+
+    fn look(&self) -> io::Result<Stamp> {
+        self.file.metadata().map(|metadata| stamp(&metadata))
+    }
+
+    /// Whether the file is the one that was verified. One that was touched meanwhile is hashed once
+    /// more: names and times change when another repository shares it, and when it is evicted.
+    fn is_as_it_was(&mut self) -> bool {
+        let known = {
+            let index = self.disk.index();
+            let now = self.look();
+            now.is_ok_and(|now| index.is_verified(&now, &self.name.digest))
+        };
+        known || self.hash_again().unwrap_or(false)
+    }
+
+    fn hash_again(&mut self) -> io::Result<bool> {
+        let before = self.look()?;
+        let mut hasher = Hasher::new(self.name.digest.algorithm());
+        let mut bytes = vec![0; VERIFY_BYTES as usize];
+        self.file.seek(SeekFrom::Start(0))?;
+        loop {
+            match self.file.read(&mut bytes)? {
+                0 => break,
+                count => hasher.update(&bytes[..count]),
+            }
+        }
+        self.stamp = before;
+        Ok(hasher.finish() == self.name.digest)
+    }
+
+    /// Lets others know that the file is right; false where it changed while it was read.
+    fn note_verified(&mut self) -> bool {
+        let mut index = self.disk.index();
+        let Ok(now) = self.look() else {
+            return false;
+        };
+        self.verified = true;
+        if now == self.stamp {
+            index.verified(now, self.name.digest);
+        }
+        now.has_bytes_of(&self.stamp)
     }
 
     /// All of it.
@@ -162,6 +202,20 @@ impl StoredFile {
         self.disk.discard(&self.name, self.stamp.inode);
         Corrupt
     }
+}
+
+/// Opens what is a file, and nothing else: a link may lead out of the directory, and a pipe holds up
+/// whoever opens it until somebody writes.
+pub(in crate::content) fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    // It means nothing to a file.
+    let at_once = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(at_once.bits()).map_err(io::Error::other)?;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    Ok((file, metadata))
 }
 
 /// Reads what the kernel has in memory, from where the file stands; nothing, where it has nothing,

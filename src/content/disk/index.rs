@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::name::FileName;
+use crate::oci::Digest;
 
 /// What a file takes on disk, roughly: whole blocks.
 const BLOCK_BYTES: u64 = 4096;
@@ -24,6 +25,18 @@ pub(super) struct Stamp {
     pub(super) inode: u64,
     pub(super) bytes: u64,
     pub(super) modified: SystemTime,
+    /// When anything of it changed last, its times and its names as well, in seconds and
+    /// nanoseconds. Nobody but the file system can set it.
+    pub(super) changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Whether both are of one file with the same bytes, as far as it says itself: names and times
+    /// of use may have changed.
+    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
+        let changed = self.changed;
+        *self == Self { changed, ..*other }
+    }
 }
 
 /// The files. Two names of one content share an inode, whose bytes count once.
@@ -56,8 +69,8 @@ struct Use {
 struct Inode {
     files: usize,
     bytes: u64,
-    /// How it was when all its bytes were hashed.
-    verified: Option<Stamp>,
+    /// How it was when all its bytes were hashed, and to what.
+    verified: Option<(Stamp, Digest)>,
 }
 
 impl Index {
@@ -88,6 +101,12 @@ impl Index {
 
     pub(super) fn contains(&self, name: &FileName) -> bool {
         self.files.contains_key(name)
+    }
+
+    /// Whether this very file is known by the name.
+    pub(super) fn has(&self, name: &FileName, stamp: &Stamp) -> bool {
+        let known = self.files.get(name);
+        known.is_some_and(|entry| entry.inode == stamp.inode)
     }
 
     /// Takes in a file, or what has become of it.
@@ -158,16 +177,23 @@ impl Index {
         same.map(|(sibling, _)| *sibling).collect()
     }
 
-    pub(super) fn verified(&mut self, stamp: Stamp) {
+    pub(super) fn verified(&mut self, stamp: Stamp, digest: Digest) {
         if let Some(inode) = self.inodes.get_mut(&stamp.inode) {
-            inode.verified = Some(stamp);
+            inode.verified = Some((stamp, digest));
         }
     }
 
-    /// Whether the file was hashed by this process and has not changed since.
-    pub(super) fn is_verified(&self, stamp: &Stamp) -> bool {
+    /// Whether the file was hashed to this digest by this process and has not changed since.
+    pub(super) fn is_verified(&self, stamp: &Stamp, digest: &Digest) -> bool {
         let inode = self.inodes.get(&stamp.inode);
-        inode.and_then(|inode| inode.verified).as_ref() == Some(stamp)
+        inode.and_then(|inode| inode.verified) == Some((*stamp, *digest))
+    }
+
+    /// A change of our own, to the names or times of a file: what was verified still is.
+    pub(super) fn touched(&mut self, before: &Stamp, after: Stamp, digest: &Digest) {
+        if self.is_verified(before, digest) && after.has_bytes_of(before) {
+            self.verified(after, *digest);
+        }
     }
 }
 
@@ -178,7 +204,6 @@ mod tests {
     use super::*;
     use crate::content::ContentKey;
     use crate::content::disk::name::Kind;
-    use crate::oci::Digest;
 
     fn name(repository: &str, content: &[u8]) -> FileName {
         let key = ContentKey {
@@ -194,6 +219,7 @@ mod tests {
             inode,
             bytes,
             modified: SystemTime::UNIX_EPOCH,
+            changed: (0, 0),
         }
     }
 
@@ -235,13 +261,25 @@ mod tests {
     fn a_change_takes_the_verification_back() {
         let mut index = Index::default();
         index.insert(name("app", b"x"), stamp(1, 10), second(1));
-        assert!(!index.is_verified(&stamp(1, 10)));
-        index.verified(stamp(1, 10));
-        assert!(index.is_verified(&stamp(1, 10)));
+        let (digest, other) = (Digest::sha256(b"x"), Digest::sha256(b"y"));
+        assert!(!index.is_verified(&stamp(1, 10), &digest));
+        index.verified(stamp(1, 10), digest);
+        assert!(index.is_verified(&stamp(1, 10), &digest));
+        assert!(!index.is_verified(&stamp(1, 10), &other));
         let changed = Stamp {
             modified: second(9),
             ..stamp(1, 10)
         };
-        assert!(!index.is_verified(&changed));
+        let renamed = Stamp {
+            changed: (9, 0),
+            ..stamp(1, 10)
+        };
+        for other in [&changed, &renamed] {
+            assert!(!index.is_verified(other, &digest));
+        }
+        index.touched(&stamp(1, 10), changed, &digest);
+        assert!(!index.is_verified(&changed, &digest));
+        index.touched(&stamp(1, 10), renamed, &digest);
+        assert!(index.is_verified(&renamed, &digest));
     }
 }

@@ -28,7 +28,7 @@ mod name;
 
 pub use check::check_directory;
 pub(super) use draft::Draft;
-pub(super) use file::{Corrupt, StoredFile};
+pub(super) use file::{Corrupt, StoredFile, open};
 pub(super) use name::{FileName, Kind};
 
 use std::{
@@ -170,12 +170,8 @@ impl Disk {
 
     /// A file, if it is there. Whoever reads it verifies it, unless it says it is.
     pub(super) fn find(self: &Arc<Self>, name: FileName) -> Option<StoredFile> {
-        let found = File::open(name.path(&self.root)).and_then(|file| {
-            let stamp = stamp(&file.metadata()?);
-            Ok((file, stamp))
-        });
-        let (file, stamp) = match found {
-            Ok(found) => found,
+        let (file, mut stamp) = match open(&name.path(&self.root)) {
+            Ok((file, metadata)) => (file, stamp(&metadata)),
             Err(error) => {
                 self.index().remove(&name);
                 if error.kind() != ErrorKind::NotFound {
@@ -185,19 +181,18 @@ impl Disk {
             }
         };
         let now = self.now();
-        let (noted, verified) = {
+        let verified = {
             let mut index = self.index();
-            if !index.contains(&name) {
+            if !index.has(&name, &stamp) {
                 index.insert(name, stamp, now);
             }
-            (index.touch(&name, now), index.is_verified(&stamp))
+            let noted = index.touch(&name, now);
+            let age = noted.and_then(|noted| now.duration_since(noted).ok());
+            if age.is_none_or(|age| age >= USE_NOTED_EVERY) {
+                stamp = note_use(&mut index, &file, stamp, (&name, now));
+            }
+            index.is_verified(&stamp, &name.digest)
         };
-        let age = noted.and_then(|noted| now.duration_since(noted).ok());
-        if age.is_none_or(|age| age >= USE_NOTED_EVERY) {
-            // Lost is the place in the line of a file that cannot be marked, and no more. The
-            // time of access, since a change of the other would look like one of the content.
-            let _ = file.set_times(FileTimes::new().set_accessed(now));
-        }
         Some(StoredFile::new(
             Arc::clone(self),
             name,
@@ -235,32 +230,33 @@ impl Disk {
         // Renames and links happen under the lock, so that an eviction takes either the old
         // file or the new one, in the index and in the file system.
         let mut index = self.index();
-        let linked = index
-            .sibling(&name)
-            .filter(|sibling| *sibling != name)
-            .is_some_and(|sibling| self.share(&sibling, &path).is_ok());
-        if !linked {
+        let sibling = index.sibling(&name).filter(|sibling| *sibling != name);
+        let shared = sibling.and_then(|sibling| self.share(&sibling, &path).ok());
+        if shared.is_none() {
             fs::rename(temporary, &path)?;
         }
         let stamp = stamp(&fs::metadata(&path)?);
         index.insert(name, stamp, self.now());
-        if !linked {
-            index.verified(stamp);
+        match shared {
+            Some(before) => index.touched(&before, stamp, &name.digest),
+            None => index.verified(stamp, name.digest),
         }
         self.metrics.disk_holds(index.bytes());
         Ok(())
     }
 
-    /// Gives the content of another repository's file this name, too.
-    fn share(&self, sibling: &FileName, path: &Path) -> io::Result<()> {
+    /// Gives the content of another repository's file this name, too; how that was before.
+    fn share(&self, sibling: &FileName, path: &Path) -> io::Result<Stamp> {
         let sibling = sibling.path(&self.root);
+        let before = stamp(&fs::metadata(&sibling)?);
         match fs::hard_link(&sibling, path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 fs::remove_file(path)?;
-                fs::hard_link(&sibling, path)
+                fs::hard_link(&sibling, path)?;
             }
-            other => other,
+            other => other?,
         }
+        Ok(before)
     }
 
     /// Removes a file that does not hold what its name says, under all its names.
@@ -360,11 +356,32 @@ fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
+/// Marks in the file system when a file was used, for the order in which files go: the time of
+/// access, since a change of the other would look like one of the content. Answers how the file
+/// is then. Under the lock, so that no reader sees the change before the index knows whose it is.
+fn note_use(
+    index: &mut Index,
+    file: &File,
+    found: Stamp,
+    (name, now): (&FileName, SystemTime),
+) -> Stamp {
+    let look = || file.metadata().map(|metadata| stamp(&metadata));
+    let Ok(before) = look() else {
+        return found;
+    };
+    // Lost is the place in the line of a file that cannot be marked, and no more.
+    let _ = file.set_times(FileTimes::new().set_accessed(now));
+    let after = look().unwrap_or(before);
+    index.touched(&before, after, &name.digest);
+    after
+}
+
 fn stamp(metadata: &Metadata) -> Stamp {
     Stamp {
         inode: metadata.ino(),
         bytes: metadata.len(),
         modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
     }
 }
 

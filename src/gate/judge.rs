@@ -1,0 +1,182 @@
+//! Judgement of a manifest: by its own facts, by what lies around it, and by what its tag named.
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+
+use crate::content::ContentKey;
+use crate::content::Document;
+use crate::gate::Ask;
+use crate::gate::Gate;
+use crate::gate::Ruling;
+use crate::gate::admit::Purpose;
+use crate::gate::facts::not_proven;
+use crate::gate::graph::Scope;
+use crate::gate::refusal::{Cause, Doubt};
+use crate::gate::rollback::{Latest, Watch};
+use crate::oci::DockerReference;
+use crate::oci::ImageName;
+use crate::policy::Earlier;
+use crate::policy::Judgement;
+use crate::policy::Policy;
+use crate::policy::Question;
+use crate::policy::Shape;
+use crate::policy::Subject;
+use crate::policy::judge;
+use crate::policy::judge_tag;
+use crate::upstream::Upstream;
+use crate::verify::Facts;
+
+/// What policy says of a manifest.
+pub(super) struct Judged {
+    pub(super) judgement: Judgement,
+    pub(super) facts: Arc<Facts>,
+    pub(super) holds: Holds,
+}
+
+/// For how long a judgement may be repeated: until what it rests on is too old, or ends, or its tag
+/// has moved on.
+pub(super) struct Holds {
+    pub(super) until: Instant,
+    pub(super) ends_at: Option<Timestamp>,
+    pub(super) latest: Arc<[Latest]>,
+}
+
+impl Gate {
+    /// Judges a manifest by its own facts, then by those around it, then once more by facts
+    /// gathered anew, so that what has just been signed passes.
+    pub(super) async fn judge(
+        &self,
+        ruling: &Ruling,
+        upstream: &Upstream,
+        ask: &Ask,
+        document: &Document,
+        policies: &[Arc<Policy>],
+        purpose: &Purpose<'_>,
+    ) -> Result<Judged, Cause> {
+        let started = Instant::now();
+        let shape = shape_of(document);
+        let key = &ContentKey::of(&ask.image, *document.digest());
+        let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
+        let mut not_before = None;
+        let mut watch = Watch::new(policies, ask);
+        loop {
+            let earlier = self.recall(&watch).await;
+            let scope = Scope::new(
+                self,
+                ruling,
+                upstream,
+                policies,
+                Arc::clone(&asked),
+                not_before,
+            );
+            let mut subject = scope.alone(key, shape).await?;
+            let judge = async |subject: &Subject| {
+                let earlier = (!watch.is_empty()).then_some(earlier.as_slice());
+                self.judge_once(key, policies, subject, earlier).await
+            };
+            let mut judgement = judge(&subject).await?;
+            if !judgement.is_complete() && scope.may_lie_around() {
+                scope.look_around(key, document, &mut subject).await;
+                judgement = judge(&subject).await?;
+            }
+            // Facts with which a policy fell short may be old: somebody may have signed since.
+            let fresh_enough = scope.oldest() + self.0.settings.unsigned_ttl > started;
+            if !judgement.is_complete() && !fresh_enough && not_before.is_none() {
+                not_before = Some(started);
+                continue;
+            }
+            let weighs_all = policies.iter().any(|policy| policy.weighs_all_evidence());
+            if (!judgement.is_admitted() || weighs_all)
+                && let Some(doubt) = scope.doubt()
+            {
+                return Err(doubt);
+            }
+            if let Some(missing) = ruling.missing_root(policies, &judgement) {
+                let text = format!(
+                    "the trust root {} is not there: {}",
+                    missing.name, missing.why
+                );
+                return Err(Cause::new(Doubt::TrustRootUnavailable, text));
+            }
+            let mut holds = self.holds(&scope, &judgement);
+            if judgement.is_admitted() {
+                holds.latest = watch.latest(policies, &judgement, &key.digest);
+                // Only what is handed out by its tag's name was served under it.
+                let is_served = matches!(purpose, Purpose::Serving(_));
+                if is_served && !self.note(&mut watch, &holds.latest).await {
+                    continue;
+                }
+            }
+            return Ok(Judged {
+                judgement,
+                facts: subject.facts,
+                holds,
+            });
+        }
+    }
+
+    /// Conditions over large attestations are judged where proofs are made; all else takes
+    /// microseconds.
+    async fn judge_once(
+        &self,
+        key: &ContentKey,
+        policies: &[Arc<Policy>],
+        subject: &Subject,
+        earlier: Option<&[Earlier]>,
+    ) -> Result<Judgement, Cause> {
+        let image = ImageName {
+            registry: key.host.clone(),
+            repository: key.repository.clone(),
+        };
+        let now = self.0.clock.now();
+        if !policies.iter().any(|policy| policy.is_costly()) {
+            let image = &image;
+            return Ok(judged(policies, subject, &Question { image, now }, earlier));
+        }
+        let (policies, subject) = (policies.to_vec(), subject.clone());
+        let earlier = earlier.map(<[Earlier]>::to_vec);
+        let judging = self.0.proofs.run(move || {
+            let question = Question { image: &image, now };
+            judged(&policies, &subject, &question, earlier.as_deref())
+        });
+        judging.await.map_err(not_proven)
+    }
+
+    /// How long an admission's facts may be repeated; a warning is looked at again as soon as
+    /// a refusal would be.
+    fn holds(&self, scope: &Scope<'_>, judgement: &Judgement) -> Holds {
+        let until = scope.expires_at();
+        let soon = Instant::now() + self.0.settings.unsigned_ttl;
+        let ends = [judgement.holds_until, scope.ends_at()];
+        Holds {
+            until: match judgement.is_complete() {
+                true => until,
+                false => until.min(soon),
+            },
+            ends_at: ends.into_iter().flatten().min(),
+            latest: Arc::default(),
+        }
+    }
+}
+
+/// By the facts, and where a tag is asked for that may not move back, by what it named before.
+fn judged(
+    policies: &[Arc<Policy>],
+    subject: &Subject,
+    question: &Question<'_>,
+    earlier: Option<&[Earlier]>,
+) -> Judgement {
+    let mut judgement = judge(policies, subject, question);
+    if let Some(earlier) = earlier {
+        judge_tag(&mut judgement, policies, subject, question, earlier);
+    }
+    judgement
+}
+
+pub(super) fn shape_of(document: &Document) -> Shape {
+    match document.manifest() {
+        Ok(manifest) if manifest.as_index().is_some() => Shape::Index,
+        _ => Shape::Image,
+    }
+}

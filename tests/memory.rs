@@ -49,7 +49,7 @@ const CLIENTS: usize = 16;
 const WAITING: usize = 1000;
 const WAITING_BYTES_MAX: usize = 64 << 10;
 /// What the process may have, with the facts of so many digests.
-const RESIDENT_BYTES_MAX: usize = 220_000_000;
+const RESIDENT_BYTES_MAX: usize = 150_000_000;
 
 fn resident_bytes(gate: &Program) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.process.id()));

@@ -27,6 +27,10 @@ use crate::policy::judge_tag;
 use crate::upstream::Upstream;
 use crate::verify::Facts;
 
+/// How often one pull is judged: with facts as they are held, with fresh ones, and anew each time
+/// that something else was served under its tag meanwhile.
+const ROUNDS_MAX: usize = 16;
+
 /// What policy says of a manifest.
 pub(super) struct Judged {
     pub(super) judgement: Judgement,
@@ -60,7 +64,7 @@ impl Gate {
         let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
         let mut not_before = None;
         let mut watch = Watch::new(policies, ask);
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let earlier = self.recall(&watch).await;
             let scope = Scope::new(
                 self,
@@ -114,6 +118,8 @@ impl Gate {
                 holds,
             });
         }
+        let text = "other content was served under the tag each time that it was judged";
+        Err(Cause::new(Doubt::Overloaded, text))
     }
 
     /// Conditions over large attestations are judged where proofs are made; all else takes

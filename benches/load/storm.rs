@@ -1,5 +1,7 @@
 //! What a storm of first pulls does to pulls from the cache: their latency while nothing else is
-//! going on, and again while thousands of distinct images are asked for at once, in one run.
+//! going on, and again while thousands of distinct images are asked for at once, in one run. Beside
+//! it the latency of the same pulls from a second gate, a bystander, of which nobody asks anything
+//! else: what the machine does to any process while a storm is made on it.
 //!
 //! Usage: `storm PULLGATE [IMAGES] [ROUNDS]`, by `benches/load/storm.sh`, which gives the program
 //! under test a core of its own. The images are signed keylessly, with an entry in Rekor v2 and a
@@ -53,32 +55,43 @@ async fn main() -> anyhow::Result<()> {
     let origin = Origin::start().await?;
     let cached = origin.publish("cached", CACHED);
     let gate = Gate::start(Path::new(&program), folder.path(), &origin)?;
+    let bystander = Gate::start(Path::new(&program), folder.path(), &origin)?;
     for path in &cached {
-        anyhow::ensure!(get(&gate.address, path).await? == 200, "{path}");
+        for gate in [&gate, &bystander] {
+            anyhow::ensure!(get(&gate.address, path).await? == 200, "{path}");
+        }
     }
-    let mut ratios = Vec::new();
+    let (mut ratios, mut beside) = (Vec::new(), Vec::new());
+    let gates = [&gate, &bystander];
     for round in 1..=rounds {
         let cold = origin.publish(&format!("cold-{round}"), images);
-        let idle = measure(&gate, &cached, tokio::time::sleep(IDLE)).await?;
+        let [idle, _] = measure(gates, &cached, tokio::time::sleep(IDLE)).await?;
         let (mut statuses, mut took) = (Vec::new(), Duration::ZERO);
         let storm = async {
             let begun = Instant::now();
             statuses = storm(&gate, cold).await;
             took = begun.elapsed();
         };
-        let during = measure(&gate, &cached, storm).await?;
+        let [during, bystanding] = measure(gates, &cached, storm).await?;
         let admitted = statuses.iter().filter(|status| **status == 200).count();
-        let ratio = during.at(99).as_secs_f64() / idle.at(99).as_secs_f64();
+        let p99 = |latencies: &Latencies| latencies.at(99).as_secs_f64();
+        let ratio = p99(&during) / p99(&idle);
         println!(
             "round {round}: {admitted} of {images} admitted in {took:.1?}; cached pulls idle {idle}; \
-             in the storm {during}; p99 ratio {ratio:.2}"
+             in the storm {during}; p99 ratio {ratio:.2}; the bystander {bystanding}"
         );
         anyhow::ensure!(admitted == images, "the others: {:?}", counted(&statuses));
         ratios.push(ratio);
+        beside.push(p99(&during) / p99(&bystanding));
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median p99 ratio {:.2}", ratios[ratios.len() / 2]);
+    let (ratio, beside) = (median(ratios), median(beside));
+    println!("median p99 ratio {ratio:.2}; beside the bystander's {beside:.2}");
     Ok(())
+}
+
+fn median(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }
 
 /// The statuses other than 200, each with how often it came; 0 stands for no answer.
@@ -243,18 +256,22 @@ impl std::fmt::Display for Latencies {
     }
 }
 
-/// Cached pulls at their pace for as long as `meanwhile` takes: from a thread of their own, so that
-/// they do not wait for what the storm does in this process.
+/// Cached pulls of both at their pace for as long as `meanwhile` takes: from a thread of their own, so
+/// that they do not wait for what the storm does in this process.
 async fn measure(
-    gate: &Gate,
+    gates: [&Gate; 2],
     cached: &[String],
     meanwhile: impl Future<Output = ()>,
-) -> anyhow::Result<Latencies> {
+) -> anyhow::Result<[Latencies; 2]> {
     let ended = Arc::new(AtomicBool::new(false));
-    let pulls = pull_until(Arc::clone(&ended), gate.address.clone(), cached.to_vec());
+    let pulls =
+        gates.map(|gate| pull_until(Arc::clone(&ended), gate.address.clone(), cached.to_vec()));
     let measuring = std::thread::spawn(|| {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_all().build()?.block_on(pulls)
+        let [gate, bystander] = pulls;
+        let both = async { tokio::try_join!(gate, bystander) };
+        let (gate, bystander) = runtime.enable_all().build()?.block_on(both)?;
+        anyhow::Ok([gate, bystander])
     });
     meanwhile.await;
     ended.store(true, Ordering::Relaxed);

@@ -10,7 +10,6 @@ use crate::gate::Ask;
 use crate::gate::Asked;
 use crate::gate::callers::{Misgiven, Misgivings};
 use crate::gate::refusal::describe;
-use crate::gate::rollback::Latest;
 use crate::gate::ruling::Validity;
 use crate::metrics::DecisionCounter;
 use crate::oci::Digest;
@@ -35,8 +34,6 @@ pub(super) struct Admission {
     pub(super) decision: Arc<Decision>,
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
-    /// What the tag that admits it may not have moved on from.
-    pub(super) latest: Arc<[Latest]>,
     pub(super) stale: bool,
     pub(super) counter: DecisionCounter,
     /// The turn of the hints at which they were told of it.

@@ -154,7 +154,8 @@ impl Gate {
     /// The admission that is held, if it holds.
     pub(super) fn held(&self, ruling: &Ruling, ask: &Ask) -> Option<Arc<Admission>> {
         self.0.admissions.get(ask).filter(|held| {
-            held.validity.holds(ruling, &self.0.clock) && self.are_latest(&held.latest)
+            let served = self.0.content.served();
+            held.validity.holds(ruling, &self.0.clock, served)
         })
     }
 

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use jiff::Timestamp;
-
 use crate::content::ContentKey;
 use crate::content::Document;
 use crate::gate::Ask;
@@ -13,7 +11,8 @@ use crate::gate::admit::Purpose;
 use crate::gate::facts::not_proven;
 use crate::gate::graph::Scope;
 use crate::gate::refusal::{Cause, Doubt};
-use crate::gate::rollback::{Latest, Watch};
+use crate::gate::rollback::Watch;
+use crate::gate::ruling::Validity;
 use crate::oci::DockerReference;
 use crate::oci::ImageName;
 use crate::policy::Earlier;
@@ -35,15 +34,7 @@ const ROUNDS_MAX: usize = 16;
 pub(super) struct Judged {
     pub(super) judgement: Judgement,
     pub(super) facts: Arc<Facts>,
-    pub(super) holds: Holds,
-}
-
-/// For how long a judgement may be repeated: until what it rests on is too old, or ends, or its tag
-/// has moved on.
-pub(super) struct Holds {
-    pub(super) until: Instant,
-    pub(super) ends_at: Option<Timestamp>,
-    pub(super) latest: Arc<[Latest]>,
+    pub(super) validity: Validity,
 }
 
 impl Gate {
@@ -103,23 +94,26 @@ impl Gate {
                 );
                 return Err(Cause::new(Doubt::TrustRootUnavailable, text));
             }
-            let mut holds = self.holds(&scope, &judgement);
+            let mut validity = self.validity(ruling, &scope, &judgement);
             if judgement.is_admitted() {
-                holds.latest = watch.latest(policies, &judgement, &key.digest);
+                validity.latest = watch.latest(policies, &judgement, &key.digest);
                 // Only what is handed out by its tag's name was served under it.
                 let is_served = matches!(purpose, Purpose::Serving(_));
-                if is_served && !self.note(&mut watch, &holds.latest).await {
+                if is_served && !self.note(&mut watch, &validity.latest).await {
                     continue;
                 }
             }
             return Ok(Judged {
                 judgement,
                 facts: subject.facts,
-                holds,
+                validity,
             });
         }
         let text = "other content was served under the tag each time that it was judged";
-        Err(Cause::new(Doubt::Overloaded, text))
+        Err(Cause {
+            remedy: "pull it again, or by its digest",
+            ..Cause::new(Doubt::Overloaded, text)
+        })
     }
 
     /// Conditions over large attestations are judged where proofs are made; all else takes
@@ -151,17 +145,17 @@ impl Gate {
 
     /// How long an admission's facts may be repeated; a warning is looked at again as soon as
     /// a refusal would be.
-    fn holds(&self, scope: &Scope<'_>, judgement: &Judgement) -> Holds {
+    fn validity(&self, ruling: &Ruling, scope: &Scope<'_>, judgement: &Judgement) -> Validity {
         let until = scope.expires_at();
         let soon = Instant::now() + self.0.settings.unsigned_ttl;
         let ends = [judgement.holds_until, scope.ends_at()];
-        Holds {
-            until: match judgement.is_complete() {
-                true => until,
-                false => until.min(soon),
-            },
+        let until = match judgement.is_complete() {
+            true => until,
+            false => until.min(soon),
+        };
+        Validity {
             ends_at: ends.into_iter().flatten().min(),
-            latest: Arc::default(),
+            ..Validity::until(ruling, until)
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::gate::Refusal;
 use crate::gate::Ruling;
 use crate::gate::by_tag::Tries;
 use crate::gate::refusal::own_shortfall;
-use crate::gate::rollback::Latest;
 use crate::gate::ruling::Validity;
 use crate::gate::unreached::NotReached;
 use crate::oci::Digest;
@@ -36,8 +35,6 @@ pub struct AdmittedBlob {
 #[derive(Debug)]
 pub(super) struct Reach {
     validity: Validity,
-    /// What the tag that admits it may not have moved on from.
-    latest: Arc<[Latest]>,
 }
 
 impl Gate {
@@ -61,7 +58,8 @@ impl Gate {
         let key = ContentKey::of(image, digest);
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| {
-            reach.validity.holds(&ruling, &self.0.clock) && self.are_latest(&reach.latest)
+            let served = self.0.content.served();
+            reach.validity.holds(&ruling, &self.0.clock, served)
         });
         if held.is_none() {
             let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
@@ -82,15 +80,9 @@ impl Gate {
         key: &ContentKey,
     ) -> Result<Reach, Refusal> {
         if ruling.allows_by_default() && !ruling.index.may_match(image) {
-            let validity = Validity {
-                generation: ruling.generation,
-                until: Instant::now() + self.0.settings.facts_ttl,
-                ends_at: None,
-            };
-            return Ok(Reach {
-                validity,
-                latest: Arc::default(),
-            });
+            let until = Instant::now() + self.0.settings.facts_ttl;
+            let validity = Validity::until(ruling, until);
+            return Ok(Reach { validity });
         }
         // Before the hints are read: an admission after this ends what is told by them.
         let asking = self.0.unreached.asking(image, key, upstream.asker_key());
@@ -164,10 +156,8 @@ impl Gate {
                 Err(refusal) => return Err(refusal),
             },
         };
-        Ok(Some(Reach {
-            validity: admission.validity,
-            latest: Arc::clone(&admission.latest),
-        }))
+        let validity = admission.validity.clone();
+        Ok(Some(Reach { validity }))
     }
 
     fn not_reached(&self, image: &ImageName, digest: Digest, answer: NotReached) -> Refusal {

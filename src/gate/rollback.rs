@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::content::Mark;
 use crate::content::Recalled;
+use crate::content::Served;
 use crate::content::TagKey;
 use crate::gate::Ask;
 use crate::gate::Gate;
@@ -76,16 +77,14 @@ impl Watch {
     }
 }
 
-impl Gate {
-    /// Whether what rests on a tag may be repeated: nothing later was served under it.
-    pub(super) fn are_latest(&self, latest: &[Latest]) -> bool {
-        let is_latest = |one: &Latest| {
-            let served = self.0.content.served();
-            served.is_latest(&one.tag, &one.digest, one.signed_at)
-        };
-        latest.iter().all(is_latest)
+impl Latest {
+    /// Whether nothing later was served under the tag.
+    pub(super) fn stands(&self, served: &Served) -> bool {
+        served.is_latest(&self.tag, &self.digest, self.signed_at)
     }
+}
 
+impl Gate {
     /// What the tag named before, for each of the policies.
     pub(super) async fn recall(&self, watch: &Watch) -> Vec<Earlier> {
         let mut earlier = Vec::new();

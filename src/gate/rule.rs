@@ -16,7 +16,7 @@ use crate::gate::admission::{Admission, Decision, Grounds};
 use crate::gate::admit::Purpose;
 use crate::gate::by_tag::leave_it_to_the_tag;
 use crate::gate::find::Found;
-use crate::gate::judge::{Holds, Judged};
+use crate::gate::judge::Judged;
 use crate::gate::refuse::{malformed, no_policy, outside};
 use crate::gate::ruling::Validity;
 use crate::oci::ImageName;
@@ -56,16 +56,16 @@ impl Gate {
         let Judged {
             judgement,
             facts,
-            holds,
+            validity,
         } = judged.map_err(|cause| self.unavailable(cause, ask.asked(), Some(key.digest)))?;
         if judgement.is_admitted() {
             let grounds = Grounds::Judged(judgement);
-            return Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)));
+            return Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)));
         }
         let by_index = self.admitted_below(ruling, place, ask, (&policies, &judgement), purpose);
         match by_index.await? {
-            Some((grounds, holds)) => {
-                Ok(self.admission(ruling, ask, found, grounds, facts, Some(holds)))
+            Some((grounds, validity)) => {
+                Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)))
             }
             None => Err(self.fell_short(ask, document, judgement, facts)),
         }
@@ -102,7 +102,7 @@ impl Gate {
         ask: &Ask,
         (policies, judgement): (&[Arc<Policy>], &Judgement),
         purpose: Purpose<'_>,
-    ) -> Result<Option<(Grounds, Holds)>, Refusal> {
+    ) -> Result<Option<(Grounds, Validity)>, Refusal> {
         let (Purpose::Serving(tries), Reference::Digest(_)) = (purpose, &ask.reference) else {
             return Ok(None);
         };
@@ -112,12 +112,8 @@ impl Gate {
         let index = self.admitted_by_index(ruling, place, policies, tries);
         match index.await? {
             Some(index) => {
-                let holds = Holds {
-                    until: index.validity.until,
-                    ends_at: index.validity.ends_at,
-                    latest: Arc::clone(&index.latest),
-                };
-                Ok(Some((index.decision.grounds.clone(), holds)))
+                let grounds = index.decision.grounds.clone();
+                Ok(Some((grounds, index.validity.clone())))
             }
             None if tries.ran_out() => Err(self.too_many_tags(ask.asked())),
             None => Ok(None),
@@ -155,7 +151,7 @@ impl Gate {
         found: Found,
         grounds: Grounds,
         facts: Arc<Facts>,
-        holds: Option<Holds>,
+        validity: Option<Validity>,
     ) -> Admission {
         let (mut warnings, mut reason, mut mode, mut policy) =
             (Vec::new(), Reason::Admitted, "enforce", "none");
@@ -179,16 +175,9 @@ impl Gate {
             .0
             .metrics
             .decision("admitted", reason.as_str(), mode, policy);
-        let holds = holds.unwrap_or_else(|| Holds {
-            until: Instant::now() + self.0.settings.facts_ttl,
-            ends_at: None,
-            latest: Arc::default(),
-        });
-        let validity = Validity {
-            generation: ruling.generation,
-            until: holds.until.min(found.until),
-            ends_at: holds.ends_at,
-        };
+        let facts_end = Instant::now() + self.0.settings.facts_ttl;
+        let mut validity = validity.unwrap_or_else(|| Validity::until(ruling, facts_end));
+        validity.until = validity.until.min(found.until);
         let decision = Decision {
             ask: ask.clone(),
             digest: *found.document.digest(),
@@ -198,7 +187,6 @@ impl Gate {
         Admission {
             decision: Arc::new(decision),
             validity,
-            latest: holds.latest,
             stale: found.stale,
             document: found.document,
             facts,

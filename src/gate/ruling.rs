@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 
 use crate::clock::Clock;
+use crate::content::Served;
 use crate::gate::callers::Askers;
+use crate::gate::rollback::Latest;
 use crate::policy::DefaultRule;
 use crate::policy::Index;
 use crate::policy::Judgement;
@@ -103,7 +105,7 @@ impl Ruling {
 }
 
 /// How long what was derived under a ruling may be repeated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Validity {
     /// The ruling it was derived under.
     pub(super) generation: u64,
@@ -112,12 +114,25 @@ pub(super) struct Validity {
     /// When an exemption that it rests on ends. By the clock on the wall, since that is what
     /// policy names: monotonic time stands still while a machine sleeps (THREATS C2).
     pub(super) ends_at: Option<Timestamp>,
+    /// What its tag may not have moved on from.
+    pub(super) latest: Arc<[Latest]>,
 }
 
 impl Validity {
-    pub(super) fn holds(&self, ruling: &Ruling, clock: &Clock) -> bool {
+    /// Of what rests on nothing that ends by itself.
+    pub(super) fn until(ruling: &Ruling, until: Instant) -> Self {
+        Self {
+            generation: ruling.generation,
+            until,
+            ends_at: None,
+            latest: Arc::default(),
+        }
+    }
+
+    pub(super) fn holds(&self, ruling: &Ruling, clock: &Clock, served: &Served) -> bool {
         self.generation == ruling.generation
             && Instant::now() < self.until
             && self.ends_at.is_none_or(|ends_at| clock.now() < ends_at)
+            && self.latest.iter().all(|latest| latest.stands(served))
     }
 }

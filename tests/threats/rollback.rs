@@ -301,6 +301,21 @@ async fn c7_a_policy_may_warn() {
     gate.end().await;
 }
 
+/// Has later content be served under the tag, as by another pull.
+async fn serve_later(world: &support::World) {
+    let ask = world.named("app", &"v1");
+    let Reference::Tag(tag) = ask.reference else {
+        panic!("a tag");
+    };
+    let mark = Mark {
+        digest: Digest::sha256(b"new"),
+        signed_at: world.now(),
+        served_at: world.now(),
+    };
+    let tag = TagKey::new(&"releases".into(), &ask.image, &tag);
+    assert_eq!(world.served.note(&tag, mark).await, Ok(true));
+}
+
 // What is answered from the caches is judged as well: an admission that is still held does not
 // outlive later content under its tag, which another pull was served.
 #[tokio::test]
@@ -324,17 +339,7 @@ async fn c7_a_held_admission_does_not_outlive_what_was_served_after_it() {
     let asked = world.registry.requests().len();
     world.manifest("app", "v1").await.admits(&package.manifest);
     assert_eq!(world.registry.requests().len(), asked, "it is held");
-    let ask = world.named("app", &"v1");
-    let Reference::Tag(tag) = ask.reference else {
-        panic!("a tag");
-    };
-    let mark = Mark {
-        digest: Digest::sha256(b"new"),
-        signed_at: world.now(),
-        served_at: world.now(),
-    };
-    let tag = TagKey::new(&"releases".into(), &ask.image, &tag);
-    assert_eq!(world.served.note(&tag, mark).await, Ok(true));
+    serve_later(&world).await;
     world.manifest("app", "v1").await.denies("denied_by_policy");
     // By its digest it passes, as before.
     let answer = world.manifest("app", package.digest()).await;
@@ -375,17 +380,7 @@ async fn c7_what_a_held_admission_leads_to_does_not_outlive_it() {
     assert!(world.blob("app", layer).await.status.is_success());
     assert_eq!(world.registry.requests().len(), asked, "it is held");
 
-    let ask = world.named("app", &"v1");
-    let Reference::Tag(tag) = ask.reference else {
-        panic!("a tag");
-    };
-    let mark = Mark {
-        digest: Digest::sha256(b"new"),
-        signed_at: world.now(),
-        served_at: world.now(),
-    };
-    let tag = TagKey::new(&"releases".into(), &ask.image, &tag);
-    assert_eq!(world.served.note(&tag, mark).await, Ok(true));
+    serve_later(&world).await;
     world.blob("app", layer).await.denies("not_reachable");
     let answer = world.manifest("app", child.digest()).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.message());

@@ -149,14 +149,34 @@ impl Authn {
         self.metrics.authenticated(method, outcome);
     }
 
+    /// Who sent this request, where the one before on its connection said the same, or its
+    /// certificate says it. `None` is no answer at all: then [`identify`](Self::identify) is to be
+    /// asked.
+    #[must_use]
+    pub fn identify_at_once(&self, presented: Presented<'_>) -> Option<Arc<Puller>> {
+        let known = match header_of(presented.headers) {
+            Ok(value) => self.seen(presented, value)?,
+            Err(none) => self.certified(presented, none).1.ok()?,
+        };
+        if !known.allows(presented.image) {
+            return None;
+        }
+        self.metrics.authenticated(known.method, Outcome::Success);
+        Some(Arc::clone(&known.puller))
+    }
+
+    /// Who sent the same credential on this connection before, while what that rests on holds.
+    fn seen(&self, presented: Presented<'_>, value: &[u8]) -> Option<Arc<Known>> {
+        let known = presented.seen.find(value)?;
+        self.holds(&known).then_some(known)
+    }
+
     async fn find(&self, presented: Presented<'_>) -> (Method, Found) {
         let value = match header_of(presented.headers) {
             Ok(value) => value,
             Err(none) => return self.certified(presented, none),
         };
-        if let Some(known) = presented.seen.find(value)
-            && self.holds(&known)
-        {
+        if let Some(known) = self.seen(presented, value) {
             return (known.method, Ok(known));
         }
         let hash = self.hash_key.hash(&[value]);

@@ -1,6 +1,7 @@
 //! A manifest with the bytes it was read from.
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use crate::oci::Digest;
 use crate::oci::Manifest;
@@ -15,10 +16,22 @@ const DIGEST_TEXT_BYTES: usize = 160;
 #[derive(Debug)]
 pub struct Document {
     digest: Digest,
-    digest_text: Bytes,
-    etag: Bytes,
+    head: Head,
     bytes: Bytes,
     manifest: Result<Manifest, ManifestError>,
+}
+
+/// What headers say of a document. It is written once, and every answer shares it.
+#[derive(Debug)]
+pub struct Head {
+    /// The digest.
+    pub digest: HeaderValue,
+    /// The digest as an entity tag (RFC 9110, section 8.8.3).
+    pub etag: HeaderValue,
+    /// The media type.
+    pub content_type: HeaderValue,
+    /// How many bytes there are.
+    pub content_length: HeaderValue,
 }
 
 impl Document {
@@ -26,11 +39,16 @@ impl Document {
     pub(super) fn new(digest: Digest, fetched: FetchedManifest) -> Self {
         let manifest = Manifest::parse(&fetched.bytes, fetched.content_type.as_deref());
         let etag = Bytes::from(format!("\"{digest}\""));
+        let head = Head {
+            // One piece of memory for both.
+            digest: header(etag.slice(1..etag.len() - 1)),
+            etag: header(etag),
+            content_type: HeaderValue::from_static(media_type_of(&manifest)),
+            content_length: HeaderValue::from(fetched.bytes.len()),
+        };
         Self {
             digest,
-            // One piece of memory for both.
-            digest_text: etag.slice(1..etag.len() - 1),
-            etag,
+            head,
             bytes: fetched.bytes,
             manifest,
         }
@@ -49,16 +67,10 @@ impl Document {
         &self.digest
     }
 
-    /// The digest as it stands in headers, ready to be shared.
+    /// What headers say of it.
     #[must_use]
-    pub fn digest_text(&self) -> &Bytes {
-        &self.digest_text
-    }
-
-    /// The digest as an entity tag (RFC 9110, section 8.8.3).
-    #[must_use]
-    pub fn etag(&self) -> &Bytes {
-        &self.etag
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     /// The bytes.
@@ -88,8 +100,16 @@ impl Document {
     /// The media type to serve it with.
     #[must_use]
     pub fn media_type(&self) -> &'static str {
-        self.manifest
-            .as_ref()
-            .map_or(media_type::OCI_MANIFEST, |manifest| manifest.media_type)
+        media_type_of(&self.manifest)
     }
+}
+
+fn media_type_of(manifest: &Result<Manifest, ManifestError>) -> &'static str {
+    let manifest = manifest.as_ref();
+    manifest.map_or(media_type::OCI_MANIFEST, |manifest| manifest.media_type)
+}
+
+/// A value of known good characters, without a copy.
+fn header(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static(""))
 }

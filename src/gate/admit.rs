@@ -1,6 +1,9 @@
 //! Admission of manifests: from what is asked for to an [`Admitted`] or a [`Refusal`].
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use crate::content::ContentKey;
 use crate::gate::Ask;
@@ -34,26 +37,15 @@ impl Gate {
     /// # Errors
     /// A [`Refusal`]: no, don't know, or not there.
     pub async fn manifest(&self, ask: &Ask, caller: &Caller) -> Result<Admitted, Refusal> {
-        let ruling = self.0.ruling.load();
+        let ruling = self.0.ruling.load_full();
         let asked = || ask.asked();
         let misgivings = self.let_ask(&ruling, &ask.image, caller, asked)?;
         self.permit_manifest(&ask.image, &ask.reference).await?;
-        let held = self.held(&ruling, ask);
-        self.0
-            .metrics
-            .cache_requested(CacheKind::Admissions, held.is_some());
-        let mut admitted = match held {
-            Some(admission) => {
-                self.note_again(ask, &admission);
-                Admitted {
-                    admission,
-                    first: false,
-                    misgivings: None,
-                }
-            }
+        let mut admitted = match self.admitted_before(&ruling, ask, Instant::now()) {
+            Some(admitted) => admitted,
             None => {
-                let ruling = arc_swap::Guard::into_inner(ruling);
-                // Boxed: the cold way's state is large, and the hot way need not carry it.
+                self.count_admission_held(false);
+                // Boxed: its state is large, and what is held need not carry it.
                 let tries = Tries::default();
                 let decision = Box::pin(self.admit(&ruling, ask, &tries));
                 self.in_time(decision, asked).await?
@@ -61,6 +53,47 @@ impl Gate {
         };
         admitted.misgivings = misgivings.map(Box::new);
         Ok(admitted)
+    }
+
+    /// What [`manifest`](Self::manifest) says, where it need not wait for anything: to say no to a
+    /// caller, or to repeat an admission that holds. `None` is no answer at all: then `manifest` is
+    /// to be asked. `now` is when the request came: the hot way need not read the clock again.
+    #[must_use]
+    pub fn manifest_at_once(
+        &self,
+        ask: &Ask,
+        caller: &Caller,
+        now: Instant,
+    ) -> Option<Result<Admitted, Refusal>> {
+        if self.passes_logins_on() {
+            // Whether these credentials may read it is for the registry to say.
+            return None;
+        }
+        let ruling = self.0.ruling.load();
+        let misgivings = match self.let_ask(&ruling, &ask.image, caller, || ask.asked()) {
+            Ok(misgivings) => misgivings,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let mut admitted = self.admitted_before(&ruling, ask, now)?;
+        admitted.misgivings = misgivings.map(Box::new);
+        Some(Ok(admitted))
+    }
+
+    /// An admission that is held and holds, repeated.
+    fn admitted_before(&self, ruling: &Ruling, ask: &Ask, now: Instant) -> Option<Admitted> {
+        let admission = self.held(ruling, ask, now)?;
+        self.count_admission_held(true);
+        self.note_again(ask, &admission);
+        Some(Admitted {
+            admission,
+            first: false,
+            misgivings: None,
+        })
+    }
+
+    fn count_admission_held(&self, held: bool) {
+        let metrics = &self.0.metrics;
+        metrics.cache_requested(CacheKind::Admissions, held);
     }
 
     /// A decision, unless it takes too long. What was begun for it goes on: whoever comes back

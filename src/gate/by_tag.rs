@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use crate::content::ContentKey;
@@ -136,7 +137,7 @@ impl Gate {
             let vouches = |admission: &Arc<Admission>| {
                 *admission.document.digest() == key.digest && admission.vouches()
             };
-            if let Some(held) = self.held(ruling, ask) {
+            if let Some(held) = self.held(ruling, ask, Instant::now()) {
                 return Ok(Some(held).filter(vouches));
             }
             if !tries.take() {
@@ -152,10 +153,10 @@ impl Gate {
     }
 
     /// The admission that is held, if it holds.
-    pub(super) fn held(&self, ruling: &Ruling, ask: &Ask) -> Option<Arc<Admission>> {
+    pub(super) fn held(&self, ruling: &Ruling, ask: &Ask, now: Instant) -> Option<Arc<Admission>> {
         self.0.admissions.get(ask).filter(|held| {
             let served = self.0.content.served();
-            held.validity.holds(ruling, &self.0.clock, served)
+            held.validity.holds(ruling, now, &self.0.clock, served)
         })
     }
 

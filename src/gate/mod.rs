@@ -46,6 +46,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -180,7 +181,7 @@ struct Inner {
     reloading: Mutex<()>,
     upstreams: HashMap<RegistryHost, Upstream>,
     content: Store,
-    admissions: Cache<Ask, Arc<Admission>>,
+    admissions: Cache<Ask, Arc<Admission>, RandomState>,
     reaches: Cache<ContentKey, Arc<Reach>>,
     unreached: Unreached,
     facts: HeldFacts,
@@ -258,7 +259,7 @@ impl Gate {
                 admissions: Cache::builder()
                     .max_capacity(ADMISSIONS_BYTES_MAX)
                     .weigher(|_, admission: &Arc<Admission>| admission.weight())
-                    .build(),
+                    .build_with_hasher(RandomState::default()),
                 reaches: Cache::new(REACHES_MAX),
                 unreached: Unreached::new(settings.unsigned_ttl),
                 facts: HeldFacts::new(PROVEN_BYTES_MAX, UNPROVEN_BYTES_MAX),

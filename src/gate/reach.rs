@@ -59,7 +59,9 @@ impl Gate {
         let held = self.0.reaches.get(&key);
         let held = held.filter(|reach| {
             let served = self.0.content.served();
-            reach.validity.holds(&ruling, &self.0.clock, served)
+            reach
+                .validity
+                .holds(&ruling, Instant::now(), &self.0.clock, served)
         });
         if held.is_none() {
             let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
@@ -144,7 +146,7 @@ impl Gate {
             image: image.clone(),
             reference: Reference::Digest(parent.digest),
         };
-        let admission = match self.held(ruling, &ask) {
+        let admission = match self.held(ruling, &ask, Instant::now()) {
             Some(held) => held,
             None => match self.admit(ruling, &ask, tries).await {
                 Ok(admitted) => admitted.admission,

@@ -129,9 +129,15 @@ impl Validity {
         }
     }
 
-    pub(super) fn holds(&self, ruling: &Ruling, clock: &Clock, served: &Served) -> bool {
+    pub(super) fn holds(
+        &self,
+        ruling: &Ruling,
+        now: Instant,
+        clock: &Clock,
+        served: &Served,
+    ) -> bool {
         self.generation == ruling.generation
-            && Instant::now() < self.until
+            && now < self.until
             && self.ends_at.is_none_or(|ends_at| clock.now() < ends_at)
             && self.latest.iter().all(|latest| latest.stands(served))
     }

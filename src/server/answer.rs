@@ -22,7 +22,6 @@ use crate::gate::UnusableLogin;
 use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::ImageName;
-use crate::oci::Reference;
 use crate::oci::RegistryHost;
 use crate::oci::media_type;
 use crate::server::Callers;
@@ -31,7 +30,7 @@ use crate::server::callers;
 use crate::server::range;
 use crate::server::respond;
 use crate::server::respond::Answer;
-use crate::server::route::{Page, Route};
+use crate::server::route::{NoRoute, Page, Route};
 
 /// The other end of a connection.
 #[derive(Clone, Copy)]
@@ -44,88 +43,149 @@ pub(super) struct Peer<'a> {
     pub(super) seen: &'a Seen,
 }
 
+/// A request, and what is known of it so far.
+pub(super) struct Wanted {
+    parts: Parts,
+    routed: Result<Route, NoRoute>,
+    /// Who sent it, once that is known.
+    puller: Option<Arc<Puller>>,
+    since: Instant,
+}
+
+impl Wanted {
+    fn is_head(&self) -> bool {
+        self.parts.method == Method::HEAD
+    }
+
+    /// The endpoint's name in metrics.
+    fn endpoint(&self) -> &'static str {
+        self.routed.as_ref().map_or("none", Route::endpoint)
+    }
+
+    fn presented<'a>(&'a self, peer: Peer<'a>) -> Presented<'a> {
+        Presented {
+            headers: &self.parts.headers,
+            client: peer.client,
+            certificate: peer.certificate,
+            seen: peer.seen,
+            image: self.routed.as_ref().ok().and_then(Route::image),
+        }
+    }
+
+    fn asked<'a>(&'a self, gate: &'a Gate, puller: &'a Puller, peer: Peer<'_>) -> Asked<'a> {
+        Asked {
+            gate,
+            headers: &self.parts.headers,
+            path: self.parts.uri.path(),
+            is_head: self.is_head(),
+            client: peer.client,
+            puller,
+        }
+    }
+}
+
 impl Service {
-    /// Answers one request.
-    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer<'_>) -> Answer {
-        let started = Instant::now();
+    /// What a request is about.
+    pub(super) fn read<B>(&self, request: Request<B>) -> Wanted {
+        let since = Instant::now();
         let (parts, _) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
-        let (endpoint, mut answer) = self.answer_parts(&parts, peer).await;
-        if is_head {
+        let routed = self.router.route(&parts.method, &parts.uri, &parts.headers);
+        Wanted {
+            parts,
+            routed,
+            puller: None,
+            since,
+        }
+    }
+
+    /// The answer to a pull that waits for nothing: of a manifest that was admitted before, by
+    /// somebody who is known. Where it is none, nothing has been said of it: see [`Self::answer`].
+    pub(super) fn answer_at_once(&self, wanted: &mut Wanted, peer: Peer<'_>) -> Option<Answer> {
+        let Ok(Route::Manifest(ask)) = &wanted.routed else {
+            return None;
+        };
+        let puller = match &self.callers {
+            Some(callers) => Some(callers.authn.identify_at_once(wanted.presented(peer))?),
+            None => None,
+        };
+        let anonymous = Puller::anonymous();
+        let asked_by = puller.as_deref().unwrap_or(&anonymous);
+        let answer = self
+            .gate
+            .manifest_at_once(ask, asked_by.caller(), wanted.since);
+        let answer = answer.map(|answer| {
+            let asked = wanted.asked(&self.gate, asked_by, peer);
+            self.admitted(ask, answer, asked)
+        });
+        // It is counted as known once.
+        wanted.puller = puller;
+        answer.map(|answer| self.answered(wanted, "manifests", answer))
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, mut wanted: Wanted, peer: Peer<'_>) -> Answer {
+        let (endpoint, answer) = self.answer_in_time(&mut wanted, peer).await;
+        self.answered(&wanted, endpoint, answer)
+    }
+
+    fn answered(&self, wanted: &Wanted, endpoint: &'static str, mut answer: Answer) -> Answer {
+        if wanted.is_head() {
             *answer.body_mut() = BlobBody::Held(None);
         }
         self.metrics
-            .http_answered(endpoint, answer.status().as_u16(), started.elapsed());
+            .http_answered(endpoint, answer.status().as_u16(), wanted.since.elapsed());
         answer
     }
 
     /// The endpoint's name in metrics, and the answer. Who asks comes before whether there is
     /// such a thing.
-    async fn answer_parts(&self, parts: &Parts, peer: Peer<'_>) -> (&'static str, Answer) {
-        let routed = self.router.route(&parts.method, &parts.uri, &parts.headers);
-        let endpoint = routed.as_ref().map_or("none", Route::endpoint);
-        let mut known = None;
-        if let Some(callers) = &self.callers {
+    async fn answer_in_time(&self, wanted: &mut Wanted, peer: Peer<'_>) -> (&'static str, Answer) {
+        let endpoint = wanted.endpoint();
+        if let (Some(callers), None) = (&self.callers, &wanted.puller) {
             let request = callers::Request {
-                method: &parts.method,
-                uri: &parts.uri,
-                presented: Presented {
-                    headers: &parts.headers,
-                    client: peer.client,
-                    certificate: peer.certificate,
-                    seen: peer.seen,
-                    image: routed.as_ref().ok().and_then(Route::image),
-                },
+                method: &wanted.parts.method,
+                uri: &wanted.parts.uri,
+                presented: wanted.presented(peer),
             };
-            if Callers::is_token_request(&parts.uri) {
-                return (
-                    "token",
-                    Box::pin(callers.token(&self.router, request)).await,
-                );
+            if Callers::is_token_request(request.uri) {
+                return ("token", callers.token(&self.router, request).await);
             }
             match callers.identify(request).await {
-                Ok(puller) => known = Some(puller),
+                Ok(puller) => wanted.puller = Some(puller),
                 Err(answer) => return (endpoint, answer),
             }
         }
-        let anonymous = Puller::anonymous();
-        let gate = match routed
-            .as_ref()
-            .map(|route| self.gate_for(route, &parts.headers))
-        {
-            Ok(Ok(gate)) => gate,
-            Ok(Err(refusal)) => {
-                let is_head = parts.method == Method::HEAD;
-                return (endpoint, respond::refuse(&refusal, None, is_head));
+        let route = match &wanted.routed {
+            Ok(route) => route,
+            Err(no_route) => return (endpoint, respond::no_route(*no_route)),
+        };
+        let gate = match self.gate_for(route, &wanted.parts.headers) {
+            Ok(gate) => gate,
+            Err(refusal) => {
+                let answer = respond::refuse(&refusal, None, wanted.is_head());
+                return (endpoint, answer);
             }
-            Err(_) => None,
         };
-        let asked = Asked {
-            gate: gate.as_ref().unwrap_or(&self.gate),
-            headers: &parts.headers,
-            path: parts.uri.path(),
-            is_head: parts.method == Method::HEAD,
-            client: peer.client,
-            puller: known.as_deref().unwrap_or(&anonymous),
-        };
-        let answer = match routed {
-            Err(no_route) => respond::no_route(no_route),
-            Ok(route) => self.serve(route, asked).await,
-        };
-        (endpoint, answer)
+        let anonymous = Puller::anonymous();
+        let puller = wanted.puller.as_deref().unwrap_or(&anonymous);
+        let asked = wanted.asked(gate.as_ref().unwrap_or(&self.gate), puller, peer);
+        (endpoint, self.serve(route, asked).await)
     }
 
-    async fn serve(&self, route: Route, asked: Asked<'_>) -> Answer {
+    async fn serve(&self, route: &Route, asked: Asked<'_>) -> Answer {
         match route {
             Route::Base(None) => respond::base(),
-            Route::Base(Some(registry)) => Box::pin(self.base(&registry, asked)).await,
-            Route::Manifest(image, reference) => self.manifest(image, reference, asked).await,
-            // Boxed: their state is large, and the way of a manifest need not carry it.
-            Route::Blob(image, digest) => Box::pin(self.blob(image, digest, asked)).await,
-            Route::Referrers(image, digest, artifact_type) => {
-                Box::pin(self.referrers(image, digest, artifact_type, asked)).await
+            Route::Base(Some(registry)) => self.base(registry, asked).await,
+            Route::Manifest(ask) => {
+                let answer = asked.gate.manifest(ask, asked.puller.caller()).await;
+                self.admitted(ask, answer, asked)
             }
-            Route::Tags(image, page) => Box::pin(self.tags(image, page, asked)).await,
+            Route::Blob(image, digest) => self.blob(image, *digest, asked).await,
+            Route::Referrers(image, digest, artifact_type) => {
+                self.referrers(image, *digest, artifact_type.as_deref(), asked)
+                    .await
+            }
+            Route::Tags(image, page) => self.tags(image, page, asked).await,
         }
     }
 
@@ -151,57 +211,46 @@ impl Service {
 
     async fn referrers(
         &self,
-        image: ImageName,
+        image: &ImageName,
         digest: Digest,
-        artifact_type: Option<String>,
+        artifact_type: Option<&str>,
         asked: Asked<'_>,
     ) -> Answer {
-        match asked
-            .gate
-            .referrers(&image, digest, asked.puller.caller())
-            .await
-        {
-            Ok(descriptors) => referrers(descriptors, artifact_type.as_deref()),
+        let caller = asked.puller.caller();
+        match asked.gate.referrers(image, digest, caller).await {
+            Ok(descriptors) => referrers(descriptors, artifact_type),
             Err(refusal) => self.refuse(&refusal, asked),
         }
     }
 
-    async fn tags(&self, image: ImageName, page: Page, asked: Asked<'_>) -> Answer {
-        match asked
-            .gate
-            .tags(
-                &image,
-                page.count,
-                page.last.as_deref(),
-                asked.puller.caller(),
-            )
-            .await
-        {
-            Ok(listed) => tags(&image, &page, &listed.tags, listed.more, asked.path),
+    async fn tags(&self, image: &ImageName, page: &Page, asked: Asked<'_>) -> Answer {
+        let (last, caller) = (page.last.as_deref(), asked.puller.caller());
+        match asked.gate.tags(image, page.count, last, caller).await {
+            Ok(listed) => tags(image, page, &listed.tags, listed.more, asked.path),
             Err(refusal) => self.refuse(&refusal, asked),
         }
     }
 
-    async fn manifest(&self, image: ImageName, reference: Reference, asked: Asked<'_>) -> Answer {
-        let ask = Ask { image, reference };
-        match asked.gate.manifest(&ask, asked.puller.caller()).await {
+    /// What the gate says of a manifest, recorded and in words.
+    fn admitted(&self, ask: &Ask, said: Result<Admitted, Refusal>, asked: Asked<'_>) -> Answer {
+        match said {
             Ok(admitted) => {
                 let decision = self.record(admitted.decided(), asked);
                 admitted.count();
-                log_admitted(&ask, &admitted, decision, asked);
-                let matched = asked.has(admitted.document().etag());
+                log_admitted(ask, &admitted, decision, asked);
+                let matched = asked.has(&admitted.document().head().etag);
                 respond::manifest(&admitted, matched, decision)
             }
             Err(refusal) => self.refuse(&refusal, asked),
         }
     }
 
-    async fn blob(&self, image: ImageName, digest: Digest, asked: Asked<'_>) -> Answer {
+    async fn blob(&self, image: &ImageName, digest: Digest, asked: Asked<'_>) -> Answer {
         let text = digest.to_string();
         let opened = async {
             let admitted = asked
                 .gate
-                .blob(&image, digest, asked.puller.caller())
+                .blob(image, digest, asked.puller.caller())
                 .await?;
             if asked.is_head {
                 let size = asked.gate.blob_size(&admitted).await?;
@@ -279,14 +328,14 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// True when the client says that it has content with this tag (RFC 9110, 13.1.2).
-    fn has(&self, etag: &[u8]) -> bool {
+    fn has(&self, etag: &HeaderValue) -> bool {
         self.headers
             .get_all(header::IF_NONE_MATCH)
             .iter()
             .any(|value| {
                 value.as_bytes().split(|byte| *byte == b',').any(|tag| {
                     let tag = tag.trim_ascii();
-                    tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag
+                    tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes()
                 })
             })
     }

@@ -2,11 +2,15 @@
 
 use std::{
     convert::Infallible,
+    future::{Ready, pending, poll_fn, ready},
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
+
+use futures_util::{Stream as _, future::Either, stream::FuturesUnordered};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -26,6 +30,7 @@ use crate::authn::Certified;
 use crate::authn::Seen;
 use crate::server::Service;
 use crate::server::Tls;
+use crate::server::alarm::Alarm;
 use crate::server::answer::Peer;
 use crate::server::readers::Readers;
 use crate::server::respond::Answer;
@@ -127,8 +132,14 @@ async fn outdated(holder: Option<Holder>) {
     {
         return;
     }
-    std::future::pending::<()>().await;
+    pending::<()>().await;
 }
+
+/// An answer, or the way to it: that has a large state, and most answers do without.
+type Answering = Either<
+    Ready<Result<Answer, Infallible>>,
+    Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>,
+>;
 
 /// What the requests of one connection share.
 struct Line {
@@ -139,14 +150,30 @@ struct Line {
 }
 
 impl Line {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// Answers at once where nothing has to be waited for. Then the request is gone, and the
+    /// memory that it was read into is free, before hyper reads on.
+    fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
         let certified = self.holder.as_ref().and_then(Holder::now);
-        let peer = Peer {
+        let mut wanted = self.service.read(request);
+        let at_once = self
+            .service
+            .answer_at_once(&mut wanted, self.peer(certified.as_ref()));
+        if let Some(answer) = at_once {
+            return Either::Left(ready(Ok(answer)));
+        }
+        let line = Arc::clone(self);
+        Either::Right(Box::pin(async move {
+            let peer = line.peer(certified.as_ref());
+            Ok(line.service.answer(wanted, peer).await)
+        }))
+    }
+
+    fn peer<'a>(&'a self, certificate: Option<&'a Certified>) -> Peer<'a> {
+        Peer {
             client: self.client,
-            certificate: certified.as_ref(),
+            certificate,
             seen: &self.seen,
-        };
-        self.service.answer(request, peer).await
+        }
     }
 }
 
@@ -225,13 +252,12 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let line = self.line(client, holder.clone());
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let line = Arc::clone(&line);
-            async move { Ok::<_, Infallible>(line.answer(request).await) }
-        });
-        let http = http1_within(self.limits);
+        let answer = service_fn(move |request: Request<Incoming>| line.answer(request));
+        let alarm = Alarm::new(self.limits.header_read_timeout);
+        let http = http1_within(self.limits, alarm.clone());
         let mut connection = http.serve_connection(TokioIo::new(stream), answer);
-        let ended = self.drive(Pin::new(&mut connection), client, holder).await;
+        let driven = self.drive(Pin::new(&mut connection), client, holder, alarm.keep());
+        let ended = driven.await;
         if ended.is_err_and(|error| error.is_timeout()) {
             let parts = connection.into_parts();
             // Without a word to whoever was merely silent between two requests.
@@ -255,10 +281,8 @@ impl Connection {
         let answer = service_fn(move |request: Request<Incoming>| {
             let (line, readers) = (Arc::clone(&line), Arc::clone(&watched));
             readers.asks();
-            async move {
-                let answer = line.answer(request).await;
-                Ok::<_, Infallible>(answer.map(|body| readers.watch(body)))
-            }
+            let answer = line.answer(request);
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| readers.watch(body))) }
         });
         let header_bytes_max = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -269,7 +293,7 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), answer);
         let connection = pin!(connection);
         tokio::select! {
-            _ = self.drive(connection, client, holder) => {}
+            _ = self.drive(connection, client, holder, pending()) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
             () = readers.silence(first_request_within) => {
                 debug!(%client, "nobody asks for anything; the connection is left");
@@ -278,40 +302,55 @@ impl Connection {
     }
 
     /// Serves until the other end has had enough, or until shutdown and what is under way.
+    /// `alarm` ends never, and may wake the connection.
     async fn drive<C>(
         &self,
         mut connection: Pin<&mut C>,
         client: IpAddr,
         holder: Option<Holder>,
+        alarm: impl Future<Output = ()>,
     ) -> hyper::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.shutdown.cancelled() => {
+        // What hardly ever happens is looked at when it does, and not whenever a request comes.
+        let rare: FuturesUnordered<_> = [
+            Either::Left(alarm),
+            Either::Right(self.called_off(client, holder)),
+        ]
+        .into_iter()
+        .collect();
+        let mut rare = pin!(rare);
+        let ended = poll_fn(|cx| {
+            while let Poll::Ready(Some(())) = rare.as_mut().poll_next(cx) {
                 connection.as_mut().graceful_shutdown();
-                connection.await
             }
-            () = outdated(holder) => {
-                debug!(%client, "the connection's certificate has to be verified anew");
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
+            connection.as_mut().poll(cx)
+        })
+        .await;
         if let Err(error) = &ended {
             debug!(%client, %error, "the connection broke off");
         }
         ended
     }
+
+    /// Ends when no more requests are to be taken here.
+    async fn called_off(&self, client: IpAddr, holder: Option<Holder>) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = outdated(holder) => {
+                debug!(%client, "the connection's certificate has to be verified anew");
+            }
+        }
+    }
 }
 
 /// How HTTP/1.1 is spoken. Answers to requests that came at once are not collected
 /// (`pipeline_flush`): for that, hyper takes all of a body into memory, however slow its reader.
-fn http1_within(limits: Limits) -> http1::Builder {
+fn http1_within(limits: Limits, alarm: Alarm) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(alarm)
         .header_read_timeout(limits.header_read_timeout)
         .max_buf_size(limits.header_bytes_max.max(8192));
     builder
@@ -353,7 +392,8 @@ mod tests {
         let (mut reader, stream) = tokio::io::duplex(1024);
         let request = b"GET / HTTP/1.1\r\nhost: gate.test\r\n\r\n";
         reader.write_all(request).await.expect("is sent");
-        let connection = http1_within(limits).serve_connection(TokioIo::new(stream), service);
+        let connection = http1_within(limits, Alarm::new(limits.header_read_timeout))
+            .serve_connection(TokioIo::new(stream), service);
         let served = tokio::time::timeout(Duration::from_millis(200), connection).await;
         served.expect_err("it waits for its reader");
         let handed = handed.load(Ordering::SeqCst);

@@ -4,6 +4,7 @@
 //! response. This room knows no Sigstore and no policy; what it serves it has from an
 //! `Admitted`, and every refusal becomes a status in one place, `respond`.
 
+mod alarm;
 mod answer;
 mod callers;
 mod connection;

@@ -27,24 +27,31 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const API_VERSION_2: HeaderValue = HeaderValue::from_static("registry/2.0");
 const DECISION: HeaderName = HeaderName::from_static("pullgate-decision");
-/// As many headers as the answer to a manifest has, and some to spare.
-const HEADERS: usize = 8;
+/// As many headers as the answer to a manifest has, and one to spare. A map of more has memory of
+/// another kind, which costs more.
+const HEADERS: usize = 6;
 /// The most of a warning that goes into a header, in bytes.
 const WARNING_BYTES_MAX: usize = 1024;
 
 /// An answer with these bytes, which are at hand.
 pub(super) fn held(status: StatusCode, content_type: HeaderValue, bytes: Bytes) -> Answer {
-    let length = bytes.len();
+    let length = HeaderValue::from(bytes.len());
+    described(status, content_type, length, bytes)
+}
+
+fn described(
+    status: StatusCode,
+    content_type: HeaderValue,
+    length: HeaderValue,
+    bytes: Bytes,
+) -> Answer {
     let mut answer = Response::new(BlobBody::Held(Some(bytes)));
     *answer.status_mut() = status;
     // Room for all that a manifest's answer has, at once.
     answer.headers_mut().reserve(HEADERS);
-    answer
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    answer
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CONTENT_LENGTH, length);
     answer
 }
 
@@ -60,20 +67,27 @@ pub(super) fn base() -> Answer {
     answer
 }
 
-/// A manifest that is admitted. `matched` is true when the client says that it has it.
+/// A manifest that is admitted. `matched` is true when the client says that it has it. All that it
+/// writes is at hand: nothing is put into words, and no text is looked through.
 pub(super) fn manifest(admitted: &Admitted, matched: bool, decision: DecisionId) -> Answer {
     let document = admitted.document();
+    let head = document.head();
     let mut answer = if matched {
         let mut answer = Response::new(BlobBody::Held(None));
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {
-        let content_type = HeaderValue::from_static(document.media_type());
-        held(StatusCode::OK, content_type, document.bytes().clone())
+        let (content_type, length) = (head.content_type.clone(), head.content_length.clone());
+        described(
+            StatusCode::OK,
+            content_type,
+            length,
+            document.bytes().clone(),
+        )
     };
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_DIGEST, shared(document.digest_text()));
-    headers.insert(header::ETAG, shared(document.etag()));
+    headers.insert(CONTENT_DIGEST, head.digest.clone());
+    headers.insert(header::ETAG, head.etag.clone());
     for warning in admitted.warnings() {
         headers.append(header::WARNING, warn("299", warning));
     }
@@ -92,11 +106,6 @@ fn decided(answer: &mut Answer, decision: DecisionId) {
     if let Ok(value) = HeaderValue::from_bytes(&decision.text()) {
         answer.headers_mut().insert(DECISION, value);
     }
-}
-
-/// A value of known good characters, without a copy.
-fn shared(text: &Bytes) -> HeaderValue {
-    HeaderValue::from_maybe_shared(text.clone()).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// A warning (RFC 7234, section 5.5): a code, nobody in particular, and a quoted text.

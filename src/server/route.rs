@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
 use http::{HeaderMap, Method, Uri, header};
 
+use crate::gate::Ask;
 use crate::oci::Digest;
 use crate::oci::ErrorCode;
 use crate::oci::ImageName;
-use crate::oci::Reference;
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
 
@@ -23,7 +24,7 @@ pub(super) enum Route {
     /// `/v2/`: is this a registry? With the one that is meant, where one is.
     Base(Option<RegistryHost>),
     /// A manifest.
-    Manifest(ImageName, Reference),
+    Manifest(Ask),
     /// A blob.
     Blob(ImageName, Digest),
     /// What refers to a digest, perhaps of one artifact type only.
@@ -48,10 +49,8 @@ impl Route {
     pub(super) fn image(&self) -> Option<&ImageName> {
         match self {
             Self::Base(_) => None,
-            Self::Manifest(image, _)
-            | Self::Blob(image, _)
-            | Self::Referrers(image, ..)
-            | Self::Tags(image, _) => Some(image),
+            Self::Manifest(ask) => Some(&ask.image),
+            Self::Blob(image, _) | Self::Referrers(image, ..) | Self::Tags(image, _) => Some(image),
         }
     }
 
@@ -59,10 +58,7 @@ impl Route {
     pub(super) fn registry(&self) -> Option<&RegistryHost> {
         match self {
             Self::Base(registry) => registry.as_ref(),
-            Self::Manifest(image, _)
-            | Self::Blob(image, _)
-            | Self::Referrers(image, ..)
-            | Self::Tags(image, _) => Some(&image.registry),
+            _ => self.image().map(|image| &image.registry),
         }
     }
 
@@ -147,8 +143,8 @@ impl NoRoute {
 #[derive(Debug, Clone)]
 pub struct Router {
     /// By name; with whether short names live under `library/` there.
-    upstreams: HashMap<String, (RegistryHost, bool)>,
-    default: Option<RegistryHost>,
+    upstreams: HashMap<String, (RegistryHost, bool), RandomState>,
+    default: Option<(RegistryHost, bool)>,
 }
 
 impl Router {
@@ -160,10 +156,9 @@ impl Router {
     ) -> Self {
         let by_name =
             |(host, library): (RegistryHost, bool)| (host.as_str().to_owned(), (host, library));
-        Self {
-            upstreams: upstreams.into_iter().map(by_name).collect(),
-            default,
-        }
+        let upstreams: HashMap<_, _, _> = upstreams.into_iter().map(by_name).collect();
+        let default = default.and_then(|default| upstreams.get(default.as_str()).cloned());
+        Self { upstreams, default }
     }
 
     pub(super) fn route(
@@ -181,7 +176,7 @@ impl Router {
             return if is_read {
                 let query = Query::read(uri.query().unwrap_or_default());
                 let meant = self.meant(&query, uri, headers)?;
-                let meant = meant.or(self.upstream_by_default());
+                let meant = meant.or(self.default.as_ref());
                 Ok(Route::Base(meant.map(|(host, _)| host.clone())))
             } else {
                 Err(NoRoute::Method)
@@ -203,7 +198,7 @@ impl Router {
                         NoRoute::InvalidReference
                     }
                 })?;
-                Ok(Route::Manifest(image, reference))
+                Ok(Route::Manifest(Ask { image, reference }))
             }
             Endpoint::Blob(digest) => Ok(Route::Blob(image, digest_of(digest)?)),
             Endpoint::Referrers(digest) => Ok(Route::Referrers(
@@ -245,7 +240,7 @@ impl Router {
         {
             return named(upstream, rest);
         }
-        let upstream = self.upstream_by_default();
+        let upstream = self.default.as_ref();
         named(upstream.ok_or(NoRoute::UnknownRegistry)?, name)
     }
 
@@ -267,10 +262,6 @@ impl Router {
                 .and_then(|host| host.to_str().ok()),
         };
         Ok(host.and_then(|host| self.upstreams.get(host)))
-    }
-
-    fn upstream_by_default(&self) -> Option<&(RegistryHost, bool)> {
-        self.upstreams.get(self.default.as_ref()?.as_str())
     }
 }
 
@@ -310,21 +301,27 @@ pub(super) fn scope_of(path: &str) -> Option<&str> {
 
 /// Divides `<name>/<endpoint>/<reference>` from the right: a name may have `manifests` in it.
 fn split(path: &str) -> Option<(&str, Endpoint<'_>)> {
-    if let Some((name, rest)) = path.split_once("/blobs/uploads")
-        && (rest.is_empty() || rest.starts_with('/'))
-    {
-        return Some((name, Endpoint::Uploads));
-    }
-    let (front, last) = path.rsplit_once('/')?;
-    let (name, middle) = front.rsplit_once('/')?;
+    let (front, last) = cut(path)?;
+    let (name, middle) = cut(front)?;
     let endpoint = match middle {
         "manifests" => Endpoint::Manifest(last),
+        "blobs" if last == "uploads" => Endpoint::Uploads,
         "blobs" => Endpoint::Blob(last),
         "referrers" => Endpoint::Referrers(last),
         "tags" if last == "list" => Endpoint::Tags,
-        _ => return None,
+        _ => {
+            let (name, _) = path.split_once("/blobs/uploads/")?;
+            return Some((name, Endpoint::Uploads));
+        }
     };
     Some((name, endpoint))
+}
+
+/// Before the last slash, and behind it. `rsplit_once` is made for any pattern, and a hot pull
+/// would feel it.
+fn cut(path: &str) -> Option<(&str, &str)> {
+    let slash = path.bytes().rposition(|byte| byte == b'/')?;
+    Some((&path[..slash], &path[slash + 1..]))
 }
 
 /// The members of a query that mean something here. Of repeated ones the first counts.
@@ -377,7 +374,7 @@ mod tests {
 
     fn image_of(target: &str) -> String {
         match route(target) {
-            Ok(Route::Manifest(image, reference)) => image.with(&reference),
+            Ok(Route::Manifest(ask)) => ask.image.with(&ask.reference),
             other => format!("{other:?}"),
         }
     }
@@ -414,7 +411,7 @@ mod tests {
         let uri = Uri::from_static("/v2/a/manifests/v1");
         let routed = router().route(&Method::GET, &uri, &headers);
         assert!(
-            matches!(routed, Ok(Route::Manifest(image, _)) if image.to_string() == "docker.io/library/a")
+            matches!(routed, Ok(Route::Manifest(ask)) if ask.image.to_string() == "docker.io/library/a")
         );
     }
 

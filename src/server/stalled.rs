@@ -2,6 +2,7 @@
 //! blobs under way.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -15,6 +16,11 @@ use tokio::{
 
 /// Up to so many bytes, one buffer costs less to be made than several cost the kernel.
 const JOINED_BYTES_MAX: usize = 4 << 10;
+
+thread_local! {
+    /// Where buffers are joined; nothing of it is left behind between two writes.
+    static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOINED_BYTES_MAX));
+}
 
 /// How long a client may take to take how much of an answer that waits for it.
 #[derive(Debug, Clone, Copy)]
@@ -124,11 +130,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalled<S> {
         let bytes: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if bytes <= JOINED_BYTES_MAX {
             // The head of a manifest's answer and the manifest.
-            let mut joined = Vec::with_capacity(bytes);
-            for buffer in buffers {
-                joined.extend_from_slice(buffer);
-            }
-            return self.poll_write(cx, &joined);
+            return JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                buffers
+                    .iter()
+                    .for_each(|buffer| joined.extend_from_slice(buffer));
+                self.poll_write(cx, joined)
+            });
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
         self.judge(written, |count| *count, cx)

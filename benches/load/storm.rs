@@ -47,19 +47,25 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(11);
 const REPOSITORY: &str = "app";
 
-/// How much the storm and the registry stand back (`nice`): they are on other machines where people
-/// run a gate, and are not to take the processors from it, nor from the measurement.
-const NICENESS: i32 = 19;
-
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_start(|| {
-            // Linux has a priority for each thread; elsewhere all are equal.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
-        })
+        .on_thread_start(stand_back)
         .build()?;
     runtime.block_on(run())
+}
+
+/// Lets this thread have a processor only while nobody else wants it (`SCHED_IDLE`). The storm and the
+/// registry are on other machines where people run a gate: they are not to take the processors from
+/// it, nor from the measurement.
+fn stand_back() {
+    let thread = rustix::thread::gettid().as_raw_pid().to_string();
+    let set = Command::new("chrt")
+        .args(["--idle", "--pid", "0", &thread])
+        .status();
+    if !set.is_ok_and(|status| status.success()) {
+        eprintln!("chrt (util-linux) is missing: the load is measured as well");
+    }
 }
 
 async fn run() -> anyhow::Result<()> {

@@ -2,8 +2,16 @@
 //! busy with these must not be late with what it knows already, so they can be other threads than
 //! those that answer.
 
+use std::future::poll_fn;
+
 use tokio::{runtime::Handle, task::JoinError};
 use tokio_util::task::TaskTracker;
+
+/// Lets whoever waits for this processor have it, if they come before this thread. Linux would let it
+/// go on to the end of its slice, which is some milliseconds, whatever its priority.
+pub(crate) fn give_way() {
+    std::thread::yield_now();
+}
 
 /// The threads for new work, and the tracker of all tasks, which have one owner who waits for
 /// them. Cheap to clone.
@@ -31,7 +39,12 @@ impl Hands {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.tasks.spawn_on(work, &self.threads);
+        let mut work = Box::pin(work);
+        let in_turns = poll_fn(move |cx| {
+            give_way();
+            work.as_mut().poll(cx)
+        });
+        self.tasks.spawn_on(in_turns, &self.threads);
     }
 
     /// Does work that keeps a thread busy.

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::server;
 use crate::server::Tls;
+use crate::verify;
 
 /// How many pairs of hands the reactor has: one per processor, as tokio counts them.
 ///
@@ -36,6 +37,7 @@ use crate::server::Tls;
 /// When the operating system gives no threads.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     small_pages();
+    verify::take_turns();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -2,7 +2,8 @@
 //!
 //! This room is the sole home of the Sigstore verifier and of OpenPGP. It is pure: it awaits nothing, spawns
 //! nothing, logs nothing, and takes the time as an argument. (The pinned verifier family reads
-//! the clock itself for one check, that a log's time is not in the future; ours comes on top.)
+//! the clock itself for one check, that a log's time is not in the future; ours comes on top. And a
+//! thread gives way between two signatures: `turns`.)
 //! It knows no policy: whose signature is good enough is for `policy` to say.
 //!
 //! Every proof goes the same way, and the same numbers stand in the code:
@@ -28,6 +29,7 @@ mod proof;
 mod sig_layer;
 mod statement;
 mod trust;
+mod turns;
 mod unambiguous;
 
 pub use annotations::Annotations;
@@ -44,6 +46,7 @@ pub use key::check as check_key;
 pub use sig_layer::SigLayer;
 pub use statement::Statement;
 pub use trust::{Material, MissingRoot, TrustRoot, TrustRootError};
+pub use turns::take_turns;
 
 use bytes::Bytes;
 use jiff::Timestamp;

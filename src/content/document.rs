@@ -9,8 +9,8 @@ use crate::oci::ManifestError;
 use crate::oci::media_type;
 use crate::upstream::FetchedManifest;
 
-/// What the text of a digest takes, with its counters and what the allocator rounds.
-const DIGEST_TEXT_BYTES: usize = 160;
+/// What the texts of headers take, with their counters and what the allocator rounds.
+const HEAD_TEXT_BYTES: usize = 224;
 
 /// The bytes of a manifest, their digest, and what they say.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Document {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let parsed = self.manifest.as_ref().map_or(0, Manifest::memory_bytes);
-        size_of::<Self>() + DIGEST_TEXT_BYTES + self.bytes.len() + parsed
+        size_of::<Self>() + HEAD_TEXT_BYTES + self.bytes.len() + parsed
     }
 
     /// The digest of the bytes.

@@ -403,6 +403,10 @@ mod tests {
             "r.test/a/blobs/uploads-x:v1"
         );
         assert_eq!(
+            image_of("/v2/a/blobs/uploads/manifests/v1"),
+            "r.test/a/blobs/uploads:v1"
+        );
+        assert_eq!(
             image_of("/v2/a/manifests/manifests/v1"),
             "r.test/a/manifests:v1"
         );

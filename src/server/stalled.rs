@@ -18,7 +18,7 @@ use tokio::{
 const JOINED_BYTES_MAX: usize = 4 << 10;
 
 thread_local! {
-    /// Where buffers are joined; nothing of it is left behind between two writes.
+    /// Where buffers are joined. Each write begins with an empty one, and is of that alone.
     static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOINED_BYTES_MAX));
 }
 

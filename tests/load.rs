@@ -193,7 +193,12 @@ async fn what_is_too_large_is_told_so() {
 async fn slow_writers_are_left() {
     let world = World::with("header_read_timeout: 1s").await;
     let mut silent = world.connect().await;
-    let (mut reading, mut writing) = world.connect().await.into_split();
+    // Connections that were of use: each head has a deadline of its own.
+    let (mut used, mut dripping) = (world.connect().await, world.connect().await);
+    for stream in [&mut used, &mut dripping] {
+        world.pull(stream).await;
+    }
+    let (mut reading, mut writing) = dripping.into_split();
     let drip = async {
         for byte in "GET /v2/ HTTP/1.1\r\nX-Slow: "
             .bytes()
@@ -223,6 +228,32 @@ async fn slow_writers_are_left() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert_eq!(rest(&mut silent).await, "");
+    assert_eq!(rest(&mut used).await, "");
+}
+
+/// When the program is told to stop, who is idle goes at once, and who is served is served to the end.
+#[tokio::test]
+async fn at_the_end_the_idle_go_and_the_served_are_served() {
+    let mut world = World::with("header_read_timeout: 10m, drain_deadline: 10m").await;
+    let blob = vec![b'x'; 64 << 20];
+    let digest = world.registry.put_blob("app", blob.clone());
+    let mut idle = world.connect().await;
+    world.pull(&mut idle).await;
+    let mut reader = world.connect().await;
+    let request = format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: gate\r\n\r\n");
+    reader.write_all(request.as_bytes()).await.expect("is sent");
+    let mut answer = Vec::new();
+    reader.read_buf(&mut answer).await.expect("it begins");
+
+    let gate = i32::try_from(world.gate.process.id()).expect("a process");
+    let gate = rustix::process::Pid::from_raw(gate).expect("a process");
+    rustix::process::kill_process(gate, rustix::process::Signal::TERM).expect("it is told");
+    assert_eq!(rest(&mut idle).await, "");
+    let read = timeout(PATIENCE, reader.read_to_end(&mut answer)).await;
+    read.expect("in time").expect("an answer");
+    assert!(answer.ends_with(&blob), "{} bytes", answer.len());
+    let stopped = world.gate.process.wait().expect("it stops");
+    assert!(stopped.success(), "{stopped}");
 }
 
 /// Who takes nothing of a blob is left, and then its place is another's.

@@ -70,7 +70,7 @@ const HOMES: [(&str, &[&str]); 40] = [
     ("bcrypt", &["authn/"]),
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
-    ("rustix", &["app/", "content/disk/"]),
+    ("rustix", &["app/", "content/disk/", "hands.rs"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),

@@ -56,6 +56,7 @@ impl Hands {
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        // Boxed: polled from within, it would be in the task twice.
         let mut work = Box::pin(work);
         let in_turns = poll_fn(move |cx| {
             give_way();

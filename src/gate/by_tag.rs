@@ -24,6 +24,7 @@ use crate::gate::Ruling;
 use crate::gate::admission::Admission;
 use crate::gate::admit::Purpose;
 use crate::gate::refusal::{Cause, Doubt};
+use crate::gate::ruling::Validity;
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::policy::Judgement;
@@ -154,10 +155,13 @@ impl Gate {
 
     /// The admission that is held, if it holds.
     pub(super) fn held(&self, ruling: &Ruling, ask: &Ask, now: Instant) -> Option<Arc<Admission>> {
-        self.0.admissions.get(ask).filter(|held| {
-            let served = self.0.content.served();
-            held.validity.holds(ruling, now, &self.0.clock, served)
-        })
+        let held = self.0.admissions.get(ask);
+        held.filter(|held| self.holds(&held.validity, ruling, now))
+    }
+
+    /// Whether what is held may be repeated.
+    pub(super) fn holds(&self, validity: &Validity, ruling: &Ruling, now: Instant) -> bool {
+        validity.holds(ruling, now, &self.0.clock, self.0.content.served())
     }
 
     /// The admission of an index that lists the manifest, under a tag. For a manifest whose own

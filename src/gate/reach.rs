@@ -57,12 +57,7 @@ impl Gate {
         };
         let key = ContentKey::of(image, digest);
         let held = self.0.reaches.get(&key);
-        let held = held.filter(|reach| {
-            let served = self.0.content.served();
-            reach
-                .validity
-                .holds(&ruling, Instant::now(), &self.0.clock, served)
-        });
+        let held = held.filter(|reach| self.holds(&reach.validity, &ruling, Instant::now()));
         if held.is_none() {
             let reach = Box::pin(self.reach(&ruling, upstream, image, &key));
             let reach = self.in_time(reach, asked).await?;

@@ -149,19 +149,16 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(hex) = text.strip_prefix("sha256:") {
-            let digest = decode_hex(hex).map(Self::Sha256);
-            return digest.ok_or(ParseDigestError::NotHexadecimal("sha256", 64));
+        let (algorithm, hex) = text.split_once(':').ok_or(ParseDigestError::NoAlgorithm)?;
+        match algorithm {
+            "sha256" => decode_hex(hex)
+                .map(Self::Sha256)
+                .ok_or(ParseDigestError::NotHexadecimal("sha256", 64)),
+            "sha512" => decode_hex(hex)
+                .map(Self::Sha512)
+                .ok_or(ParseDigestError::NotHexadecimal("sha512", 128)),
+            _ => Err(ParseDigestError::UnknownAlgorithm),
         }
-        if let Some(hex) = text.strip_prefix("sha512:") {
-            let digest = decode_hex(hex).map(Self::Sha512);
-            return digest.ok_or(ParseDigestError::NotHexadecimal("sha512", 128));
-        }
-        Err(if text.contains(':') {
-            ParseDigestError::UnknownAlgorithm
-        } else {
-            ParseDigestError::NoAlgorithm
-        })
     }
 }
 

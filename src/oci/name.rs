@@ -136,7 +136,7 @@ impl FromStr for Reference {
     type Err = ParseNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.as_bytes().contains(&b':') {
+        if text.contains(':') {
             Ok(Self::Digest(text.parse()?))
         } else {
             text.parse().map(Self::Tag)

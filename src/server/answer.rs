@@ -110,21 +110,18 @@ impl Service {
         };
         let anonymous = Puller::anonymous();
         let asked_by = puller.as_deref().unwrap_or(&anonymous);
-        let answer = self
-            .gate
-            .manifest_at_once(ask, asked_by.caller(), wanted.since);
-        let answer = answer.map(|answer| {
-            let asked = wanted.asked(&self.gate, asked_by, peer);
-            self.admitted(ask, answer, asked)
-        });
+        let caller = asked_by.caller();
+        let said = self.gate.manifest_at_once(ask, caller, wanted.since);
+        let asked = wanted.asked(&self.gate, asked_by, peer);
+        let answer = said.map(|said| self.manifest(ask, said, asked));
         // It is counted as known once.
         wanted.puller = puller;
-        answer.map(|answer| self.answered(wanted, "manifests", answer))
+        answer.map(|answer| self.answered(wanted, wanted.endpoint(), answer))
     }
 
     /// Answers one request.
     pub(super) async fn answer(&self, mut wanted: Wanted, peer: Peer<'_>) -> Answer {
-        let (endpoint, answer) = self.answer_in_time(&mut wanted, peer).await;
+        let (endpoint, answer) = self.answer_by_and_by(&mut wanted, peer).await;
         self.answered(&wanted, endpoint, answer)
     }
 
@@ -139,7 +136,11 @@ impl Service {
 
     /// The endpoint's name in metrics, and the answer. Who asks comes before whether there is
     /// such a thing.
-    async fn answer_in_time(&self, wanted: &mut Wanted, peer: Peer<'_>) -> (&'static str, Answer) {
+    async fn answer_by_and_by(
+        &self,
+        wanted: &mut Wanted,
+        peer: Peer<'_>,
+    ) -> (&'static str, Answer) {
         let endpoint = wanted.endpoint();
         if let (Some(callers), None) = (&self.callers, &wanted.puller) {
             let request = callers::Request {
@@ -148,7 +149,8 @@ impl Service {
                 presented: wanted.presented(peer),
             };
             if Callers::is_token_request(request.uri) {
-                return ("token", callers.token(&self.router, request).await);
+                let token = Box::pin(callers.token(&self.router, request)).await;
+                return ("token", token);
             }
             match callers.identify(request).await {
                 Ok(puller) => wanted.puller = Some(puller),
@@ -175,17 +177,18 @@ impl Service {
     async fn serve(&self, route: &Route, asked: Asked<'_>) -> Answer {
         match route {
             Route::Base(None) => respond::base(),
-            Route::Base(Some(registry)) => self.base(registry, asked).await,
             Route::Manifest(ask) => {
-                let answer = asked.gate.manifest(ask, asked.puller.caller()).await;
-                self.admitted(ask, answer, asked)
+                let said = asked.gate.manifest(ask, asked.puller.caller()).await;
+                self.manifest(ask, said, asked)
             }
-            Route::Blob(image, digest) => self.blob(image, *digest, asked).await,
+            // Boxed: their state is large, and a pull that waits for its manifest need not carry it.
+            Route::Base(Some(registry)) => Box::pin(self.base(registry, asked)).await,
+            Route::Blob(image, digest) => Box::pin(self.blob(image, *digest, asked)).await,
             Route::Referrers(image, digest, artifact_type) => {
-                self.referrers(image, *digest, artifact_type.as_deref(), asked)
-                    .await
+                let artifact_type = artifact_type.as_deref();
+                Box::pin(self.referrers(image, *digest, artifact_type, asked)).await
             }
-            Route::Tags(image, page) => self.tags(image, page, asked).await,
+            Route::Tags(image, page) => Box::pin(self.tags(image, page, asked)).await,
         }
     }
 
@@ -232,7 +235,7 @@ impl Service {
     }
 
     /// What the gate says of a manifest, recorded and in words.
-    fn admitted(&self, ask: &Ask, said: Result<Admitted, Refusal>, asked: Asked<'_>) -> Answer {
+    fn manifest(&self, ask: &Ask, said: Result<Admitted, Refusal>, asked: Asked<'_>) -> Answer {
         match said {
             Ok(admitted) => {
                 let decision = self.record(admitted.decided(), asked);

@@ -11,7 +11,6 @@ use std::{
 };
 
 use futures_util::{Stream as _, future::Either, stream::FuturesUnordered};
-
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{

@@ -44,7 +44,7 @@ const ROOMS: [(&str, &str); 21] = [
 ];
 
 /// What lives in some places only: the beginning of a path, and where it may stand.
-const HOMES: [(&str, &[&str]); 40] = [
+const HOMES: [(&str, &[&str]); 41] = [
     // Heavy dependencies.
     ("clap", &["cli/", "app/"]),
     ("anyhow", &["cli/", "app/", "main.rs"]),
@@ -70,7 +70,11 @@ const HOMES: [(&str, &[&str]); 40] = [
     ("bcrypt", &["authn/"]),
     ("jsonwebtoken", &["authn/", "sandbox/"]),
     ("redb", &["content/"]),
-    ("rustix", &["app/", "content/disk/", "hands.rs"]),
+    (
+        "rustix",
+        &["app/", "content/disk/", "hands.rs", "server/socket.rs"],
+    ),
+    ("nix", &["server/socket.rs"]),
     ("sigstore_trust_root", &["trust/", "sandbox/"]),
     ("sigstore_tuf", &["trust/", "sandbox/"]),
     ("sigstore_verify", &["verify/", "sandbox/"]),

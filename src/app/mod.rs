@@ -90,7 +90,7 @@ pub async fn serve(path: PathBuf, loaded: config::Loaded, clock: Clock) -> anyho
         operators_tasks.clone(),
     ));
     let listener = server::Listener {
-        socket: pulls,
+        socket: server::Acceptor::new(pulls)?,
         tls: tls.clone(),
         limits: built.connections,
     };

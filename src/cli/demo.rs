@@ -104,7 +104,7 @@ impl World {
         let socket = TcpListener::bind(loaded.settings.listen).await?;
         let gate = socket.local_addr()?;
         let listener = server::Listener {
-            socket,
+            socket: server::Acceptor::new(socket)?,
             tls: None,
             limits: built.connections,
         };

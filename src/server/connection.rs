@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream as _, future::Either, stream::FuturesUnordered};
-use http::Request;
+use futures_util::{StreamExt as _, future::Either, stream::FuturesUnordered};
+use http::{Request, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -19,7 +19,6 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,6 +32,7 @@ use crate::server::alarm::Alarm;
 use crate::server::answer::Peer;
 use crate::server::readers::Readers;
 use crate::server::respond::Answer;
+use crate::server::socket::{Acceptor, Socket, Told};
 use crate::server::stalled::{Patience, Stalled};
 
 /// Bounds on connections.
@@ -56,7 +56,7 @@ const TOO_SLOW: &[u8] =
 #[derive(Debug)]
 pub struct Listener {
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: Acceptor,
     /// TLS, where there is any.
     pub tls: Option<Arc<Tls>>,
     /// Bounds.
@@ -77,16 +77,17 @@ pub async fn serve(
         limits,
     } = listener;
     let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut told = pin!(shutdown.cancelled());
     loop {
         // A place first: when all are taken, the kernel's queue is where clients wait.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
-            () = shutdown.cancelled() => return,
+            () = &mut told => return,
         };
         let Ok(place) = place else { return };
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            () = shutdown.cancelled() => return,
+            () = &mut told => return,
         };
         match accepted {
             Ok((stream, client)) => {
@@ -146,6 +147,7 @@ struct Line {
     client: IpAddr,
     holder: Option<Holder>,
     seen: Seen,
+    told: Told,
 }
 
 impl Line {
@@ -153,11 +155,15 @@ impl Line {
     /// memory that it was read into is free, before hyper reads on.
     fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
         let certified = self.holder.as_ref().and_then(Holder::now);
+        let is_last = is_last(&request);
         let mut wanted = self.service.read(request);
         let at_once = self
             .service
             .answer_at_once(&mut wanted, self.peer(certified.as_ref()));
         if let Some(answer) = at_once {
+            if is_last {
+                self.told.parting();
+            }
             return Either::Left(ready(Ok(answer)));
         }
         let line = Arc::clone(self);
@@ -176,6 +182,12 @@ impl Line {
     }
 }
 
+/// Whether the client wants nothing more here (RFC 9112, section 9.6).
+fn is_last<B>(request: &Request<B>) -> bool {
+    let connection = request.headers().get(header::CONNECTION);
+    connection.is_some_and(|options| options.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
 struct Connection {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
@@ -185,32 +197,36 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, client: SocketAddr) {
+    async fn run(self, socket: Socket, client: SocketAddr) {
         let gauge = self.service.metrics.connections().clone();
         gauge.inc();
-        // Small answers leave at once; failing to ask for that is no reason to refuse.
-        let _ = stream.set_nodelay(true);
         let client = client.ip();
-        let stream = Stalled::new(stream, self.patience());
         match self.tls.clone() {
-            None => self.http1(stream, client, None).await,
+            None => {
+                let line = self.line(client, None, socket.told());
+                let stream = Stalled::new(socket, self.patience());
+                self.http1(stream, line).await;
+            }
             // Boxed: its state is large, and connections in the clear do without.
-            Some(tls) => Box::pin(self.secured(&tls, stream, client)).await,
+            Some(tls) => Box::pin(self.secured(&tls, socket, client)).await,
         }
         gauge.dec();
     }
 
-    async fn secured(self, tls: &Tls, stream: Stalled<TcpStream>, client: IpAddr) {
+    async fn secured(self, tls: &Tls, socket: Socket, client: IpAddr) {
+        let told = socket.told();
+        let stream = Stalled::new(socket, self.patience());
         // Before the handshake, so that no exchange within it is missed.
         let exchanged = tls.exchanged();
         let handshake = tls.acceptor().accept(stream);
         match tokio::time::timeout(self.limits.header_read_timeout, handshake).await {
             Ok(Ok(stream)) => {
                 let holder = self.holder(stream.get_ref().1, exchanged);
+                let line = self.line(client, holder, told);
                 match stream.get_ref().1.alpn_protocol() {
                     // Boxed, as most connections do without.
-                    Some(b"h2") => Box::pin(self.http2(stream, client, holder)).await,
-                    _ => self.http1(stream, client, holder).await,
+                    Some(b"h2") => Box::pin(self.http2(stream, line)).await,
+                    _ => self.http1(stream, line).await,
                 }
             }
             Ok(Err(error)) => debug!(%client, %error, "the TLS handshake failed"),
@@ -237,25 +253,26 @@ impl Connection {
         })
     }
 
-    fn line(&self, client: IpAddr, holder: Option<Holder>) -> Arc<Line> {
+    fn line(&self, client: IpAddr, holder: Option<Holder>, told: Told) -> Arc<Line> {
         Arc::new(Line {
             service: Arc::clone(&self.service),
             client,
             holder,
             seen: Seen::default(),
+            told,
         })
     }
 
-    async fn http1<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
+    async fn http1<S>(self, stream: S, line: Arc<Line>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let line = self.line(client, holder.clone());
-        let answer = service_fn(move |request: Request<Incoming>| line.answer(request));
+        let asked = Arc::clone(&line);
+        let answer = service_fn(move |request: Request<Incoming>| asked.answer(request));
         let alarm = Alarm::new(self.limits.header_read_timeout);
         let http = http1_within(self.limits, alarm.clone());
         let mut connection = http.serve_connection(TokioIo::new(stream), answer);
-        let driven = self.drive(Pin::new(&mut connection), client, holder, alarm.keep());
+        let driven = self.drive(Pin::new(&mut connection), &line, alarm.keep());
         let ended = driven.await;
         if ended.is_err_and(|error| error.is_timeout()) {
             let parts = connection.into_parts();
@@ -269,18 +286,18 @@ impl Connection {
         }
     }
 
-    async fn http2<S>(self, stream: S, client: IpAddr, holder: Option<Holder>)
+    async fn http2<S>(self, stream: S, line: Arc<Line>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let line = self.line(client, holder.clone());
+        let client = line.client;
         let first_request_within = self.limits.header_read_timeout;
         let readers = Arc::new(Readers::new(self.patience()));
-        let watched = Arc::clone(&readers);
+        let (watched, asked) = (Arc::clone(&readers), Arc::clone(&line));
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (line, readers) = (Arc::clone(&line), Arc::clone(&watched));
+            let readers = Arc::clone(&watched);
             readers.asks();
-            let answer = line.answer(request);
+            let answer = asked.answer(request);
             async move { Ok::<_, Infallible>(answer.await?.map(|body| readers.watch(body))) }
         });
         let header_bytes_max = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
@@ -292,7 +309,7 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), answer);
         let connection = pin!(connection);
         tokio::select! {
-            _ = self.drive(connection, client, holder, pending()) => {}
+            _ = self.drive(connection, &line, pending()) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
             () = readers.silence(first_request_within) => {
                 debug!(%client, "nobody asks for anything; the connection is left");
@@ -305,39 +322,47 @@ impl Connection {
     async fn drive<C>(
         &self,
         mut connection: Pin<&mut C>,
-        client: IpAddr,
-        holder: Option<Holder>,
+        line: &Line,
         alarm: impl Future<Output = ()>,
     ) -> hyper::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        // What hardly ever happens is looked at when it does, and not whenever a request comes.
-        let rare: FuturesUnordered<_> = [
-            Either::Left(alarm),
-            Either::Right(self.called_off(client, holder)),
-        ]
-        .into_iter()
-        .collect();
-        let mut rare = pin!(rare);
+        // What hardly ever happens is looked at when it does, and not whenever a request comes; and
+        // not before the connection first has to wait, as many end without.
+        let mut unseen = Some([Either::Left(alarm), Either::Right(self.called_off(line))]);
+        let mut rare: Option<FuturesUnordered<_>> = None;
         let ended = poll_fn(|cx| {
-            while let Poll::Ready(Some(())) = rare.as_mut().poll_next(cx) {
+            let rare = match &mut rare {
+                Some(rare) => rare,
+                None => {
+                    line.told.hurried(true);
+                    let ended = connection.as_mut().poll(cx);
+                    line.told.hurried(false);
+                    if ended.is_ready() {
+                        return ended;
+                    }
+                    rare.insert(unseen.take().into_iter().flatten().collect())
+                }
+            };
+            while let Poll::Ready(Some(())) = rare.poll_next_unpin(cx) {
                 connection.as_mut().graceful_shutdown();
             }
             connection.as_mut().poll(cx)
         })
         .await;
         if let Err(error) = &ended {
-            debug!(%client, %error, "the connection broke off");
+            debug!(client = %line.client, %error, "the connection broke off");
         }
         ended
     }
 
     /// Ends when no more requests are to be taken here.
-    async fn called_off(&self, client: IpAddr, holder: Option<Holder>) {
+    async fn called_off(&self, line: &Line) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
-            () = outdated(holder) => {
+            () = outdated(line.holder.clone()) => {
+                let client = line.client;
                 debug!(%client, "the connection's certificate has to be verified anew");
             }
         }

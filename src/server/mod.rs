@@ -14,12 +14,14 @@ mod range;
 mod readers;
 mod respond;
 mod route;
+mod socket;
 mod stalled;
 mod tls;
 
 pub use callers::Callers;
 pub use connection::{Limits, Listener, serve};
 pub use route::Router;
+pub use socket::Acceptor;
 pub use tls::{ClientFiles, Tls, TlsError, TlsFiles};
 
 use std::sync::Arc;

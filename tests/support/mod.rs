@@ -55,7 +55,7 @@ use pullgate::sandbox::registry::{self, Registry};
 use pullgate::sandbox::sigstore::{
     Evidence, Identity, KeyPair, Log, Recipe, Sigstore, signature_tag,
 };
-use pullgate::server::{self, Callers, Listener, Router, Service};
+use pullgate::server::{self, Acceptor, Callers, Listener, Router, Service};
 use pullgate::upstream::{self, Lookaside, Upstream};
 use pullgate::verify::{Demands, Material, PublicKey, RootName, TrustRoot, read_keyring};
 
@@ -704,7 +704,7 @@ pub(crate) async fn listen(
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = socket.local_addr().expect("an address");
     let listener = Listener {
-        socket,
+        socket: Acceptor::new(socket).expect("a listener"),
         tls: None,
         limits,
     };

@@ -1,7 +1,9 @@
 //! A manifest with the bytes it was read from.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
-use http::HeaderValue;
+use http::HeaderMap;
 
 use crate::oci::Digest;
 use crate::oci::Manifest;
@@ -9,46 +11,26 @@ use crate::oci::ManifestError;
 use crate::oci::media_type;
 use crate::upstream::FetchedManifest;
 
-/// What the texts of headers take, with their counters and what the allocator rounds.
-const HEAD_TEXT_BYTES: usize = 224;
+/// What the headers of an answer take beside the map, with what the allocator rounds.
+const HEADERS_BYTES: usize = 1024;
 
 /// The bytes of a manifest, their digest, and what they say.
 #[derive(Debug)]
 pub struct Document {
     digest: Digest,
-    head: Head,
+    /// Written once, by whoever answers with it first.
+    headers: OnceLock<HeaderMap>,
     bytes: Bytes,
     manifest: Result<Manifest, ManifestError>,
-}
-
-/// What headers say of a document. It is written once, and every answer shares it.
-#[derive(Debug)]
-pub struct Head {
-    /// The digest.
-    pub digest: HeaderValue,
-    /// The digest as an entity tag (RFC 9110, section 8.8.3).
-    pub etag: HeaderValue,
-    /// The media type.
-    pub content_type: HeaderValue,
-    /// How many bytes there are.
-    pub content_length: HeaderValue,
 }
 
 impl Document {
     /// `digest` is what `fetched` hashes to: only this room makes documents, and it hashes.
     pub(super) fn new(digest: Digest, fetched: FetchedManifest) -> Self {
         let manifest = Manifest::parse(&fetched.bytes, fetched.content_type.as_deref());
-        let etag = Bytes::from(format!("\"{digest}\""));
-        let head = Head {
-            // One piece of memory for both.
-            digest: header(etag.slice(1..etag.len() - 1)),
-            etag: header(etag),
-            content_type: HeaderValue::from_static(media_type_of(&manifest)),
-            content_length: HeaderValue::from(fetched.bytes.len()),
-        };
         Self {
             digest,
-            head,
+            headers: OnceLock::new(),
             bytes: fetched.bytes,
             manifest,
         }
@@ -58,7 +40,7 @@ impl Document {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let parsed = self.manifest.as_ref().map_or(0, Manifest::memory_bytes);
-        size_of::<Self>() + HEAD_TEXT_BYTES + self.bytes.len() + parsed
+        size_of::<Self>() + HEADERS_BYTES + self.bytes.len() + parsed
     }
 
     /// The digest of the bytes.
@@ -67,10 +49,9 @@ impl Document {
         &self.digest
     }
 
-    /// What headers say of it.
-    #[must_use]
-    pub fn head(&self) -> &Head {
-        &self.head
+    /// The headers of an answer with it: what `write` makes of it, once for all answers.
+    pub fn headers(&self, write: impl FnOnce(&Self) -> HeaderMap) -> &HeaderMap {
+        self.headers.get_or_init(|| write(self))
     }
 
     /// The bytes.
@@ -100,16 +81,7 @@ impl Document {
     /// The media type to serve it with.
     #[must_use]
     pub fn media_type(&self) -> &'static str {
-        media_type_of(&self.manifest)
+        let manifest = self.manifest.as_ref();
+        manifest.map_or(media_type::OCI_MANIFEST, |manifest| manifest.media_type)
     }
-}
-
-fn media_type_of(manifest: &Result<Manifest, ManifestError>) -> &'static str {
-    let manifest = manifest.as_ref();
-    manifest.map_or(media_type::OCI_MANIFEST, |manifest| manifest.media_type)
-}
-
-/// A value of known good characters, without a copy.
-fn header(text: Bytes) -> HeaderValue {
-    HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use memchr::memchr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A registered digest algorithm (image-spec, descriptor.md, "Registered algorithms").
@@ -100,7 +101,7 @@ impl Digest {
     /// The part after the colon.
     #[must_use]
     pub fn hex(&self) -> String {
-        encode_hex(self.as_bytes())
+        const_hex::encode(self.as_bytes())
     }
 
     /// True when `bytes` hash to this digest.
@@ -110,46 +111,20 @@ impl Digest {
     }
 }
 
-/// Lower-case hexadecimal of `bytes`.
-fn encode_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
-}
-
-/// The bytes that these digits stand for. It is asked on every pull, so it is written such that the
-/// compiler can take many digits at a time: of one size, without a branch, and looked at once.
+/// The bytes that these digits stand for.
 fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    let pairs: &[[u8; 2]; N] = pairs.try_into().ok().filter(|_| text.len() == N * 2)?;
-    let nibbles = pairs.map(|pair| pair.map(nibble));
-    let seen = nibbles
-        .iter()
-        .fold(0, |seen, [high, low]| seen | high | low);
-    (seen < 16).then_some(nibbles.map(|[high, low]| high << 4 | low))
-}
-
-/// What a lower-case hexadecimal digit stands for; more than fifteen where it is none.
-fn nibble(digit: u8) -> u8 {
-    let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
-    if number < 10 {
-        number
-    } else if letter < 6 {
-        letter + 10
-    } else {
-        u8::MAX
-    }
+    // The library takes upper case as well; and `0x` in front, beside which there is no room.
+    let upper = |seen, byte: u8| seen | byte.is_ascii_uppercase();
+    let fits = text.len() == N * 2 && !text.bytes().fold(false, upper);
+    fits.then(|| const_hex::decode_to_array(text).ok())?
 }
 
 impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (algorithm, hex) = text.split_once(':').ok_or(ParseDigestError::NoAlgorithm)?;
+        let colon = memchr(b':', text.as_bytes()).ok_or(ParseDigestError::NoAlgorithm)?;
+        let (algorithm, hex) = (&text[..colon], &text[colon + 1..]);
         match algorithm {
             "sha256" => decode_hex(hex)
                 .map(Self::Sha256)
@@ -266,6 +241,11 @@ mod tests {
             format!("md5:{}", "0".repeat(32)),
             format!("sha256:{zeros}0"),
             format!("sha256:{zeros} "),
+            format!("sha256:{}A", &zeros[1..]),
+            format!("sha256:{}g", &zeros[1..]),
+            format!("sha256:{}ä", &zeros[2..]),
+            format!("sha256:0x{}", &zeros[2..]),
+            format!("sha256:0x{zeros}"),
             format!("sha512:{zeros}"),
         ] {
             assert!(text.parse::<Digest>().is_err(), "{text:?} parsed");

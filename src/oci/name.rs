@@ -35,44 +35,26 @@ impl Repository {
         &self.0
     }
 
-    /// True when `text` would parse; allocates nothing.
+    /// True when `text` would parse; allocates nothing. It is asked on every pull, so it looks at each
+    /// byte once.
     #[must_use]
     pub fn is_valid(text: &str) -> bool {
-        !text.is_empty() && text.len() <= 255 && text.split('/').all(is_path_component)
+        let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        // The two bytes before; at the beginning as behind a slash.
+        let mut before = (b'/', b'/');
+        let fits = text.len() <= 255
+            && text.bytes().all(|byte| {
+                let fits = match (byte, before) {
+                    (b'.' | b'_' | b'-' | b'/', (_, last)) if alphanumeric(last) => true,
+                    (b'_', (first, b'_')) => alphanumeric(first),
+                    (b'-', (_, b'-')) => true,
+                    _ => alphanumeric(byte),
+                };
+                before = (before.1, byte);
+                fits
+            });
+        fits && alphanumeric(before.1)
     }
-}
-
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_path_component(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
-        return false;
-    };
-    if !alphanumeric(first) || !alphanumeric(last) {
-        return false;
-    }
-    let mut position = 0;
-    while position < bytes.len() {
-        let rest = &bytes[position..];
-        if alphanumeric(rest[0]) {
-            position += 1;
-            continue;
-        }
-        let run = rest.iter().take_while(|&&byte| byte == rest[0]).count();
-        let separator = match rest[0] {
-            b'.' => run == 1,
-            b'_' => run <= 2,
-            b'-' => true,
-            _ => false,
-        };
-        // A separator of another kind may not follow directly.
-        if !separator || !rest.get(run).is_some_and(|&byte| alphanumeric(byte)) {
-            return false;
-        }
-        position += run;
-    }
-    true
 }
 
 impl FromStr for Repository {
@@ -136,10 +118,10 @@ impl FromStr for Reference {
     type Err = ParseNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.contains(':') {
-            Ok(Self::Digest(text.parse()?))
-        } else {
-            text.parse().map(Self::Tag)
+        match text.parse() {
+            Ok(digest) => Ok(Self::Digest(digest)),
+            Err(ParseDigestError::NoAlgorithm) => text.parse().map(Self::Tag),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -279,6 +261,24 @@ mod tests {
             assert!(!Repository::is_valid(name), "{name}");
         }
         assert!(!Repository::is_valid(&"a".repeat(256)));
+    }
+
+    #[test]
+    fn repository_names_are_those_of_the_specifications_pattern() {
+        // OCI distribution-spec, "Pulling manifests".
+        const NAME: &str =
+            r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$";
+        let pattern = regex::Regex::new(NAME).expect("a pattern");
+        let mut names = vec![String::new()];
+        for _ in 0..6 {
+            let longer = |name: &String| {
+                ['a', '0', '.', '_', '-', '/', 'A'].map(|next| format!("{name}{next}"))
+            };
+            names = names.iter().flat_map(longer).collect();
+            for name in &names {
+                assert_eq!(Repository::is_valid(name), pattern.is_match(name), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::authn::Presented;
 use crate::authn::Puller;
 use crate::authn::Seen;
 use crate::content::BlobBody;
+use crate::content::Document;
 use crate::gate::Admitted;
 use crate::gate::Ask;
 use crate::gate::Gate;
@@ -116,22 +117,24 @@ impl Service {
         let answer = said.map(|said| self.manifest(ask, said, asked));
         // It is counted as known once.
         wanted.puller = puller;
-        answer.map(|answer| self.answered(wanted, wanted.endpoint(), answer))
+        let mut answer = answer?;
+        self.answered(wanted, wanted.endpoint(), &mut answer);
+        Some(answer)
     }
 
     /// Answers one request.
     pub(super) async fn answer(&self, mut wanted: Wanted, peer: Peer<'_>) -> Answer {
-        let (endpoint, answer) = self.answer_by_and_by(&mut wanted, peer).await;
-        self.answered(&wanted, endpoint, answer)
+        let (endpoint, mut answer) = self.answer_by_and_by(&mut wanted, peer).await;
+        self.answered(&wanted, endpoint, &mut answer);
+        answer
     }
 
-    fn answered(&self, wanted: &Wanted, endpoint: &'static str, mut answer: Answer) -> Answer {
+    fn answered(&self, wanted: &Wanted, endpoint: &'static str, answer: &mut Answer) {
         if wanted.is_head() {
             *answer.body_mut() = BlobBody::Held(None);
         }
         self.metrics
             .http_answered(endpoint, answer.status().as_u16(), wanted.since.elapsed());
-        answer
     }
 
     /// The endpoint's name in metrics, and the answer. Who asks comes before whether there is
@@ -241,7 +244,7 @@ impl Service {
                 let decision = self.record(admitted.decided(), asked);
                 admitted.count();
                 log_admitted(ask, &admitted, decision, asked);
-                let matched = asked.has(&admitted.document().head().etag);
+                let matched = asked.has(admitted.document());
                 respond::manifest(&admitted, matched, decision)
             }
             Err(refusal) => self.refuse(&refusal, asked),
@@ -330,15 +333,17 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// True when the client says that it has content with this tag (RFC 9110, 13.1.2).
-    fn has(&self, etag: &HeaderValue) -> bool {
+    /// True when the client says that it has this document (RFC 9110, 13.1.2).
+    fn has(&self, document: &Document) -> bool {
         self.headers
             .get_all(header::IF_NONE_MATCH)
             .iter()
             .any(|value| {
+                let etag = respond::etag(document);
                 value.as_bytes().split(|byte| *byte == b',').any(|tag| {
                     let tag = tag.trim_ascii();
-                    tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes()
+                    let opaque = tag.strip_prefix(b"W/").unwrap_or(tag);
+                    tag == b"*" || etag.is_some_and(|etag| etag.as_bytes() == opaque)
                 })
             })
     }

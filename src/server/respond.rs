@@ -2,12 +2,13 @@
 //! becomes a status and an OCI error body.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header, header::HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, header::HeaderName};
 use serde_json::{Value, json};
 
 use crate::audit::DecisionId;
 use crate::content::BlobAnswer;
 use crate::content::BlobBody;
+use crate::content::Document;
 use crate::gate::Admitted;
 use crate::gate::Doubt;
 use crate::gate::Missing;
@@ -27,28 +28,15 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const API_VERSION_2: HeaderValue = HeaderValue::from_static("registry/2.0");
 const DECISION: HeaderName = HeaderName::from_static("pullgate-decision");
-/// As many headers as the answer to a manifest has, and one to spare. A map of more has memory of
-/// another kind, which costs more.
-const HEADERS: usize = 6;
+const NOTHING: HeaderValue = HeaderValue::from_static("");
 /// The most of a warning that goes into a header, in bytes.
 const WARNING_BYTES_MAX: usize = 1024;
 
 /// An answer with these bytes, which are at hand.
 pub(super) fn held(status: StatusCode, content_type: HeaderValue, bytes: Bytes) -> Answer {
     let length = HeaderValue::from(bytes.len());
-    described(status, content_type, length, bytes)
-}
-
-fn described(
-    status: StatusCode,
-    content_type: HeaderValue,
-    length: HeaderValue,
-    bytes: Bytes,
-) -> Answer {
     let mut answer = Response::new(BlobBody::Held(Some(bytes)));
     *answer.status_mut() = status;
-    // Room for all that a manifest's answer has, at once.
-    answer.headers_mut().reserve(HEADERS);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CONTENT_LENGTH, length);
@@ -67,27 +55,46 @@ pub(super) fn base() -> Answer {
     answer
 }
 
+/// The headers of an answer with a manifest. They are written once and copied for each answer, which
+/// has its own decision where these have none.
+fn headers_of(document: &Document) -> HeaderMap {
+    let etag = Bytes::from(format!("\"{}\"", document.digest()));
+    // One piece of memory for both.
+    let digest = etag.slice(1..etag.len() - 1);
+    let text = |text| HeaderValue::from_maybe_shared(text).unwrap_or(NOTHING);
+    HeaderMap::from_iter([
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(document.media_type()),
+        ),
+        (
+            header::CONTENT_LENGTH,
+            HeaderValue::from(document.bytes().len()),
+        ),
+        (CONTENT_DIGEST, text(digest)),
+        (header::ETAG, text(etag)),
+        (DECISION, NOTHING),
+    ])
+}
+
+/// The digest as an entity tag (RFC 9110, section 8.8.3).
+pub(super) fn etag(document: &Document) -> Option<&HeaderValue> {
+    document.headers(headers_of).get(header::ETAG)
+}
+
 /// A manifest that is admitted. `matched` is true when the client says that it has it. All that it
 /// writes is at hand: nothing is put into words, and no text is looked through.
 pub(super) fn manifest(admitted: &Admitted, matched: bool, decision: DecisionId) -> Answer {
     let document = admitted.document();
-    let head = document.head();
-    let mut answer = if matched {
-        let mut answer = Response::new(BlobBody::Held(None));
+    let bytes = (!matched).then(|| document.bytes().clone());
+    let mut answer = Response::new(BlobBody::Held(bytes));
+    *answer.headers_mut() = document.headers(headers_of).clone();
+    if matched {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer
-    } else {
-        let (content_type, length) = (head.content_type.clone(), head.content_length.clone());
-        described(
-            StatusCode::OK,
-            content_type,
-            length,
-            document.bytes().clone(),
-        )
-    };
+        answer.headers_mut().remove(header::CONTENT_TYPE);
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_DIGEST, head.digest.clone());
-    headers.insert(header::ETAG, head.etag.clone());
     for warning in admitted.warnings() {
         headers.append(header::WARNING, warn("299", warning));
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use foldhash::quality::RandomState;
 use http::{HeaderMap, Method, Uri, header};
+use memchr::{memchr, memrchr};
 
 use crate::gate::Ask;
 use crate::oci::Digest;
@@ -235,10 +236,10 @@ impl Router {
         if let Some(upstream) = self.meant(query, uri, headers)? {
             return named(upstream, name);
         }
-        if let Some((first, rest)) = name.split_once('/')
-            && let Some(upstream) = self.upstreams.get(first)
+        if let Some(slash) = memchr(b'/', name.as_bytes())
+            && let Some(upstream) = self.upstreams.get(&name[..slash])
         {
-            return named(upstream, rest);
+            return named(upstream, &name[slash + 1..]);
         }
         let upstream = self.default.as_ref();
         named(upstream.ok_or(NoRoute::UnknownRegistry)?, name)
@@ -320,7 +321,7 @@ fn split(path: &str) -> Option<(&str, Endpoint<'_>)> {
 /// Before the last slash, and behind it. `rsplit_once` is made for any pattern, and a hot pull
 /// would feel it.
 fn cut(path: &str) -> Option<(&str, &str)> {
-    let slash = path.bytes().rposition(|byte| byte == b'/')?;
+    let slash = memrchr(b'/', path.as_bytes())?;
     Some((&path[..slash], &path[slash + 1..]))
 }
 

@@ -228,9 +228,6 @@ impl AsyncWrite for Socket {
             return Poll::Ready(written);
         }
         let socket = self.watched()?;
-        if !flags.contains(SendFlags::MORE) {
-            return socket.poll_write(cx, bytes);
-        }
         loop {
             ready!(socket.poll_write_ready(cx))?;
             let written = socket.try_io(Interest::WRITABLE, || Ok(send(&*socket, bytes, flags)?));

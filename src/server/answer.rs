@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts};
+use futures_util::future::Either;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, request::Parts};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
@@ -44,7 +45,42 @@ pub(super) struct Peer<'a> {
     pub(super) seen: &'a Seen,
 }
 
-/// A request, and what is known of it so far.
+/// A request without its body, of which nothing is read.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    fn is_head(self) -> bool {
+        *self.method == Method::HEAD
+    }
+
+    fn presented(self, image: Option<&'a ImageName>, peer: Peer<'a>) -> Presented<'a> {
+        Presented {
+            headers: self.headers,
+            client: peer.client,
+            certificate: peer.certificate,
+            seen: peer.seen,
+            image,
+        }
+    }
+
+    fn asked(self, gate: &'a Gate, puller: &'a Puller, peer: Peer<'_>) -> Asked<'a> {
+        Asked {
+            gate,
+            headers: self.headers,
+            path: self.uri.path(),
+            is_head: self.is_head(),
+            client: peer.client,
+            puller,
+        }
+    }
+}
+
+/// A request that has to wait for its answer, and what is known of it so far.
 pub(super) struct Wanted {
     parts: Parts,
     routed: Result<Route, NoRoute>,
@@ -54,8 +90,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn is_head(&self) -> bool {
-        self.parts.method == Method::HEAD
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: &self.parts.method,
+            uri: &self.parts.uri,
+            headers: &self.parts.headers,
+        }
     }
 
     /// The endpoint's name in metrics.
@@ -64,77 +104,80 @@ impl Wanted {
     }
 
     fn presented<'a>(&'a self, peer: Peer<'a>) -> Presented<'a> {
-        Presented {
-            headers: &self.parts.headers,
-            client: peer.client,
-            certificate: peer.certificate,
-            seen: peer.seen,
-            image: self.routed.as_ref().ok().and_then(Route::image),
-        }
-    }
-
-    fn asked<'a>(&'a self, gate: &'a Gate, puller: &'a Puller, peer: Peer<'_>) -> Asked<'a> {
-        Asked {
-            gate,
-            headers: &self.parts.headers,
-            path: self.parts.uri.path(),
-            is_head: self.is_head(),
-            client: peer.client,
-            puller,
-        }
+        let image = self.routed.as_ref().ok().and_then(Route::image);
+        self.head().presented(image, peer)
     }
 }
 
 impl Service {
-    /// What a request is about.
-    pub(super) fn read<B>(&self, request: Request<B>) -> Wanted {
-        let since = Instant::now();
-        let (parts, _) = request.into_parts();
-        let routed = self.router.route(&parts.method, &parts.uri, &parts.headers);
-        Wanted {
-            parts,
-            routed,
-            puller: None,
-            since,
-        }
-    }
-
     /// The answer to a pull that waits for nothing: of a manifest that was admitted before, by
     /// somebody who is known. Where it is none, nothing has been said of it: see [`Self::answer`].
-    pub(super) fn answer_at_once(&self, wanted: &mut Wanted, peer: Peer<'_>) -> Option<Answer> {
-        let Ok(Route::Manifest(ask)) = &wanted.routed else {
-            return None;
+    pub(super) fn answer_at_once<B>(
+        &self,
+        request: Request<B>,
+        peer: Peer<'_>,
+    ) -> Either<Answer, Wanted> {
+        let since = Instant::now();
+        let head = Head {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
         };
-        let puller = match &self.callers {
-            Some(callers) => Some(callers.authn.identify_at_once(wanted.presented(peer))?),
-            None => None,
-        };
+        let routed = self.router.route(head.method, head.uri, head.headers);
+        let mut puller = None;
+        if let Ok(route @ Route::Manifest(ask)) = &routed
+            && let Some(mut answer) = self.manifest_at_once(ask, head, peer, since, &mut puller)
+        {
+            self.answered(route.endpoint(), head, since, &mut answer);
+            return Either::Left(answer);
+        }
+        let (parts, _) = request.into_parts();
+        Either::Right(Wanted {
+            parts,
+            routed,
+            puller,
+            since,
+        })
+    }
+
+    /// Notes the puller where it is no answer: it is counted as known once.
+    fn manifest_at_once(
+        &self,
+        ask: &Ask,
+        head: Head<'_>,
+        peer: Peer<'_>,
+        since: Instant,
+        puller: &mut Option<Arc<Puller>>,
+    ) -> Option<Answer> {
+        if let Some(callers) = &self.callers {
+            let presented = head.presented(Some(&ask.image), peer);
+            *puller = Some(callers.authn.identify_at_once(presented)?);
+        }
         let anonymous = Puller::anonymous();
-        let asked_by = puller.as_deref().unwrap_or(&anonymous);
-        let caller = asked_by.caller();
-        let said = self.gate.manifest_at_once(ask, caller, wanted.since);
-        let asked = wanted.asked(&self.gate, asked_by, peer);
-        let answer = said.map(|said| self.manifest(ask, said, asked));
-        // It is counted as known once.
-        wanted.puller = puller;
-        let mut answer = answer?;
-        self.answered(wanted, wanted.endpoint(), &mut answer);
-        Some(answer)
+        let puller = puller.as_deref().unwrap_or(&anonymous);
+        let said = self.gate.manifest_at_once(ask, puller.caller(), since)?;
+        Some(self.manifest(ask, said, head.asked(&self.gate, puller, peer)))
     }
 
     /// Answers one request.
     pub(super) async fn answer(&self, mut wanted: Wanted, peer: Peer<'_>) -> Answer {
         let (endpoint, mut answer) = self.answer_by_and_by(&mut wanted, peer).await;
-        self.answered(&wanted, endpoint, &mut answer);
+        self.answered(endpoint, wanted.head(), wanted.since, &mut answer);
         answer
     }
 
-    fn answered(&self, wanted: &Wanted, endpoint: &'static str, answer: &mut Answer) {
-        if wanted.is_head() {
+    fn answered(
+        &self,
+        endpoint: &'static str,
+        head: Head<'_>,
+        since: Instant,
+        answer: &mut Answer,
+    ) {
+        if head.is_head() {
             *answer.body_mut() = BlobBody::Held(None);
         }
         self.metrics
-            .http_answered(endpoint, answer.status().as_u16(), wanted.since.elapsed());
+            .http_answered(endpoint, answer.status().as_u16(), since.elapsed());
     }
 
     /// The endpoint's name in metrics, and the answer. Who asks comes before whether there is
@@ -167,13 +210,14 @@ impl Service {
         let gate = match self.gate_for(route, &wanted.parts.headers) {
             Ok(gate) => gate,
             Err(refusal) => {
-                let answer = respond::refuse(&refusal, None, wanted.is_head());
+                let answer = respond::refuse(&refusal, None, wanted.head().is_head());
                 return (endpoint, answer);
             }
         };
         let anonymous = Puller::anonymous();
         let puller = wanted.puller.as_deref().unwrap_or(&anonymous);
-        let asked = wanted.asked(gate.as_ref().unwrap_or(&self.gate), puller, peer);
+        let gate = gate.as_ref().unwrap_or(&self.gate);
+        let asked = wanted.head().asked(gate, puller, peer);
         (endpoint, self.serve(route, asked).await)
     }
 

@@ -156,16 +156,16 @@ impl Line {
     fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
         let certified = self.holder.as_ref().and_then(Holder::now);
         let is_last = is_last(&request);
-        let mut wanted = self.service.read(request);
-        let at_once = self
-            .service
-            .answer_at_once(&mut wanted, self.peer(certified.as_ref()));
-        if let Some(answer) = at_once {
-            if is_last {
-                self.told.parting();
+        let peer = self.peer(certified.as_ref());
+        let wanted = match self.service.answer_at_once(request, peer) {
+            Either::Left(answer) => {
+                if is_last {
+                    self.told.parting();
+                }
+                return Either::Left(ready(Ok(answer)));
             }
-            return Either::Left(ready(Ok(answer)));
-        }
+            Either::Right(wanted) => wanted,
+        };
         let line = Arc::clone(self);
         Either::Right(Box::pin(async move {
             let peer = line.peer(certified.as_ref());

@@ -8,6 +8,7 @@ mod alarm;
 mod answer;
 mod callers;
 mod connection;
+mod familiar;
 #[cfg(test)]
 mod property_tests;
 mod range;

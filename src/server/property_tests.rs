@@ -37,11 +37,13 @@ proptest! {
         if let Ok(host) = HeaderValue::from_str(&host) {
             headers.insert(header::HOST, host);
         }
-        for method in [Method::GET, Method::HEAD, Method::PUT] {
-            let _ = router().route(&method, &uri, &headers);
+        let router = router();
+        let routed = router.route(&Method::GET, &uri, &headers);
+        // Another time it is perhaps not parsed; and nothing but a read is ever routed.
+        prop_assert_eq!(&router.route(&Method::HEAD, &uri, &headers), &routed);
+        for method in [Method::PUT, Method::DELETE] {
+            prop_assert!(router.route(&method, &uri, &headers).is_err());
         }
-        // Nothing but a read is ever routed.
-        prop_assert!(router().route(&Method::DELETE, &uri, &headers).is_err());
     }
 
     #[test]

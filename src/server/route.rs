@@ -3,7 +3,7 @@
 //! Whatever does not parse ends here, before anything else runs. Nothing that a client sends
 //! becomes a network address: names choose among configured upstreams.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use foldhash::quality::RandomState;
 use http::{HeaderMap, Method, Uri, header};
@@ -15,6 +15,7 @@ use crate::oci::ErrorCode;
 use crate::oci::ImageName;
 use crate::oci::RegistryHost;
 use crate::oci::Repository;
+use crate::server::familiar::{Familiar, Words};
 
 /// The longest path and query that is looked at, in bytes.
 const TARGET_BYTES_MAX: usize = 4096;
@@ -25,7 +26,7 @@ pub(super) enum Route {
     /// `/v2/`: is this a registry? With the one that is meant, where one is.
     Base(Option<RegistryHost>),
     /// A manifest.
-    Manifest(Ask),
+    Manifest(Arc<Ask>),
     /// A blob.
     Blob(ImageName, Digest),
     /// What refers to a digest, perhaps of one artifact type only.
@@ -141,11 +142,12 @@ impl NoRoute {
 }
 
 /// How requests name their upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Router {
     /// By name; with whether short names live under `library/` there.
     upstreams: HashMap<String, (RegistryHost, bool), RandomState>,
     default: Option<(RegistryHost, bool)>,
+    familiar: Familiar,
 }
 
 impl Router {
@@ -159,7 +161,11 @@ impl Router {
             |(host, library): (RegistryHost, bool)| (host.as_str().to_owned(), (host, library));
         let upstreams: HashMap<_, _, _> = upstreams.into_iter().map(by_name).collect();
         let default = default.and_then(|default| upstreams.get(default.as_str()).cloned());
-        Self { upstreams, default }
+        Self {
+            upstreams,
+            default,
+            familiar: Familiar::default(),
+        }
     }
 
     pub(super) fn route(
@@ -168,11 +174,24 @@ impl Router {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Route, NoRoute> {
+        // Of reads only: the method is not among the words.
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let words = Words::of(uri, headers).filter(|_| is_read);
+        if let Some(ask) = words.and_then(|words| self.familiar.find(words)) {
+            return Ok(Route::Manifest(ask));
+        }
+        let routed = self.parse(is_read, uri, headers)?;
+        if let (Some(words), Route::Manifest(ask)) = (words, &routed) {
+            self.familiar.keep(words, ask);
+        }
+        Ok(routed)
+    }
+
+    fn parse(&self, is_read: bool, uri: &Uri, headers: &HeaderMap) -> Result<Route, NoRoute> {
         let path = uri.path();
         if path.len() + uri.query().map_or(0, str::len) > TARGET_BYTES_MAX {
             return Err(NoRoute::TooLong);
         }
-        let is_read = matches!(*method, Method::GET | Method::HEAD);
         if matches!(path, "/v2" | "/v2/") {
             return if is_read {
                 let query = Query::read(uri.query().unwrap_or_default());
@@ -199,7 +218,7 @@ impl Router {
                         NoRoute::InvalidReference
                     }
                 })?;
-                Ok(Route::Manifest(Ask { image, reference }))
+                Ok(Route::Manifest(Arc::new(Ask { image, reference })))
             }
             Endpoint::Blob(digest) => Ok(Route::Blob(image, digest_of(digest)?)),
             Endpoint::Referrers(digest) => Ok(Route::Referrers(

@@ -4,6 +4,7 @@
 //! A record is made for every pull, so it holds what is already at hand and is put into words
 //! only when somebody asks.
 
+mod latest;
 mod queue;
 mod trail;
 
@@ -11,7 +12,6 @@ pub use queue::{Queue, Queued};
 pub use trail::{Place, Trail};
 
 use std::{
-    collections::VecDeque,
     net::IpAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -21,6 +21,8 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::audit::latest::Latest;
 
 /// The name of one decision: sixteen hexadecimal digits. The first half is drawn when the
 /// program starts, so that the ids of two runs or replicas do not meet.
@@ -99,8 +101,7 @@ impl std::fmt::Debug for Record {
 #[derive(Debug)]
 pub struct Decisions {
     next: AtomicU64,
-    latest: Mutex<VecDeque<Record>>,
-    capacity: usize,
+    latest: Mutex<Latest>,
     /// The way to the audit log.
     log: OnceLock<Queue>,
 }
@@ -111,8 +112,7 @@ impl Decisions {
     pub fn new(capacity: usize, seed: u32) -> Self {
         Self {
             next: AtomicU64::new(u64::from(seed) << 32),
-            latest: Mutex::new(VecDeque::with_capacity(capacity)),
-            capacity,
+            latest: Mutex::new(Latest::new(capacity)),
             log: OnceLock::new(),
         }
     }
@@ -146,18 +146,12 @@ impl Decisions {
         if let Some(log) = self.log.get() {
             log.put(&record);
         }
-        let oldest = {
+        let driven_out = {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            let oldest = if latest.len() >= self.capacity {
-                latest.pop_front()
-            } else {
-                None
-            };
-            latest.push_back(record);
-            oldest
+            latest.push(record)
         };
-        // Whatever the oldest record was the last to hold is freed outside of the lock.
-        drop(oldest);
+        // Whatever they were the last to hold is freed outside of the lock.
+        drop(driven_out);
         id
     }
 
@@ -165,6 +159,6 @@ impl Decisions {
     #[must_use]
     pub fn latest(&self, limit: usize) -> Vec<Record> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.iter().rev().take(limit).cloned().collect()
+        latest.newest_first().take(limit).cloned().collect()
     }
 }

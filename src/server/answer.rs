@@ -31,7 +31,7 @@ use crate::server::Service;
 use crate::server::callers;
 use crate::server::range;
 use crate::server::respond;
-use crate::server::respond::Answer;
+use crate::server::respond::{Answer, Extent};
 use crate::server::route::{NoRoute, Page, Route};
 
 /// The other end of a connection.
@@ -288,8 +288,7 @@ impl Service {
                 let decision = self.record(admitted.decided(), asked);
                 admitted.count();
                 log_admitted(ask, &admitted, decision, asked);
-                let matched = asked.has(admitted.document());
-                respond::manifest(&admitted, matched, decision)
+                respond::manifest(&admitted, asked.extent(admitted.document()), decision)
             }
             Err(refusal) => self.refuse(&refusal, asked),
         }
@@ -377,6 +376,16 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    fn extent(&self, document: &Document) -> Extent {
+        if self.has(document) {
+            Extent::Unchanged
+        } else if self.is_head {
+            Extent::Head
+        } else {
+            Extent::Whole
+        }
+    }
+
     /// True when the client says that it has this document (RFC 9110, 13.1.2).
     fn has(&self, document: &Document) -> bool {
         self.headers

@@ -67,10 +67,6 @@ fn headers_of(document: &Document) -> HeaderMap {
             header::CONTENT_TYPE,
             HeaderValue::from_static(document.media_type()),
         ),
-        (
-            header::CONTENT_LENGTH,
-            HeaderValue::from(document.bytes().len()),
-        ),
         (CONTENT_DIGEST, text(digest)),
         (header::ETAG, text(etag)),
         (DECISION, NOTHING),
@@ -82,17 +78,33 @@ pub(super) fn etag(document: &Document) -> Option<&HeaderValue> {
     document.headers(headers_of).get(header::ETAG)
 }
 
-/// A manifest that is admitted. `matched` is true when the client says that it has it. All that it
-/// writes is at hand: nothing is put into words, and no text is looked through.
-pub(super) fn manifest(admitted: &Admitted, matched: bool, decision: DecisionId) -> Answer {
+/// How much of a manifest a client wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    Whole,
+    Head,
+    /// It has the manifest, and wants to know that this is the one.
+    Unchanged,
+}
+
+/// A manifest that is admitted. All that this writes is at hand: nothing is put into words, and no
+/// text is looked through.
+pub(super) fn manifest(admitted: &Admitted, extent: Extent, decision: DecisionId) -> Answer {
     let document = admitted.document();
-    let bytes = (!matched).then(|| document.bytes().clone());
+    let bytes = (extent == Extent::Whole).then(|| document.bytes().clone());
     let mut answer = Response::new(BlobBody::Held(bytes));
     *answer.headers_mut() = document.headers(headers_of).clone();
-    if matched {
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer.headers_mut().remove(header::CONTENT_TYPE);
-        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    match extent {
+        // Its length is written by whoever sends it.
+        Extent::Whole => {}
+        Extent::Head => {
+            let length = HeaderValue::from(document.bytes().len());
+            answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+        }
+        Extent::Unchanged => {
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            answer.headers_mut().remove(header::CONTENT_TYPE);
+        }
     }
     let headers = answer.headers_mut();
     for warning in admitted.warnings() {

@@ -231,6 +231,31 @@ async fn slow_writers_are_left() {
     assert_eq!(rest(&mut used).await, "");
 }
 
+/// An answer may take longer than a head: that is waited for anew when the answer has ended.
+#[tokio::test]
+async fn answers_take_longer_than_heads() {
+    let world = World::with("header_read_timeout: 1s").await;
+    let blob = vec![b'x'; 64 << 20];
+    let digest = world.registry.put_blob("app", blob.clone());
+    let request = format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: gate\r\n\r\n");
+    let mut reader = world.connect().await;
+    for _ in 0..2 {
+        let mut answer = Vec::with_capacity(blob.len() + 4096);
+        reader.write_all(request.as_bytes()).await.expect("is sent");
+        reader.read_buf(&mut answer).await.expect("it begins");
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
+        let length = head.expect("a head") + 4 + blob.len();
+        while answer.len() < length {
+            let read = timeout(PATIENCE, reader.read_buf(&mut answer)).await;
+            let count = read.expect("in time").expect("an answer");
+            assert!(count > 0, "{} bytes of {length}", answer.len());
+        }
+        assert!(answer.ends_with(&blob));
+    }
+    assert_eq!(rest(&mut reader).await, "");
+}
+
 /// When the program is told to stop, who is idle goes at once, and who is served is served to the end.
 #[tokio::test]
 async fn at_the_end_the_idle_go_and_the_served_are_served() {

@@ -3,7 +3,7 @@
 //! hyper sets a timer for each head that it reads, and throws it away when the head has come. In the
 //! runtime's wheel that costs more than the look-up of what is asked for. So a connection keeps one
 //! real timer, and setting the alarm is writing down a time: when the real one ends, it is seen
-//! whether that has come.
+//! whether that has come. And it rings for whoever drives the connection, not for hyper.
 
 use std::{
     pin::Pin,
@@ -27,48 +27,60 @@ struct Clockwork {
     interval: Duration,
     /// What the deadline is counted from.
     began: Instant,
-    /// What the alarm is set to, in nanoseconds.
+    /// What the alarm is set to, in nanoseconds; [`OFF`] while it is not.
     deadline: AtomicU64,
     /// Whether that has come.
     rings: AtomicBool,
 }
 
-/// Ends when the alarm rings for this deadline. It wakes nobody: see [`Alarm::keep`].
-#[derive(Debug)]
-struct Rung {
-    alarm: Alarm,
-    deadline: Instant,
-}
+const OFF: u64 = u64::MAX;
 
 impl Alarm {
-    /// An alarm that is always set for `interval` ahead, or for longer.
+    /// An alarm that is always set for `interval` ahead, or for longer. It is not set yet.
     pub(super) fn new(interval: Duration) -> Self {
         Self(Arc::new(Clockwork {
             interval,
             began: now(),
-            deadline: AtomicU64::new(0),
+            deadline: AtomicU64::new(OFF),
             rings: AtomicBool::new(false),
         }))
     }
 
-    /// The real timer; never ends. The task that waits for the alarm is to poll this first each
-    /// time that this wakes it.
+    /// What it was set for has come in time.
+    pub(super) fn off(&self) {
+        self.set(OFF);
+    }
+
+    /// Whether what it is set for is late, as seen when [`keep`](Self::keep) was last polled.
+    pub(super) fn rings(&self) -> bool {
+        self.0.rings.load(Ordering::Relaxed)
+    }
+
+    /// The real timer; never ends. The task that waits for the alarm is to poll this each time that
+    /// this wakes it, and then to see whether it [rings](Self::rings).
     pub(super) async fn keep(self) {
         loop {
-            let (now, deadline) = (now(), self.deadline());
-            let until = if now < deadline {
-                deadline
-            } else {
-                self.0.rings.store(true, Ordering::Relaxed);
-                // Whatever it is set to next comes no sooner.
-                now + self.0.interval
+            let now = now();
+            let until = match self.deadline() {
+                Some(deadline) if now < deadline => deadline,
+                deadline => {
+                    self.0.rings.store(deadline.is_some(), Ordering::Relaxed);
+                    // Whatever it is set to next comes no sooner.
+                    now + self.0.interval
+                }
             };
             tokio::time::sleep_until(until.into()).await;
         }
     }
 
-    fn deadline(&self) -> Instant {
-        self.0.began + Duration::from_nanos(self.0.deadline.load(Ordering::Relaxed))
+    fn set(&self, deadline: u64) {
+        self.0.deadline.store(deadline, Ordering::Relaxed);
+        self.0.rings.store(false, Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let deadline = self.0.deadline.load(Ordering::Relaxed);
+        (deadline != OFF).then(|| self.0.began + Duration::from_nanos(deadline))
     }
 }
 
@@ -82,15 +94,11 @@ impl rt::Timer for Alarm {
         self.sleep_until(now() + duration)
     }
 
+    /// Sets the alarm, for which hyper itself waits in vain.
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
         let after = deadline.saturating_duration_since(self.0.began);
-        let nanoseconds = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        self.0.deadline.store(nanoseconds, Ordering::Relaxed);
-        self.0.rings.store(false, Ordering::Relaxed);
-        Box::pin(Rung {
-            alarm: self.clone(),
-            deadline,
-        })
+        self.set(u64::try_from(after.as_nanos()).unwrap_or(OFF));
+        Box::pin(Never)
     }
 
     fn now(&self) -> Instant {
@@ -98,19 +106,17 @@ impl rt::Timer for Alarm {
     }
 }
 
-impl rt::Sleep for Rung {}
+/// Takes no memory.
+#[derive(Debug)]
+struct Never;
 
-impl Future for Rung {
+impl rt::Sleep for Never {}
+
+impl Future for Never {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        // One that an answer outlasted rings for nobody.
-        let rings = self.alarm.0.rings.load(Ordering::Relaxed) && now() >= self.deadline;
-        if rings {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        Poll::Pending
     }
 }
 
@@ -128,10 +134,14 @@ mod tests {
     /// Waits for a ring as a connection does; how long it took.
     async fn ring(alarm: &Alarm, mut keeper: Pin<&mut impl Future<Output = ()>>) -> Duration {
         let since = now();
-        let mut rung = alarm.sleep_until(since + INTERVAL);
+        drop(alarm.sleep_until(since + INTERVAL));
         let heard = poll_fn(|cx| {
             assert!(keeper.as_mut().poll(cx).is_pending());
-            rung.as_mut().poll(cx)
+            if alarm.rings() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
         let heard = tokio::time::timeout(INTERVAL * 100, heard).await;
         heard.expect("it rings");
@@ -153,9 +163,11 @@ mod tests {
             let alarm = Alarm::new(INTERVAL);
             let mut keeper = pin!(alarm.clone().keep());
             for _ in 0..3 {
-                // Set for a head that came in time, and left to ring while that was answered.
+                // Set for a head that came in time, and off while that was answered.
                 drop(alarm.sleep_until(now() + INTERVAL));
+                alarm.off();
                 pass(Duration::from_millis(quiet), keeper.as_mut()).await;
+                assert!(!alarm.rings(), "{quiet}");
                 let took = ring(&alarm, keeper.as_mut()).await;
                 assert!(took >= INTERVAL, "{quiet}: {took:?}");
             }
@@ -168,10 +180,9 @@ mod tests {
         let mut keeper = pin!(alarm.clone().keep());
         for _ in 0..10 {
             let since = now();
-            let mut rung = alarm.sleep_until(since + INTERVAL);
+            drop(alarm.sleep_until(since + INTERVAL));
             pass(INTERVAL / 2, keeper.as_mut()).await;
-            let early = poll_fn(|cx| Poll::Ready(rung.as_mut().poll(cx).is_ready())).await;
-            assert!(!early || now() - since >= INTERVAL);
+            assert!(!alarm.rings() || now() - since >= INTERVAL);
         }
     }
 }

@@ -148,12 +148,15 @@ struct Line {
     holder: Option<Holder>,
     seen: Seen,
     told: Told,
+    /// Set while the head of a request is waited for, over HTTP/1.1.
+    alarm: Alarm,
 }
 
 impl Line {
     /// Answers at once where nothing has to be waited for. Then the request is gone, and the
     /// memory that it was read into is free, before hyper reads on.
     fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
+        self.alarm.off();
         let certified = self.holder.as_ref().and_then(Holder::now);
         let is_last = is_last(&request);
         let peer = self.peer(certified.as_ref());
@@ -186,6 +189,20 @@ impl Line {
 fn is_last<B>(request: &Request<B>) -> bool {
     let connection = request.headers().get(header::CONNECTION);
     connection.is_some_and(|options| options.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+/// How the work on a connection ended.
+enum Ended {
+    Properly,
+    BrokenOff(hyper::Error),
+    /// The head of a request did not come in time.
+    Late,
+}
+
+impl Ended {
+    fn of(served: hyper::Result<()>) -> Self {
+        served.map_or_else(Self::BrokenOff, |()| Self::Properly)
+    }
 }
 
 struct Connection {
@@ -260,6 +277,7 @@ impl Connection {
             holder,
             seen: Seen::default(),
             told,
+            alarm: Alarm::new(self.limits.header_read_timeout),
         })
     }
 
@@ -269,12 +287,10 @@ impl Connection {
     {
         let asked = Arc::clone(&line);
         let answer = service_fn(move |request: Request<Incoming>| asked.answer(request));
-        let alarm = Alarm::new(self.limits.header_read_timeout);
-        let http = http1_within(self.limits, alarm.clone());
+        let http = http1_within(self.limits, line.alarm.clone());
         let mut connection = http.serve_connection(TokioIo::new(stream), answer);
-        let driven = self.drive(Pin::new(&mut connection), &line, alarm.keep());
-        let ended = driven.await;
-        if ended.is_err_and(|error| error.is_timeout()) {
+        let ended = self.drive(Pin::new(&mut connection), &line).await;
+        if let Ended::Late = ended {
             let parts = connection.into_parts();
             // Without a word to whoever was merely silent between two requests.
             if !parts.read_buf.is_empty() {
@@ -309,7 +325,7 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), answer);
         let connection = pin!(connection);
         tokio::select! {
-            _ = self.drive(connection, &line, pending()) => {}
+            _ = self.drive(connection, &line) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
             () = readers.silence(first_request_within) => {
                 debug!(%client, "nobody asks for anything; the connection is left");
@@ -317,20 +333,19 @@ impl Connection {
         }
     }
 
-    /// Serves until the other end has had enough, or until shutdown and what is under way.
-    /// `alarm` ends never, and may wake the connection.
-    async fn drive<C>(
-        &self,
-        mut connection: Pin<&mut C>,
-        line: &Line,
-        alarm: impl Future<Output = ()>,
-    ) -> hyper::Result<()>
+    /// Serves until the other end has had enough, or until shutdown and what is under way, or until
+    /// the line's alarm rings.
+    async fn drive<C>(&self, mut connection: Pin<&mut C>, line: &Line) -> Ended
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
+        let alarm = line.alarm.clone();
         // What hardly ever happens is looked at when it does, and not whenever a request comes; and
         // not before the connection first has to wait, as many end without.
-        let mut unseen = Some([Either::Left(alarm), Either::Right(self.called_off(line))]);
+        let mut unseen = Some([
+            Either::Left(alarm.keep()),
+            Either::Right(self.called_off(line)),
+        ]);
         let mut rare: Option<FuturesUnordered<_>> = None;
         let ended = poll_fn(|cx| {
             let rare = match &mut rare {
@@ -340,7 +355,7 @@ impl Connection {
                     let ended = connection.as_mut().poll(cx);
                     line.told.hurried(false);
                     if ended.is_ready() {
-                        return ended;
+                        return ended.map(Ended::of);
                     }
                     rare.insert(unseen.take().into_iter().flatten().collect())
                 }
@@ -348,10 +363,14 @@ impl Connection {
             while let Poll::Ready(Some(())) = rare.poll_next_unpin(cx) {
                 connection.as_mut().graceful_shutdown();
             }
-            connection.as_mut().poll(cx)
+            match connection.as_mut().poll(cx) {
+                // What it was set for may have come just now: then it is off.
+                Poll::Pending if line.alarm.rings() => Poll::Ready(Ended::Late),
+                ended => ended.map(Ended::of),
+            }
         })
         .await;
-        if let Err(error) = &ended {
+        if let Ended::BrokenOff(error) = &ended {
             debug!(client = %line.client, %error, "the connection broke off");
         }
         ended

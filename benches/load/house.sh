@@ -163,11 +163,11 @@ http {
   ssl_certificate $work/tls.crt;
   ssl_certificate_key $work/tls.key;
   server {
-    listen $nginx;
+    listen $nginx deferred;
     $location
   }
   server {
-    listen $nginx_tls ssl;
+    listen $nginx_tls ssl deferred;
     $location
   }
 }

@@ -399,6 +399,44 @@ mod tests {
         }
     }
 
+    // A name that was parsed before is not parsed again where all that it depends on is the same.
+    #[test]
+    fn what_is_familiar_is_so_by_target_and_host() {
+        let router = router();
+        let routed = |method: &Method, target: &str, host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("a value"));
+            let uri = target.parse().expect("a target");
+            router.route(method, &uri, &headers)
+        };
+        for _ in 0..40 {
+            for (target, host, image) in [
+                ("/v2/a/manifests/v1", "gate", "r.test/a:v1"),
+                ("/v2/a/manifests/v1", "docker.io", "docker.io/library/a:v1"),
+                ("/v2/a/manifests/v2", "docker.io", "docker.io/library/a:v2"),
+                (
+                    "/v2/a/manifests/v1",
+                    "127.0.0.1:5000",
+                    "127.0.0.1:5000/a:v1",
+                ),
+                ("/v2/a/manifests/v1?ns=r.test", "docker.io", "r.test/a:v1"),
+                (
+                    "http://docker.io/v2/a/manifests/v1",
+                    "r.test",
+                    "docker.io/library/a:v1",
+                ),
+            ] {
+                let found = routed(&Method::GET, target, host);
+                let Ok(Route::Manifest(ask)) = found else {
+                    panic!("{target}: {found:?}");
+                };
+                assert_eq!(ask.image.with(&ask.reference), image, "{target} at {host}");
+                let pushed = routed(&Method::PUT, target, host);
+                assert_eq!(pushed, Err(NoRoute::Method), "{target} at {host}");
+            }
+        }
+    }
+
     #[test]
     fn the_first_that_fits_names_the_upstream() {
         assert_eq!(image_of("/v2/a/b/manifests/v1"), "r.test/a/b:v1");

@@ -267,3 +267,95 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, time::Duration};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A socket that was accepted with these bytes, and its client.
+    async fn accepted(bytes: &[u8]) -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let acceptor = Acceptor::new(listener).expect("a listener");
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        client.write_all(bytes).await.expect("is sent");
+        let (socket, other_end) = acceptor.accept().await.expect("a connection");
+        assert_eq!(other_end, client.local_addr().expect("an address"));
+        (socket, client)
+    }
+
+    fn is_watched(socket: &Socket) -> bool {
+        matches!(socket.state, State::Watched(_))
+    }
+
+    /// Reads once in a hurry: how many bytes, if there are any.
+    async fn hurry(socket: &mut Socket, buffer: &mut [u8]) -> Option<usize> {
+        socket.told().hurried(true);
+        let mut read = pin!(socket.read(buffer));
+        let read = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await;
+        match read {
+            Poll::Ready(read) => Some(read.expect("is read")),
+            Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_read_and_answered_unwatched() {
+        let (mut socket, mut client) = accepted(b"request").await;
+        let mut buffer = [0; 64];
+        assert_eq!(hurry(&mut socket, &mut buffer).await, Some(7));
+        assert_eq!(hurry(&mut socket, &mut buffer).await, None);
+        socket.told().parting();
+        socket.write_all(b"the last answer").await.expect("is sent");
+        socket.shutdown().await.expect("is ended");
+        assert!(!is_watched(&socket));
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+        read.expect("it ends").expect("an answer");
+        assert_eq!(answer, "the last answer");
+    }
+
+    // Whoever hurried and tries again is woken by what comes then.
+    #[tokio::test]
+    async fn what_comes_later_wakes_who_is_in_no_hurry() {
+        let (mut socket, mut client) = accepted(b"request").await;
+        let mut buffer = [0; 64];
+        assert_eq!(hurry(&mut socket, &mut buffer).await, Some(7));
+        assert_eq!(hurry(&mut socket, &mut buffer).await, None);
+        socket.told().hurried(false);
+        let more = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            client.write_all(b"another").await.expect("is sent");
+        };
+        let read = async {
+            let read = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut buffer));
+            read.await.expect("it comes").expect("is read")
+        };
+        let ((), count) = tokio::join!(more, read);
+        assert_eq!(&buffer[..count], b"another");
+        assert!(is_watched(&socket));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_sent_by_and_by() {
+        const MANY: usize = 16 << 20;
+        for parting in [false, true] {
+            let (mut socket, mut client) = accepted(b"request").await;
+            if parting {
+                socket.told().parting();
+            }
+            let write = async {
+                socket.write_all(&vec![b'x'; MANY]).await.expect("is sent");
+                socket.shutdown().await.expect("is ended");
+            };
+            let mut read = Vec::new();
+            let (count, ()) = tokio::join!(client.read_to_end(&mut read), write);
+            assert_eq!(count.expect("is read"), MANY);
+        }
+    }
+}

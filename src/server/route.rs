@@ -412,6 +412,7 @@ mod tests {
         for _ in 0..40 {
             for (target, host, image) in [
                 ("/v2/a/manifests/v1", "gate", "r.test/a:v1"),
+                ("/v2/a/manifests/v1", "r.test", "r.test/a:v1"),
                 ("/v2/a/manifests/v1", "docker.io", "docker.io/library/a:v1"),
                 ("/v2/a/manifests/v2", "docker.io", "docker.io/library/a:v2"),
                 (

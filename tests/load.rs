@@ -231,6 +231,30 @@ async fn slow_writers_are_left() {
     assert_eq!(rest(&mut used).await, "");
 }
 
+/// Whoever pushes is told that nothing is taken here, and may go on: the manifest that came with the
+/// request is not left unread, which would break the connection off behind the answer.
+#[tokio::test]
+async fn who_pushes_is_told_and_may_go_on() {
+    let world = World::with("header_read_timeout: 10s").await;
+    let mut pusher = world.connect().await;
+    let manifest = "x".repeat(5000);
+    let request = format!(
+        "PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{manifest}",
+        manifest.len()
+    );
+    pusher.write_all(request.as_bytes()).await.expect("is sent");
+    let mut answer = String::new();
+    while !answer.ends_with('}') {
+        let mut bytes = [0; 4096];
+        let read = timeout(PATIENCE, pusher.read(&mut bytes)).await;
+        let count = read.expect("in time").expect("an answer");
+        assert!(count > 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    world.pull(&mut pusher).await;
+}
+
 /// An answer may take longer than a head: that is waited for anew when the answer has ended.
 #[tokio::test]
 async fn answers_take_longer_than_heads() {

@@ -111,7 +111,8 @@ impl Wanted {
 
 impl Service {
     /// The answer to a pull that waits for nothing: of a manifest that was admitted before, by
-    /// somebody who is known. Where it is none, nothing has been said of it: see [`Self::answer`].
+    /// somebody who is known, or of any by somebody who may not pull it. Where it is none, nothing has
+    /// been said of it: see [`Self::answer`].
     pub(super) fn answer_at_once<B>(
         &self,
         request: Request<B>,

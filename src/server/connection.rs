@@ -187,8 +187,11 @@ impl Line {
 
 /// Whether the client wants nothing more here (RFC 9112, section 9.6).
 fn is_last<B>(request: &Request<B>) -> bool {
-    let connection = request.headers().get(header::CONNECTION);
+    let headers = request.headers();
+    let connection = headers.get(header::CONNECTION);
     connection.is_some_and(|options| options.as_bytes().eq_ignore_ascii_case(b"close"))
+        // hyper leaves the end of a connection that is to become another to others.
+        && !headers.contains_key(header::UPGRADE)
 }
 
 /// How the work on a connection ended.
@@ -289,8 +292,10 @@ impl Connection {
         let answer = service_fn(move |request: Request<Incoming>| asked.answer(request));
         let http = http1_within(self.limits, line.alarm.clone());
         let mut connection = http.serve_connection(TokioIo::new(stream), answer);
-        let ended = self.drive(Pin::new(&mut connection), &line).await;
+        let kept = line.alarm.clone().keep();
+        let ended = self.drive(Pin::new(&mut connection), &line, kept).await;
         if let Ended::Late = ended {
+            debug!(client = %line.client, "the head of a request took too long");
             let parts = connection.into_parts();
             // Without a word to whoever was merely silent between two requests.
             if !parts.read_buf.is_empty() {
@@ -325,7 +330,7 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), answer);
         let connection = pin!(connection);
         tokio::select! {
-            _ = self.drive(connection, &line) => {}
+            _ = self.drive(connection, &line, pending()) => {}
             () = readers.stall() => debug!(%client, "a reader takes too little; it is left"),
             () = readers.silence(first_request_within) => {
                 debug!(%client, "nobody asks for anything; the connection is left");
@@ -334,18 +339,19 @@ impl Connection {
     }
 
     /// Serves until the other end has had enough, or until shutdown and what is under way, or until
-    /// the line's alarm rings.
-    async fn drive<C>(&self, mut connection: Pin<&mut C>, line: &Line) -> Ended
+    /// the line's alarm rings, if `alarm` keeps it.
+    async fn drive<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        line: &Line,
+        alarm: impl Future<Output = ()>,
+    ) -> Ended
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let alarm = line.alarm.clone();
         // What hardly ever happens is looked at when it does, and not whenever a request comes; and
         // not before the connection first has to wait, as many end without.
-        let mut unseen = Some([
-            Either::Left(alarm.keep()),
-            Either::Right(self.called_off(line)),
-        ]);
+        let mut unseen = Some([Either::Left(alarm), Either::Right(self.called_off(line))]);
         let mut rare: Option<FuturesUnordered<_>> = None;
         let ended = poll_fn(|cx| {
             let rare = match &mut rare {

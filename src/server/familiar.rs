@@ -86,14 +86,16 @@ impl Familiar {
         let Some(place) = self.place(words) else {
             return;
         };
+        // Not a part of the request's memory.
+        let copied = |host: &HeaderValue| HeaderValue::from_bytes(host.as_bytes());
+        let Ok(host) = words.host.map(copied).transpose() else {
+            return;
+        };
         let newcomers = self.newcomers.fetch_add(1, Ordering::Relaxed);
         if newcomers.is_multiple_of(PATIENCE) || place.load().is_none() {
             place.store(Some(Arc::new(Known {
                 target: words.target.into(),
-                // Not a part of the request's memory.
-                host: words
-                    .host
-                    .and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok()),
+                host,
                 ask: Arc::clone(ask),
             })));
         }

@@ -6,7 +6,8 @@
 //! last answer leaves with the end of the connection, in one segment.
 
 use std::{
-    io, mem,
+    io::{self, Write as _},
+    mem,
     net::{self, SocketAddr},
     os::fd::OwnedFd,
     pin::Pin,
@@ -26,8 +27,9 @@ use tokio::{
     task::coop::poll_proceed,
 };
 
-/// As many bytes are read before a socket is watched: the head of a request, a TLS greeting.
-const FIRST_BYTES_MAX: usize = 2 << 10;
+/// As many bytes are read at a time before a socket is watched. hyper has room for as many: a request
+/// with a small body that nobody wants is taken at once, and its connection goes on.
+const FIRST_BYTES_MAX: usize = 8 << 10;
 
 /// How long the kernel keeps a connection on which nothing was said to itself, in seconds: until it
 /// has asked once more, to be exact. Clients of HTTP and TLS speak first, so that a connection is
@@ -88,7 +90,8 @@ struct Flags {
 
 impl Told {
     /// The answer that is written next is the last one. That it leaves together with the end of the
-    /// connection is all that follows: said in vain, it leaves up to 0.2 s late (tcp(7), `TCP_CORK`).
+    /// connection is all that follows: said in vain, its last part leaves a fraction of a second late
+    /// (send(2), `MSG_MORE`).
     pub(super) fn parting(&self) {
         self.0.parting.store(true, Ordering::Relaxed);
     }
@@ -243,7 +246,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.watched()?.poll_write_vectored(cx, buffers)
+        let written = self.at_once(cx, |mut socket, _| socket.write_vectored(buffers));
+        match ready!(written) {
+            Some(written) => Poll::Ready(written),
+            None => self.watched()?.poll_write_vectored(cx, buffers),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -349,8 +356,13 @@ mod tests {
             if parting {
                 socket.told().parting();
             }
+            let first = [io::IoSlice::new(b"xxx"), io::IoSlice::new(&[b'x'; 8000])];
+            let first = socket.write_vectored(&first).await.expect("is sent");
+            assert_eq!(first, 8003);
+            assert!(!is_watched(&socket));
             let write = async {
-                socket.write_all(&vec![b'x'; MANY]).await.expect("is sent");
+                let rest = vec![b'x'; MANY - first];
+                socket.write_all(&rest).await.expect("is sent");
                 socket.shutdown().await.expect("is ended");
             };
             let mut read = Vec::new();

@@ -11,15 +11,15 @@ FROM rust:1-slim-bookworm AS build
 WORKDIR /build
 COPY . .
 # Line tables are most of the size, and a distroless image has nobody to read them.
-ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
+ENV CARGO_PROFILE_DIST_STRIP=debuginfo
 # A folder for `cache.directory`, so that a volume in its place belongs to the user as well.
 RUN mkdir -p /var/lib/pullgate
-RUN cargo build --release --locked --no-default-features --bin pullgate
+RUN cargo build --profile dist --locked --no-default-features --bin pullgate
 
 # glibc, libgcc and a user without rights; the web's certificate authorities are in the program.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build --chown=65532:65532 /var/lib/pullgate /var/lib/pullgate
-COPY --from=build /build/target/release/pullgate /usr/local/bin/pullgate
+COPY --from=build /build/target/dist/pullgate /usr/local/bin/pullgate
 EXPOSE 5080 5081
 ENTRYPOINT ["/usr/local/bin/pullgate"]
 CMD ["serve", "--config", "/etc/pullgate/pullgate.yaml", "--log-format", "json"]

@@ -10,8 +10,8 @@ for program in registry cosign crane nginx wrk taskset curl openssl; do
 done
 [ "$(nproc)" -ge 2 ] || { echo 'two cores are needed, one for the load' >&2; exit 1; }
 
-cargo build --quiet --release --bin pullgate --example bare
-target=${CARGO_TARGET_DIR:-target}/release
+cargo build --quiet --profile dist --bin pullgate --example bare
+target=${CARGO_TARGET_DIR:-target}/dist
 work=$(mktemp -d)
 chmod 755 "$work"
 running=()

@@ -50,20 +50,9 @@ impl Latest {
 mod tests {
     use std::sync::Arc;
 
-    use jiff::Timestamp;
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::audit::Decided;
-    use crate::audit::DecisionId;
-
-    struct Nothing;
-
-    impl Decided for Nothing {
-        fn describe(&self) -> Value {
-            json!({})
-        }
-    }
+    use crate::audit::sample::{Nothing, record};
 
     #[test]
     fn the_latest_can_be_read_and_the_others_are_driven_out() {
@@ -71,13 +60,7 @@ mod tests {
             let decided: Arc<dyn Decided> = Arc::new(Nothing);
             let mut latest = Latest::new(capacity);
             for last in 0..2500 {
-                drop(latest.push(Record {
-                    id: DecisionId(last),
-                    time: Timestamp::UNIX_EPOCH,
-                    client: [127, 0, 0, 1].into(),
-                    puller: None,
-                    decided: Arc::clone(&decided),
-                }));
+                drop(latest.push(record(last, &decided)));
                 let read: Vec<u64> = latest.newest_first().map(|record| record.id.0).collect();
                 let first = (last + 1).saturating_sub(capacity as u64);
                 assert!(

@@ -162,3 +162,27 @@ impl Decisions {
         latest.newest_first().take(limit).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod sample {
+    use super::*;
+
+    /// A decision of which there is nothing to say.
+    pub(super) struct Nothing;
+
+    impl Decided for Nothing {
+        fn describe(&self) -> Value {
+            json!({})
+        }
+    }
+
+    pub(super) fn record(id: u64, decided: &Arc<dyn Decided>) -> Record {
+        Record {
+            id: DecisionId(id),
+            time: Timestamp::UNIX_EPOCH,
+            client: [127, 0, 0, 1].into(),
+            puller: None,
+            decided: Arc::clone(decided),
+        }
+    }
+}

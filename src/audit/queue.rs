@@ -57,33 +57,17 @@ impl Queued {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::audit::Decided;
-    use crate::audit::DecisionId;
-
-    struct Nothing;
-
-    impl Decided for Nothing {
-        fn describe(&self) -> Value {
-            json!({})
-        }
-    }
+    use crate::audit::sample::{self, Nothing};
 
     #[tokio::test]
     async fn what_finds_no_place_is_dropped_at_once_and_counted() {
         const MORE: usize = 3;
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let (queue, mut queued) = Queue::new(Arc::clone(&metrics));
-        let record = Record {
-            id: DecisionId(1),
-            time: Timestamp::UNIX_EPOCH,
-            client: [127, 0, 0, 1].into(),
-            puller: None,
-            decided: Arc::new(Nothing),
-        };
+        let decided: Arc<dyn Decided> = Arc::new(Nothing);
+        let record = sample::record(1, &decided);
         for _ in 0..QUEUE_MAX + MORE {
             queue.put(&record);
         }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use x509_cert::der::asn1::UintRef;
 use x509_cert::der::{Decode as _, Reader as _, SliceReader};
 
-use crate::sandbox::sigstore::encoding::{built, hex, pem, random};
+use crate::sandbox::sigstore::encoding::{built, pem, random};
 
 /// How a token is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl SigningKey {
             Algorithm::EdDsa => Private::Ed25519(built(Ed25519KeyPair::generate())),
         };
         Self {
-            id: hex(&random::<8>()),
+            id: const_hex::encode(random::<8>()),
             algorithm,
             private,
         }

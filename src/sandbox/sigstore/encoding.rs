@@ -52,11 +52,6 @@ pub(in crate::sandbox) fn pem(label: &str, der: &[u8]) -> String {
     built(pem::encode_string(label, LineEnding::LF, der))
 }
 
-/// Lower-case hexadecimal.
-pub(in crate::sandbox) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The SHA-256 of the concatenated parts.
 pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);

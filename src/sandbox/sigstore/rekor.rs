@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::encoding::{base64, hex, random, sha256};
+use super::encoding::{base64, random, sha256};
 use super::fault::{Fault, flip};
 use super::keys::{Hash, LogKey};
 use super::signed::{Content, Signed, Verifier};
@@ -99,7 +99,7 @@ impl Entry {
         json!({
             "body": base64(&self.body),
             "integratedTime": self.integrated_time.map_or(0, Timestamp::as_second),
-            "logID": hex(&self.log_id),
+            "logID": const_hex::encode(self.log_id),
             "logIndex": self.log_index,
         })
     }
@@ -324,7 +324,7 @@ fn hash_of(bytes: &[u8]) -> Value {
 }
 
 fn hash_by(hash: Hash, bytes: &[u8]) -> Value {
-    json!({"algorithm": hash.name(), "value": hex(&hash.of(bytes))})
+    json!({"algorithm": hash.name(), "value": const_hex::encode(hash.of(bytes))})
 }
 
 /// The right edge of a Merkle tree (RFC 6962, 2.1): the root of the complete subtree at each

@@ -89,7 +89,7 @@ impl Repository {
     /// Publishes a trusted root: new targets, snapshot and timestamp.
     pub fn publish(&mut self, trusted_root: &str) {
         let digest = Digest::sha256(trusted_root.as_bytes());
-        let hash = hex(&digest);
+        let hash = digest.hex();
         let target = json!({ "length": trusted_root.len(), "hashes": { "sha256": hash } });
         self.files.insert(
             format!("targets/{hash}.{TARGET}"),
@@ -128,7 +128,7 @@ impl Repository {
         let pinned = json!({
             "version": version,
             "length": bytes.len(),
-            "hashes": { "sha256": hex(&Digest::sha256(&bytes)) },
+            "hashes": { "sha256": Digest::sha256(&bytes).hex() },
         });
         let signed = json!({ "meta": { "snapshot.json": pinned } });
         let document = document("timestamp", &self.timestamp, signed);
@@ -184,7 +184,7 @@ impl Repository {
 
 /// The name of a key; any name will do.
 fn key_name(key: &KeyPair) -> String {
-    hex(&Digest::sha256(&key.public_key_der()))
+    Digest::sha256(&key.public_key_der()).hex()
 }
 
 /// A public key, as metadata lists it.
@@ -229,10 +229,4 @@ pub fn signed_by<'a>(signed: &Value, signers: impl Iterator<Item = &'a KeyPair>)
         .collect();
     let document = json!({ "signed": signed, "signatures": signatures });
     document.to_string().into_bytes()
-}
-
-fn hex(digest: &Digest) -> String {
-    let text = digest.to_string();
-    text.split_once(':')
-        .map_or_else(String::new, |(_, hex)| hex.to_owned())
 }

@@ -17,6 +17,7 @@ mod find;
 mod graph;
 mod hints;
 mod judge;
+mod lately;
 mod lists;
 mod permits;
 mod reach;
@@ -72,6 +73,7 @@ use crate::verify::Material;
 use admission::Admission;
 use facts::{FactsEntry, FactsKey, HeldFacts, Lifetimes};
 use hints::Hints;
+use lately::Lately;
 use permits::Permits;
 use reach::Reach;
 use refusal::Cause;
@@ -182,6 +184,8 @@ struct Inner {
     upstreams: HashMap<RegistryHost, Upstream>,
     content: Store,
     admissions: Cache<Ask, Arc<Admission>, RandomState>,
+    /// The hot ones of them.
+    lately: Lately<Admission>,
     reaches: Cache<ContentKey, Arc<Reach>>,
     unreached: Unreached,
     facts: HeldFacts,
@@ -260,6 +264,7 @@ impl Gate {
                     .max_capacity(ADMISSIONS_BYTES_MAX)
                     .weigher(|_, admission: &Arc<Admission>| admission.weight())
                     .build_with_hasher(RandomState::default()),
+                lately: Lately::default(),
                 reaches: Cache::new(REACHES_MAX),
                 unreached: Unreached::new(settings.unsigned_ttl),
                 facts: HeldFacts::new(PROVEN_BYTES_MAX, UNPROVEN_BYTES_MAX),

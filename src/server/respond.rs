@@ -122,8 +122,16 @@ pub(super) fn manifest(admitted: &Admitted, extent: Extent, decision: DecisionId
 
 /// Names the decision in the answer.
 fn decided(answer: &mut Answer, decision: DecisionId) {
-    if let Ok(value) = HeaderValue::from_bytes(&decision.text()) {
-        answer.headers_mut().insert(DECISION, value);
+    let Ok(value) = HeaderValue::from_bytes(&decision.text()) else {
+        return;
+    };
+    let headers = answer.headers_mut();
+    // To look at some names costs less than to hash one.
+    match headers.iter_mut().find(|(name, _)| **name == DECISION) {
+        Some((_, place)) => *place = value,
+        None => {
+            headers.insert(DECISION, value);
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Admissions: the values by which a manifest may leave, and what is recorded of them.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use serde_json::{Value, json};
 
@@ -38,6 +41,8 @@ pub(super) struct Admission {
     pub(super) counter: DecisionCounter,
     /// The turn of the hints at which they were told of it.
     pub(super) noted_at: AtomicU64,
+    /// Whether another was held in its place.
+    pub(super) superseded: AtomicBool,
 }
 
 /// What is recorded of an admission. The record outlives the admission, so it holds neither
@@ -122,6 +127,15 @@ impl Admitted {
 }
 
 impl Admission {
+    /// Another is held in its place from now on.
+    pub(super) fn supersede(&self) {
+        self.superseded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
+    }
+
     /// Whether what it lists may leave by it. Evidence vouches for nothing.
     pub(super) fn vouches(&self) -> bool {
         !matches!(self.decision.grounds, Grounds::Evidence)

@@ -83,13 +83,15 @@ impl Gate {
 
     /// What [`held`](Self::held) says, mostly without the look-up.
     fn held_lately(&self, ruling: &Ruling, ask: &Arc<Ask>, now: Instant) -> Option<Arc<Admission>> {
-        let repeated = self.0.lately.get(ask, now);
-        if let Some(admission) = repeated.filter(|it| self.holds(&it.validity, ruling, now)) {
-            return Some(admission);
-        }
-        let admission = self.held(ruling, ask, now)?;
-        self.0.lately.note(ask, &admission, now);
-        Some(admission)
+        let holds = |admission: &Arc<Admission>| {
+            !admission.is_superseded() && self.holds(&admission.validity, ruling, now)
+        };
+        let repeated = self.0.lately.get(ask, now).filter(holds);
+        repeated.or_else(|| {
+            let admission = self.held(ruling, ask, now)?;
+            self.0.lately.note(ask, &admission, now);
+            Some(admission)
+        })
     }
 
     /// An admission that is held and holds.
@@ -133,14 +135,23 @@ impl Gate {
         let located = self.locate(ask).await?;
         let serving = Purpose::Serving(tries);
         let admission = self.settle(ruling, ask, located, serving).await?;
-        self.0
-            .admissions
-            .insert(ask.clone(), Arc::clone(&admission));
+        self.hold(ask, &admission);
         Ok(Admitted {
             admission,
             first: true,
             misgivings: None,
         })
+    }
+
+    /// Holds an admission, in place of the one that was held.
+    fn hold(&self, ask: &Ask, admission: &Arc<Admission>) {
+        let place = self.0.admissions.entry_by_ref(ask);
+        place.and_upsert_with(|before| {
+            if let Some(before) = before {
+                before.into_value().supersede();
+            }
+            Arc::clone(admission)
+        });
     }
 
     /// Judges what was found, and notes what may leave by it.

@@ -25,6 +25,9 @@ mod refusal;
 mod refuse;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
+mod repeat_tests;
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod restart_tests;
 mod rollback;
 mod rule;
@@ -32,6 +35,9 @@ mod ruling;
 mod searches;
 mod survey;
 mod table;
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod test_world;
 mod unreached;
 
 /// What a caller shows to a registry; passed through, and looked at by nobody here.

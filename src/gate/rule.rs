@@ -1,7 +1,10 @@
 //! From a manifest that was found to its admission, or to why it may not leave.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Instant,
 };
 
@@ -192,6 +195,7 @@ impl Gate {
             facts,
             counter,
             noted_at: AtomicU64::new(0),
+            superseded: AtomicBool::new(false),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Searches {
 #[cfg(feature = "sandbox")]
 mod tests {
     use super::*;
-    use crate::gate::restart_tests::settings;
+    use crate::gate::test_world::settings;
 
     #[tokio::test]
     async fn a_search_leaves_the_queue_when_nobody_can_wait_for_it_any_more() {

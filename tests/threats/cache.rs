@@ -25,14 +25,11 @@ fn push_release(world: &World, repository: &str, content: &str) -> Package {
     package
 }
 
-/// Everything that a client pulls of an image passes; its manifest so often that the gate has it
-/// before all others.
+/// Everything that a client pulls of an image passes.
 async fn admits_all(world: &World, package: &Package) {
-    for _ in 0..3 {
-        world.manifest("app", "v1").await.admits(&package.manifest);
-        let answer = world.manifest("app", package.digest()).await;
-        answer.admits(&package.manifest);
-    }
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    let answer = world.manifest("app", package.digest()).await;
+    answer.admits(&package.manifest);
     for blob in &package.blobs {
         let answer = world.blob("app", Digest::sha256(blob)).await;
         answer.admits(blob);

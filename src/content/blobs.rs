@@ -65,10 +65,11 @@ impl Store {
         }
         let size = file.size();
         let (tasks, digest) = (self.inner.hands.tasks().clone(), key.digest);
+        let pace = self.inner.paces.pace();
         let Some(range) = range else {
             return Some(BlobAnswer::Whole {
                 size: Some(size),
-                body: BlobBody::file(file, 0, size, digest, tasks),
+                body: BlobBody::file(file, 0, size, digest, pace, tasks),
             });
         };
         let Some((first, last)) = range.within(size) else {
@@ -87,7 +88,7 @@ impl Store {
             first,
             last,
             size,
-            body: BlobBody::file(file, first, last + 1, digest, tasks),
+            body: BlobBody::file(file, first, last + 1, digest, pace, tasks),
         })
     }
 

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -14,12 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::BlobError;
 use super::disk::{Corrupt, StoredFile};
+use super::pace::Pace;
 use crate::oci::Digest;
-
-/// Bytes that are read from disk at a time: enough that the way to another thread and back,
-/// where it has to be gone, does not count, and little enough to be held for each of many slow
-/// readers and to stay in a processor's cache from here to the socket.
-const READ_BYTES: u64 = 128 << 10;
 
 /// The bytes of a blob.
 #[derive(Debug)]
@@ -54,10 +51,11 @@ impl BlobBody {
         first: u64,
         end: u64,
         expected: Digest,
+        pace: Pace,
         tasks: TaskTracker,
     ) -> Self {
         let tasks = Arc::new(tasks);
-        let chunks = stream::try_unfold((file, first), move |(mut file, at)| {
+        let chunks = stream::try_unfold((file, pace, first), move |(mut file, mut pace, at)| {
             let tasks = Arc::clone(&tasks);
             async move {
                 if at >= end {
@@ -65,18 +63,19 @@ impl BlobBody {
                 }
                 // What waits for this thread has its turn between two reads.
                 tokio::task::yield_now().await;
-                if let Some(bytes) = file.read_at_hand(end, READ_BYTES) {
+                let bytes_max = pace.next(Instant::now());
+                if let Some(bytes) = file.read_at_hand(end, bytes_max) {
                     let at = at + bytes.len() as u64;
-                    return Ok(Some((bytes, (file, at))));
+                    return Ok(Some((bytes, (file, pace, at))));
                 }
                 let reading = tasks.spawn_blocking(move || {
-                    let bytes = file.read(end, READ_BYTES);
+                    let bytes = file.read(end, bytes_max);
                     (file, bytes)
                 });
                 let (file, bytes) = reading.await.map_err(|_| BlobError::GivenUp)?;
                 let bytes = bytes.map_err(|Corrupt| BlobError::Corrupt { expected })?;
                 let at = at + bytes.len() as u64;
-                Ok(Some((bytes, (file, at))))
+                Ok(Some((bytes, (file, pace, at))))
             }
         });
         Self::stream(Some(end - first), chunks)

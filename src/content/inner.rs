@@ -12,6 +12,7 @@ use super::{
     ContentKey, Document,
     disk::{Disk, FileName},
     fill::Progress,
+    pace::Paces,
 };
 use crate::flight::Flights;
 use crate::hands::Hands;
@@ -33,6 +34,7 @@ pub(super) struct Inner {
     pub(super) document_flights: Flights<DocumentFlight, Answer<Arc<Document>>>,
     pub(super) whole_flights: Flights<ContentKey, Answer<Bytes>>,
     pub(super) verifications: Flights<ContentKey, ()>,
+    pub(super) paces: Paces,
     pub(super) metrics: Arc<Metrics>,
     pub(super) hands: Hands,
 }

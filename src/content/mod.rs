@@ -14,6 +14,7 @@ mod document;
 mod fill;
 mod follow;
 mod inner;
+mod pace;
 mod parents;
 mod served;
 mod transfer;
@@ -158,6 +159,7 @@ impl Store {
             document_flights: Flights::new(hands.clone()),
             whole_flights: Flights::new(hands.clone()),
             verifications: Flights::new(hands.clone()),
+            paces: pace::Paces::default(),
             metrics,
             hands,
         };

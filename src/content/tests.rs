@@ -520,6 +520,57 @@ async fn a_file_that_changes_while_it_is_read_has_no_end() {
     process.end().await;
 }
 
+#[tokio::test]
+async fn a_reader_gets_all_of_a_file_at_its_own_pace() {
+    let world = World::with_directory().await;
+    let bytes = content(3_000_001);
+    let key = world.put(&bytes);
+    let process = world.open();
+    for _ in 0..3 {
+        assert!(process.read(&key).await.expect("a blob") == bytes);
+    }
+    let part = ByteRange::From(1);
+    assert!(process.part(&key, part).await == bytes[1..]);
+    let mut body = process.body(&key).await;
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.expect("no error").into_data().expect("data");
+        assert!(
+            frame.len() <= 128 << 10,
+            "a slow reader is handed {}",
+            frame.len()
+        );
+        read.extend_from_slice(&frame);
+        drop(frame);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(read == bytes);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn no_more_room_is_held_than_what_is_read_at_a_time() {
+    let world = World::with_directory().await;
+    let key = world.put(&content(3_000_000));
+    let process = world.open();
+    process.read(&key).await.expect("a blob");
+    let name = FileName::new(Kind::Blob, &key);
+    let found = process
+        .store
+        .inner
+        .on_disk(move |disk| disk.find(name))
+        .await;
+    let mut file = found.flatten().expect("a file");
+    for bytes_max in [1000, 500_000, 500_000, 1000] {
+        drop(file.read(3_000_000, bytes_max).expect("bytes"));
+    }
+    let last = file.read(3_000_000, 900).expect("bytes");
+    drop(file);
+    let room = last.try_into_mut().expect("nobody else's").capacity();
+    assert!((900..2000).contains(&room), "{room}");
+    process.end().await;
+}
+
 // Whoever can write to the directory can put one file in another's place, and set back the time at
 // which it changed.
 #[tokio::test]

@@ -103,8 +103,10 @@ impl StoredFile {
     fn room(&mut self, end: u64, bytes_max: u64) -> BytesMut {
         let count = end.saturating_sub(self.at).min(bytes_max);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
+        // No more room than that is held for a reader who gets less at a time from now on.
+        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         match mem::take(&mut self.last).try_into_mut() {
-            Ok(mut gone) if gone.len() >= count => {
+            Ok(mut gone) if (count..=most).contains(&gone.len()) => {
                 gone.truncate(count);
                 gone
             }

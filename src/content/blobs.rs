@@ -69,7 +69,7 @@ impl Store {
         let Some(range) = range else {
             return Some(BlobAnswer::Whole {
                 size: Some(size),
-                body: BlobBody::file(file, 0, size, digest, pace, tasks),
+                body: BlobBody::file(file, size, digest, pace, tasks),
             });
         };
         let Some((first, last)) = range.within(size) else {
@@ -88,7 +88,7 @@ impl Store {
             first,
             last,
             size,
-            body: BlobBody::file(file, first, last + 1, digest, pace, tasks),
+            body: BlobBody::file(file, last + 1, digest, pace, tasks),
         })
     }
 

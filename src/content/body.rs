@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Instant,
 };
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::BlobError;
 use super::disk::{Corrupt, StoredFile};
-use super::pace::Pace;
+use super::pace::{Pace, Steady};
 use crate::oci::Digest;
 
 /// The bytes of a blob.
@@ -32,6 +32,8 @@ pub struct ByteStream {
     bytes: Pin<Box<dyn Stream<Item = Result<Bytes, BlobError>> + Send>>,
     /// How many are still to come, where that is known.
     left: Option<u64>,
+    /// What keeps their pieces small, where they may be large.
+    steady: Option<Steady>,
 }
 
 impl BlobBody {
@@ -39,46 +41,59 @@ impl BlobBody {
         length: Option<u64>,
         bytes: impl Stream<Item = Result<Bytes, BlobError>> + Send + 'static,
     ) -> Self {
-        Self::Stream(ByteStream {
-            bytes: Box::pin(bytes),
-            left: length,
-        })
+        Self::Stream(ByteStream::new(length, bytes))
     }
 
-    /// So many bytes of a file from where it stands.
+    /// The bytes of a file from where it stands to `end`.
     pub(super) fn file(
         file: StoredFile,
-        first: u64,
         end: u64,
         expected: Digest,
         pace: Pace,
         tasks: TaskTracker,
     ) -> Self {
-        let tasks = Arc::new(tasks);
-        let chunks = stream::try_unfold((file, pace, first), move |(mut file, mut pace, at)| {
+        let (length, tasks, steady) = (file.left(end), Arc::new(tasks), pace.steady());
+        let chunks = stream::try_unfold((file, pace), move |(mut file, mut pace)| {
             let tasks = Arc::clone(&tasks);
             async move {
-                if at >= end {
+                let left = file.left(end);
+                if left == 0 {
                     return Ok(None);
                 }
                 // What waits for this thread has its turn between two reads.
                 tokio::task::yield_now().await;
-                let bytes_max = pace.next(Instant::now());
-                if let Some(bytes) = file.read_at_hand(end, bytes_max) {
-                    let at = at + bytes.len() as u64;
-                    return Ok(Some((bytes, (file, pace, at))));
-                }
-                let reading = tasks.spawn_blocking(move || {
-                    let bytes = file.read(end, bytes_max);
-                    (file, bytes)
-                });
-                let (file, bytes) = reading.await.map_err(|_| BlobError::GivenUp)?;
-                let bytes = bytes.map_err(|Corrupt| BlobError::Corrupt { expected })?;
-                let at = at + bytes.len() as u64;
-                Ok(Some((bytes, (file, pace, at))))
+                let room = pace.room(left, Instant::now());
+                let bytes = match file.read_at_hand(end, room) {
+                    Ok(bytes) => bytes,
+                    Err(room) => {
+                        let reading = tasks.spawn_blocking(move || {
+                            let bytes = file.read(end, room);
+                            (file, bytes)
+                        });
+                        let read = reading.await.map_err(|_| BlobError::GivenUp)?;
+                        file = read.0;
+                        read.1.map_err(|Corrupt| BlobError::Corrupt { expected })?
+                    }
+                };
+                pace.handed(&bytes, Instant::now());
+                Ok(Some((bytes, (file, pace))))
             }
         });
-        Self::stream(Some(end - first), chunks)
+        let mut stream = ByteStream::new(Some(length), chunks);
+        stream.steady = Some(steady);
+        Self::Stream(stream)
+    }
+
+    /// The same, never in large pieces: for a connection that others share, whose library takes all of
+    /// a piece in as soon as a part of it can be sent.
+    #[must_use]
+    pub fn in_small_pieces(self) -> Self {
+        if let Self::Stream(stream) = &self
+            && let Some(steady) = &stream.steady
+        {
+            steady.store(true, Ordering::Relaxed);
+        }
+        self
     }
 }
 
@@ -117,6 +132,17 @@ impl Body for BlobBody {
 }
 
 impl ByteStream {
+    fn new(
+        length: Option<u64>,
+        bytes: impl Stream<Item = Result<Bytes, BlobError>> + Send + 'static,
+    ) -> Self {
+        Self {
+            bytes: Box::pin(bytes),
+            left: length,
+            steady: None,
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BlobError>>> {
         let polled = self.bytes.as_mut().poll_next(cx);
         if let (Poll::Ready(Some(Ok(bytes))), Some(left)) = (&polled, &mut self.left) {

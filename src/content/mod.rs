@@ -16,6 +16,7 @@ mod follow;
 mod inner;
 mod pace;
 mod parents;
+mod room;
 mod served;
 mod transfer;
 

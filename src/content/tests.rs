@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::pace::Paces;
 use super::*;
 use crate::sandbox::registry::{Endpoint, Fault, Misdeed, Recorded, Registry};
 use crate::upstream;
@@ -168,6 +169,13 @@ impl Process {
             BlobAnswer::Part { body, .. } => whole(body).await.expect("its bytes"),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The file of a stored blob.
+    async fn file(&self, key: &ContentKey) -> disk::StoredFile {
+        let name = FileName::new(Kind::Blob, key);
+        let found = self.store.inner.on_disk(move |disk| disk.find(name)).await;
+        found.flatten().expect("a file")
     }
 
     /// Waits for all that is under way, and ends.
@@ -520,55 +528,66 @@ async fn a_file_that_changes_while_it_is_read_has_no_end() {
     process.end().await;
 }
 
+// As often as a file is read at once, read while it is hashed, or read in part.
 #[tokio::test]
-async fn a_reader_gets_all_of_a_file_at_its_own_pace() {
+async fn a_reader_gets_all_of_a_file_whatever_its_pace() {
     let world = World::with_directory().await;
     let bytes = content(3_000_001);
     let key = world.put(&bytes);
     let process = world.open();
-    for _ in 0..3 {
-        assert!(process.read(&key).await.expect("a blob") == bytes);
+    process.read(&key).await.expect("a blob");
+    process.end().await;
+    let process = world.open();
+    let small = 128 << 10;
+    let (nobody, everybody) = (Paces::new(u64::MAX), Paces::new(1));
+    for (quick, steady, most) in [
+        (&nobody, false, small),
+        (&everybody, true, small),
+        (&everybody, false, 4 * small),
+        (&nobody, false, small),
+    ] {
+        for first in [0, 1, 2_999_999] {
+            let mut file = process.file(&key).await;
+            if first > 0 {
+                file.seek(first).expect("a file that is right");
+            }
+            let (end, tasks) = (bytes.len() as u64, process.tasks.clone());
+            let body = BlobBody::file(file, end, key.digest, quick.pace(), tasks);
+            let mut body = if steady { body.in_small_pieces() } else { body };
+            let (mut read, mut longest) = (Vec::new(), 0);
+            while let Some(frame) = body.frame().await {
+                let piece = frame.expect("no error").into_data().expect("data");
+                longest = longest.max(piece.len());
+                read.extend_from_slice(&piece);
+            }
+            assert!(read == bytes[first as usize..], "from {first}");
+            assert_eq!(longest, most.min(read.len()), "from {first}");
+        }
     }
-    let part = ByteRange::From(1);
-    assert!(process.part(&key, part).await == bytes[1..]);
-    let mut body = process.body(&key).await;
-    let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.expect("no error").into_data().expect("data");
-        assert!(
-            frame.len() <= 128 << 10,
-            "a slow reader is handed {}",
-            frame.len()
-        );
-        read.extend_from_slice(&frame);
-        drop(frame);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(read == bytes);
     process.end().await;
 }
 
+// THREATS B9.
 #[tokio::test]
-async fn no_more_room_is_held_than_what_is_read_at_a_time() {
+async fn no_pace_hides_that_a_file_is_damaged() {
     let world = World::with_directory().await;
-    let key = world.put(&content(3_000_000));
-    let process = world.open();
-    process.read(&key).await.expect("a blob");
-    let name = FileName::new(Kind::Blob, &key);
-    let found = process
-        .store
-        .inner
-        .on_disk(move |disk| disk.find(name))
-        .await;
-    let mut file = found.flatten().expect("a file");
-    for bytes_max in [1000, 500_000, 500_000, 1000] {
-        drop(file.read(3_000_000, bytes_max).expect("bytes"));
+    let bytes = content(3_000_000);
+    let key = world.put(&bytes);
+    for quick in [Paces::new(u64::MAX), Paces::new(1)] {
+        let process = world.open();
+        process.read(&key).await.expect("a blob");
+        process.end().await;
+        let path = world.files("blobs").pop().expect("a file");
+        let mut damaged = bytes.to_vec();
+        damaged[1_000_000] ^= 1;
+        fs::write(path, damaged).expect("writes");
+        let process = world.open();
+        let (file, tasks) = (process.file(&key).await, process.tasks.clone());
+        let end = bytes.len() as u64;
+        let body = BlobBody::file(file, end, key.digest, quick.pace(), tasks);
+        whole(body).await.expect_err("an end");
+        process.end().await;
     }
-    let last = file.read(3_000_000, 900).expect("bytes");
-    drop(file);
-    let room = last.try_into_mut().expect("nobody else's").capacity();
-    assert!((900..2000).contains(&room), "{room}");
-    process.end().await;
 }
 
 // Whoever can write to the directory can put one file in another's place, and set back the time at

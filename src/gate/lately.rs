@@ -2,8 +2,8 @@
 //! whoever keeps the names that everybody pulls has what they admit without a look-up, and that is
 //! most of what the gate does for such a pull.
 //!
-//! Nothing is taken from here that does not hold (see [`Validity`](super::ruling::Validity)), or in whose
-//! place another is held. Nothing is kept alive here, either: what its cache lets go of soon is gone.
+//! Nothing is taken from here that does not hold (see [`Validity`](super::ruling::Validity)), or that another
+//! replaced in its cache. No document is kept alive here, either: what the cache lets go of soon is gone.
 
 use std::{
     sync::{Arc, Weak},

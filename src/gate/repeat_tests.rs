@@ -1,7 +1,13 @@
 //! What is repeated for a name that is kept, without a look-up.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
+use jiff::Timestamp;
+
+use crate::clock::Clock;
 use crate::gate::admission::Admission;
 use crate::gate::by_tag::Tries;
 use crate::gate::test_world::{Process, World, image, policy};
@@ -56,9 +62,8 @@ impl Keeper {
     }
 }
 
-fn anything() -> Policy {
+fn anything(until: Option<Timestamp>) -> Policy {
     let because = "for a test".to_owned();
-    let until = None;
     let exempt = Requirement::AllowUnsigned { until, because };
     policy("anything", exempt, Signs::Either)
 }
@@ -71,7 +76,7 @@ fn tag() -> Tag {
 #[tokio::test]
 async fn a_name_that_is_kept_is_repeated_without_a_look_up_until_policy_changes() {
     let world = World::start().await;
-    let process = world.open_under(vec![anything()]);
+    let process = world.open_under(vec![anything(None)]);
     let keeper = Keeper::of(&tag());
     assert_eq!(keeper.asks_again(&process), None);
     assert_eq!(keeper.admit(&process).await, world.index);
@@ -93,7 +98,7 @@ async fn a_name_that_is_kept_is_repeated_without_a_look_up_until_policy_changes(
 #[tokio::test]
 async fn what_is_admitted_anew_is_what_is_repeated() {
     let world = World::start().await;
-    let process = world.open_under(vec![anything()]);
+    let process = world.open_under(vec![anything(None)]);
     let keeper = Keeper::of(&tag());
     keeper.admit(&process).await;
     assert_eq!(keeper.asks_again(&process), Some(world.index));
@@ -108,5 +113,25 @@ async fn what_is_admitted_anew_is_what_is_repeated() {
         before.validity.until > keeper.now,
         "by itself it holds still"
     );
+    process.end().await;
+}
+
+// THREATS C2.
+#[tokio::test]
+async fn an_exemption_that_ends_is_not_repeated() {
+    let world = World::start().await;
+    let ends = Timestamp::UNIX_EPOCH + Duration::from_secs(1000);
+    let wall = Arc::new(Mutex::new(Timestamp::UNIX_EPOCH));
+    let read = Arc::clone(&wall);
+    let clock = Clock::from_fn(move || *read.lock().expect("a time"));
+    let process = world.open_at(clock, vec![anything(Some(ends))]);
+    let keeper = Keeper::of(&tag());
+    keeper.admit(&process).await;
+    for _ in 0..3 {
+        assert_eq!(keeper.asks_again(&process), Some(world.index));
+    }
+    assert!(keeper.lately(&process).is_some());
+    *wall.lock().expect("a time") = ends;
+    assert_eq!(keeper.asks_again(&process), None);
     process.end().await;
 }

@@ -33,13 +33,13 @@ use crate::upstream;
 use crate::upstream::Upstream;
 use crate::verify::Material;
 
-pub(super) const HOST: &str = "registry.acme.test";
+const HOST: &str = "registry.acme.test";
 pub(super) const LAYER: &[u8] = b"the layer of the image that the index lists";
 
 /// A registry with an index that is pinned, and images that are not.
 pub(super) struct World {
     pub(super) registry: Registry,
-    pub(super) directory: TempDir,
+    directory: TempDir,
     pub(super) index: Digest,
     pub(super) child: Digest,
     pub(super) outsider: Digest,
@@ -49,7 +49,7 @@ pub(super) struct World {
 pub(super) struct Process {
     pub(super) gate: Gate,
     pub(super) content: Store,
-    pub(super) tasks: TaskTracker,
+    tasks: TaskTracker,
 }
 
 impl World {
@@ -73,7 +73,11 @@ impl World {
     }
 
     pub(super) fn open_under(&self, policies: Vec<Policy>) -> Process {
-        let (tasks, clock) = (TaskTracker::new(), Clock::system());
+        self.open_at(Clock::system(), policies)
+    }
+
+    pub(super) fn open_at(&self, clock: Clock, policies: Vec<Policy>) -> Process {
+        let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let content = content::Settings {
             memory_bytes_max: 1 << 20,

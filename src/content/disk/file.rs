@@ -3,16 +3,16 @@
 use std::{
     fs::{File, Metadata},
     io::{self, Read as _, Seek as _, SeekFrom},
-    mem,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustix::fs::OFlags;
 
 use super::{Disk, FileName, index::Stamp, stamp};
+use crate::content::room::Room;
 use crate::metrics::DiskFailure;
 use crate::oci::Hasher;
 
@@ -34,9 +34,6 @@ pub(in crate::content) struct StoredFile {
     /// From the start on; `None` once bytes were skipped.
     hasher: Option<Hasher>,
     at: u64,
-    /// The bytes that were read last: what they lie in is read into again when they are gone, and
-    /// is then at hand for the processor.
-    last: Bytes,
 }
 
 impl StoredFile {
@@ -56,7 +53,6 @@ impl StoredFile {
             verified,
             hasher,
             at: 0,
-            last: Bytes::new(),
         }
     }
 
@@ -70,14 +66,18 @@ impl StoredFile {
         self.verified
     }
 
-    /// The next bytes before `end`, at most `bytes_max`. The last bytes of a file come only
-    /// after all of it has hashed to its digest, or, where that was seen before, after the
-    /// file system has said that it did not change since.
-    pub(in crate::content) fn read(&mut self, end: u64, bytes_max: u64) -> Result<Bytes, Corrupt> {
-        let mut bytes = self.room(end, bytes_max);
-        let read = self.file.read_exact(&mut bytes);
+    /// How many bytes there are before `end`.
+    pub(in crate::content) fn left(&self, end: u64) -> u64 {
+        end.saturating_sub(self.at)
+    }
+
+    /// The next bytes before `end`, as many as there is room for, which is no more than there are. The
+    /// last bytes of a file come only after all of it has hashed to its digest, or, where that was
+    /// seen before, after the file system has said that it did not change since.
+    pub(in crate::content) fn read(&mut self, end: u64, mut room: Room) -> Result<Bytes, Corrupt> {
+        let read = self.file.read_exact(&mut room);
         read.map_err(|error| self.broken(&error))?;
-        let bytes = self.have_read(bytes);
+        let bytes = self.have_read(room);
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
         }
@@ -88,37 +88,27 @@ impl StoredFile {
     }
 
     /// The same, where that takes no time: the kernel has them in memory, nothing has to be
-    /// hashed, and they are not the last, after which the file system is asked.
-    pub(in crate::content) fn read_at_hand(&mut self, end: u64, bytes_max: u64) -> Option<Bytes> {
-        if self.hasher.is_some() || self.at.saturating_add(bytes_max) >= end {
-            return None;
+    /// hashed, and they are not the last, after which the file system is asked. Else the room is
+    /// handed back.
+    pub(in crate::content) fn read_at_hand(
+        &mut self,
+        end: u64,
+        mut room: Room,
+    ) -> Result<Bytes, Room> {
+        if self.hasher.is_some() || self.left(end) <= room.len() as u64 {
+            return Err(room);
         }
-        let mut bytes = self.room(end, bytes_max);
-        let count = read_from_memory(&self.file, &mut bytes);
-        bytes.truncate(count);
-        Some(self.have_read(bytes)).filter(|bytes| !bytes.is_empty())
+        let count = read_from_memory(&self.file, &mut room);
+        if count == 0 {
+            return Err(room);
+        }
+        room.truncate(count);
+        Ok(self.have_read(room))
     }
 
-    /// Room for the next bytes before `end`, at most `bytes_max`.
-    fn room(&mut self, end: u64, bytes_max: u64) -> BytesMut {
-        let count = end.saturating_sub(self.at).min(bytes_max);
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        // No more room than that is held for a reader who gets less at a time from now on.
-        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        match mem::take(&mut self.last).try_into_mut() {
-            Ok(mut gone) if (count..=most).contains(&gone.len()) => {
-                gone.truncate(count);
-                gone
-            }
-            _ => BytesMut::zeroed(count),
-        }
-    }
-
-    fn have_read(&mut self, bytes: BytesMut) -> Bytes {
-        self.at += bytes.len() as u64;
-        let bytes = bytes.freeze();
-        self.last = bytes.clone();
-        bytes
+    fn have_read(&mut self, room: Room) -> Bytes {
+        self.at += room.len() as u64;
+        room.freeze()
     }
 
     fn conclude(&mut self) -> Result<(), Corrupt> {
@@ -178,15 +168,19 @@ impl StoredFile {
     /// All of it.
     pub(in crate::content) fn whole(mut self) -> Result<Bytes, Corrupt> {
         let size = self.size();
-        self.read(size, size)
+        let room = usize::try_from(size).unwrap_or(usize::MAX);
+        self.read(size, Room::own(room, None))
     }
 
     /// Makes it ready to be read from `first` on; all of it is verified before, since a part
     /// cannot be.
     pub(in crate::content) fn seek(&mut self, first: u64) -> Result<(), Corrupt> {
         let size = self.size();
+        let mut last = None;
         while !self.verified {
-            self.read(size, VERIFY_BYTES)?;
+            let count = self.left(size).min(VERIFY_BYTES) as usize;
+            let bytes = self.read(size, Room::own(count, last))?;
+            last = bytes.try_into_mut().ok();
         }
         self.file
             .seek(SeekFrom::Start(first))

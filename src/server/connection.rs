@@ -319,11 +319,7 @@ impl Connection {
             let readers = Arc::clone(&watched);
             readers.asks();
             let answer = asked.answer(request);
-            async move {
-                let watched =
-                    |body: crate::content::BlobBody| readers.watch(body.in_small_pieces());
-                Ok::<_, Infallible>(answer.await?.map(watched))
-            }
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| readers.watch(body))) }
         });
         let header_bytes_max = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -95,7 +95,8 @@ impl Readers {
         now.duration_since(asked.last) > patience
     }
 
-    /// Watches the reader of `body` for as long as there is one.
+    /// Watches the reader of `body` for as long as there is one. It comes in small pieces from then on:
+    /// what shows that a reader takes anything is that a whole piece is gone.
     pub(super) fn watch(&self, body: BlobBody) -> Watched {
         let reader = match &body {
             BlobBody::Held(_) => None,
@@ -108,7 +109,7 @@ impl Readers {
             }
         };
         Watched {
-            body,
+            body: body.in_small_pieces(),
             reader,
             bytes_min: self.patience.bytes_min,
         }

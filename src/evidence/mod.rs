@@ -88,6 +88,17 @@ pub enum Failure {
     Deadline(Duration),
 }
 
+impl Failure {
+    /// True when the registry may well answer another time.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Upstream { error, .. } => error.is_transient(),
+            Self::Deadline(_) => true,
+        }
+    }
+}
+
 /// Where evidence is looked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {

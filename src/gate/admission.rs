@@ -92,7 +92,7 @@ impl Admitted {
         self.admission.decision.warnings.iter().chain(of_caller)
     }
 
-    /// True when its tag could not be resolved anew.
+    /// True when its tag could not be resolved anew, or facts about it could not be gathered anew.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.admission.stale

@@ -10,6 +10,7 @@ use crate::evidence;
 use crate::evidence::Place;
 use crate::gate::Gate;
 use crate::gate::Ruling;
+use crate::gate::find::STALE_RETRY;
 use crate::gate::refusal::{Cause, Doubt};
 use crate::gate::table::{Key, Table};
 use crate::metrics::CacheKind;
@@ -40,12 +41,22 @@ pub(super) struct FactsEntry {
     /// not be.
     pub(super) doubt: Option<Cause>,
     pub(super) gathered_at: Instant,
+    /// Whether the doubt is only that a registry is away.
+    unreached: bool,
+    /// Until when facts that are too old are taken all the same, since they cannot be gathered anew.
+    stale_until: Option<Instant>,
 }
 
 impl FactsEntry {
     /// Until when the entry may be taken as it is.
     pub(super) fn expires_at(&self, settings: &crate::gate::Settings) -> Instant {
-        self.gathered_at + settings.lifetimes().of(self)
+        let expires_at = self.gathered_at + settings.lifetimes().of(self);
+        self.stale_until.unwrap_or(expires_at)
+    }
+
+    /// True when these are old facts, and others could not be had.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale_until.is_some()
     }
 }
 
@@ -79,6 +90,8 @@ impl HeldFacts {
             facts: held.facts,
             doubt: None,
             gathered_at: held.gathered_at,
+            unreached: false,
+            stale_until: None,
         })
     }
 
@@ -161,6 +174,9 @@ impl Lifetimes {
 impl Gate {
     /// The facts about a digest from one place: held ones that are young enough, or gathered
     /// now, in one flight for all who ask. `not_before` refuses held ones that are older.
+    ///
+    /// While a registry is away, older ones are had for `stale_ttl`, with the doubt that this leaves:
+    /// what is proven stays proven, and what is not may have been proven since.
     pub(super) async fn facts(
         &self,
         ruling: &Ruling,
@@ -175,14 +191,18 @@ impl Gate {
         };
         let held = self.0.facts.get(&key).filter(|entry| {
             let ends_at = entry.facts.ends_at();
-            Instant::now() < entry.expires_at(&self.0.settings)
-                && ends_at.is_none_or(|ends_at| self.0.clock.now() < ends_at)
+            ends_at.is_none_or(|ends_at| self.0.clock.now() < ends_at)
                 && not_before.is_none_or(|not_before| entry.gathered_at >= not_before)
         });
+        let is_fresh = |entry: &FactsEntry| Instant::now() < entry.expires_at(&self.0.settings);
+        let (fresh, old) = match held {
+            Some(entry) if is_fresh(&entry) => (Some(entry), None),
+            old => (None, old),
+        };
         self.0
             .metrics
-            .cache_requested(CacheKind::Facts, held.is_some());
-        if let Some(entry) = held {
+            .cache_requested(CacheKind::Facts, fresh.is_some());
+        if let Some(entry) = fresh {
             return Ok(Arc::new(entry));
         }
         let (gate, upstream, material) =
@@ -196,7 +216,23 @@ impl Gate {
             }
         };
         let landed = self.0.facts_flights.join(key, flight).await;
-        landed.unwrap_or_else(|_| Err(crashed()))
+        let gathered = landed.unwrap_or_else(|_| Err(crashed()))?;
+        Ok(match old.and_then(|old| self.in_place_of(&gathered, old)) {
+            Some(stale) => Arc::new(stale),
+            None => gathered,
+        })
+    }
+
+    /// Old facts, where a registry that is away has left nothing better, and they prove something.
+    fn in_place_of(&self, gathered: &FactsEntry, old: FactsEntry) -> Option<FactsEntry> {
+        let doubt = gathered.doubt.clone().filter(|_| gathered.unreached)?;
+        let is_usable =
+            old.gathered_at.elapsed() < self.0.settings.stale_ttl && !old.facts.proven.is_empty();
+        is_usable.then(|| FactsEntry {
+            doubt: Some(doubt),
+            stale_until: Some(Instant::now() + STALE_RETRY),
+            ..old
+        })
     }
 
     /// Finds evidence and proves it.
@@ -253,11 +289,13 @@ impl Gate {
         // They are kept for long.
         facts.proven.shrink_to_fit();
         facts.rejected.shrink_to_fit();
-        let doubt = found.failures.first().map(Cause::of_failure);
+        let failures = &found.failures;
         Ok(FactsEntry {
             facts: Arc::new(facts),
-            doubt,
+            doubt: failures.first().map(Cause::of_failure),
             gathered_at,
+            unreached: failures.iter().all(evidence::Failure::is_transient),
+            stale_until: None,
         })
     }
 
@@ -367,6 +405,8 @@ mod tests {
             }),
             doubt,
             gathered_at: Instant::now(),
+            unreached: false,
+            stale_until: None,
         }
     }
 

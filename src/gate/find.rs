@@ -25,8 +25,8 @@ use crate::policy::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
 
-/// How long an answer from a stale tag is repeated before the upstream is tried again.
-const STALE_RETRY: Duration = Duration::from_secs(5);
+/// How long an answer by a stale tag, or by old facts, is repeated before the upstream is tried again.
+pub(super) const STALE_RETRY: Duration = Duration::from_secs(5);
 
 /// A manifest that was found, and how long its finding holds.
 pub(super) struct Found {
@@ -139,7 +139,6 @@ impl Gate {
             Err(error) if error.is_transient() => {
                 match known.filter(|known| known.at.elapsed() < settings.stale_ttl) {
                     Some(resolved) => {
-                        self.0.metrics.answered_stale();
                         let until = Instant::now() + STALE_RETRY;
                         Ok(self.named(upstream, image, resolved, until, true).await)
                     }

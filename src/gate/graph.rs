@@ -56,6 +56,7 @@ struct Notes {
     oldest: Option<Instant>,
     expires_at: Option<Instant>,
     ends_at: Option<Timestamp>,
+    stale: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -90,6 +91,11 @@ impl<'a> Scope<'a> {
     /// The first thing that could not be read.
     pub(super) fn doubt(&self) -> Option<Cause> {
         self.notes().doubt.clone()
+    }
+
+    /// Whether old facts stand for such as could not be had.
+    pub(super) fn is_stale(&self) -> bool {
+        self.notes().stale
     }
 
     /// When the oldest of the facts were gathered.
@@ -152,6 +158,7 @@ impl<'a> Scope<'a> {
         }
         let earlier =
             |known: Option<Instant>, new| known.map_or(new, |known: Instant| known.min(new));
+        notes.stale |= entry.is_stale();
         notes.oldest = Some(earlier(notes.oldest, entry.gathered_at));
         notes.expires_at = Some(earlier(notes.expires_at, expires_at));
         notes.ends_at = [notes.ends_at, entry.facts.ends_at()]

@@ -35,6 +35,8 @@ pub(super) struct Judged {
     pub(super) judgement: Judgement,
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
+    /// Whether it was judged by old facts, since no others could be had.
+    pub(super) stale: bool,
 }
 
 impl Gate {
@@ -107,6 +109,7 @@ impl Gate {
                 judgement,
                 facts: subject.facts,
                 validity,
+                stale: scope.is_stale(),
             });
         }
         let text = "other content was served under the tag each time that it was judged";

@@ -39,7 +39,7 @@ impl Gate {
         ruling: &Ruling,
         place: (&Upstream, &ContentKey),
         ask: &Ask,
-        found: Found,
+        mut found: Found,
         purpose: Purpose<'_>,
     ) -> Result<Admission, Refusal> {
         let policies = ruling.index.matching(&ask.image, &ask.reference);
@@ -60,14 +60,17 @@ impl Gate {
             judgement,
             facts,
             validity,
+            stale,
         } = judged.map_err(|cause| self.unavailable(cause, ask.asked(), Some(key.digest)))?;
         if judgement.is_admitted() {
+            found.stale |= stale;
             let grounds = Grounds::Judged(judgement);
             return Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)));
         }
         let by_index = self.admitted_below(ruling, place, ask, (&policies, &judgement), purpose);
         match by_index.await? {
-            Some((grounds, validity)) => {
+            Some((grounds, validity, stale)) => {
+                found.stale |= stale;
                 Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)))
             }
             None => Err(self.fell_short(ask, document, judgement, facts)),
@@ -97,7 +100,7 @@ impl Gate {
     }
 
     /// Whether a digest that is refused may leave because a tag admits an index that lists it, where
-    /// policy leaves that to the tag.
+    /// policy leaves that to the tag; for how long, and whether by what is stale.
     async fn admitted_below(
         &self,
         ruling: &Ruling,
@@ -105,7 +108,7 @@ impl Gate {
         ask: &Ask,
         (policies, judgement): (&[Arc<Policy>], &Judgement),
         purpose: Purpose<'_>,
-    ) -> Result<Option<(Grounds, Validity)>, Refusal> {
+    ) -> Result<Option<(Grounds, Validity, bool)>, Refusal> {
         let (Purpose::Serving(tries), Reference::Digest(_)) = (purpose, &ask.reference) else {
             return Ok(None);
         };
@@ -116,7 +119,7 @@ impl Gate {
         match index.await? {
             Some(index) => {
                 let grounds = index.decision.grounds.clone();
-                Ok(Some((grounds, index.validity.clone())))
+                Ok(Some((grounds, index.validity.clone(), index.stale)))
             }
             None if tries.ran_out() => Err(self.too_many_tags(ask.asked())),
             None => Ok(None),
@@ -178,6 +181,9 @@ impl Gate {
             .0
             .metrics
             .decision("admitted", reason.as_str(), mode, policy);
+        if found.stale {
+            self.0.metrics.answered_stale();
+        }
         let facts_end = Instant::now() + self.0.settings.facts_ttl;
         let mut validity = validity.unwrap_or_else(|| Validity::until(ruling, facts_end));
         validity.until = validity.until.min(found.until);

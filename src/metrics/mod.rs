@@ -216,7 +216,7 @@ pub struct Metrics {
     policy_reloads: IntCounterVec,
     /// The number of the policy in force; counts up with each reload.
     policy_epoch: IntGauge,
-    /// Answers from a tag that could not be resolved anew.
+    /// Admissions by what could not be asked anew.
     stale_answers: IntCounter,
     /// Connections on the pull listener.
     connections: IntGauge,
@@ -404,8 +404,8 @@ impl Metrics {
                 &registry,
                 IntCounter::new(
                     "pullgate_stale_answers_total",
-                    "Answers from a tag that could not be resolved anew, since its upstream \
-                     could not be reached.",
+                    "Admissions by a tag that could not be resolved anew, or by facts that could not be \
+                     gathered anew, since an upstream could not be reached.",
                 )?,
             )?,
             connections: registered(
@@ -595,7 +595,7 @@ impl Metrics {
             .set(i64::try_from(epoch).unwrap_or(i64::MAX));
     }
 
-    /// An answer was given from a tag that could not be resolved anew.
+    /// Something was admitted by a tag, or by facts, that could not be asked anew.
     pub fn answered_stale(&self) {
         self.stale_answers.inc();
     }

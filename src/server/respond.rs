@@ -113,7 +113,10 @@ pub(super) fn manifest(admitted: &Admitted, extent: Extent, decision: DecisionId
     if admitted.is_stale() {
         headers.append(
             header::WARNING,
-            warn("111", "the tag could not be resolved anew"),
+            warn(
+                "111",
+                "the registry is away: what it said before is repeated",
+            ),
         );
     }
     decided(&mut answer, decision);

@@ -38,6 +38,7 @@ mod reload;
 mod rollback;
 mod shapes;
 mod source;
+mod stale;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;

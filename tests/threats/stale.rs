@@ -1,0 +1,112 @@
+//! What goes on being served while a registry is away, and what does not.
+
+use std::time::Duration;
+
+use pullgate::gate::Settings;
+use pullgate::oci::Digest;
+use pullgate::sandbox::image::{self, Package};
+use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed};
+use pullgate::sandbox::sigstore::Sigstore;
+
+use crate::support::{Setup, World, identity_rule, release, rules, settings, signed_by, stranger};
+
+const AWAY: &str = "upstream_unreachable";
+const NO_EVIDENCE: &str = "evidence_unavailable";
+
+/// A world in which everything is asked anew for each pull, while that can be.
+async fn world(stale_ttl: Duration) -> (World, Package) {
+    let settings = Settings {
+        tag_ttl: Duration::ZERO,
+        facts_ttl: Duration::ZERO,
+        stale_ttl,
+        ..settings()
+    };
+    let world = World::with(Setup {
+        settings,
+        ..Setup::default()
+    })
+    .await;
+    let package = image::runnable("released").tagged("v1");
+    world.push("app", &package);
+    world.sign("app", &package, &release());
+    let answer = world.manifest("app", "v1").await;
+    answer.admits(&package.manifest);
+    assert_eq!(answer.header("warning"), "");
+    (world, package)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn what_was_admitted_goes_on_while_the_registry_is_away() {
+    let (world, package) = world(HOUR).await;
+    for blob in &package.blobs {
+        world.blob("app", Digest::sha256(blob)).await.admits(blob);
+    }
+    let unsigned = image::runnable("unsigned").tagged("v2");
+    world.push("app", &unsigned);
+    world.manifest("app", "v2").await.denies("unsigned");
+    world.registry.stop().await;
+    let digest = package.digest().to_string();
+    for round in 0..3 {
+        for reference in ["v1", digest.as_str()] {
+            let answer = world.manifest("app", reference).await;
+            answer.admits(&package.manifest);
+            let warning = answer.header("warning");
+            assert!(
+                warning.starts_with("111 "),
+                "{round} {reference}: {warning:?}"
+            );
+        }
+    }
+    // By tag it is judged once, and repeated for a while; by digest for `facts_ttl`, which is none.
+    assert_eq!(world.counted("pullgate_stale_answers_total"), 1 + 3);
+    for blob in &package.blobs {
+        world.blob("app", Digest::sha256(blob)).await.admits(blob);
+    }
+    world.manifest("app", "v3").await.cannot_tell(AWAY);
+    world.manifest("app", "v2").await.cannot_tell(NO_EVIDENCE);
+}
+
+// THREATS C1, C4: what is old proves what it proved, under what is in force; and never that anything
+// is not there.
+#[tokio::test]
+async fn what_is_old_admits_nothing_that_policy_does_not() {
+    let (world, package) = world(HOUR).await;
+    world.registry.stop().await;
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    let others = signed_by("others", "**", &[identity_rule(&stranger())]);
+    world.reload(rules(vec![others]));
+    world.manifest("app", "v1").await.cannot_tell(NO_EVIDENCE);
+    world.reload(Setup::default().rules);
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    let root = Sigstore::new(world.now()).trusted_root_json();
+    world.reload_under(Setup::default().rules, &root);
+    world.manifest("app", "v1").await.cannot_tell(NO_EVIDENCE);
+}
+
+#[tokio::test]
+async fn it_does_not_go_on_for_ever() {
+    let (world, package) = world(Duration::ZERO).await;
+    world.registry.stop().await;
+    world.manifest("app", "v1").await.cannot_tell(AWAY);
+    let digest = package.digest();
+    world.manifest("app", digest).await.cannot_tell(NO_EVIDENCE);
+}
+
+// A registry that says that there is none is not away.
+#[tokio::test]
+async fn a_signature_that_is_gone_is_gone() {
+    let (world, package) = world(HOUR).await;
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    for endpoint in [Endpoint::Referrers, Endpoint::Manifests] {
+        let is_evidence =
+            move |path: &str| endpoint == Endpoint::Referrers || path.ends_with(".sig");
+        let gone = Fault::on(endpoint, Misdeed::Status(http::StatusCode::NOT_FOUND));
+        world
+            .registry
+            .misbehave(gone.when(move |request| is_evidence(&request.path)));
+    }
+    let digest = package.digest();
+    world.manifest("app", digest).await.denies("unsigned");
+}

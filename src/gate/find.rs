@@ -18,6 +18,7 @@ use crate::gate::facts::crashed;
 use crate::gate::refusal::{Cause, own_shortfall};
 use crate::gate::tag_key;
 use crate::metrics::CacheKind;
+use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::oci::Reference;
 use crate::oci::Tag;
@@ -80,9 +81,10 @@ impl Gate {
         answer.map_err(|error| self.not_found(&error, asked(), Missing::Manifest))
     }
 
-    /// What a tag names: as it was seen within `tag_ttl`, or fetched now, in one flight for
+    /// What a tag names: as it was seen within `tag_ttl`, or asked for now, in one flight for
     /// all who ask. The bytes are fetched by the tag and hashed here, so that an upstream
-    /// that answers otherwise the next time changes nothing.
+    /// that answers otherwise the next time changes nothing. Where it says that the tag names what it
+    /// named before, the bytes of that are had by their digest, which costs registries nothing.
     async fn resolve(
         &self,
         upstream: &Upstream,
@@ -104,15 +106,11 @@ impl Gate {
         let flight = || async move {
             let at = Instant::now();
             let (image, tag) = &flown;
-            let reference = Reference::Tag(tag.clone());
-            let fetched = upstream_of_flight
-                .manifest(&image.repository, &reference)
+            let before = known.map(|known| known.digest);
+            let document = gate
+                .named_now(&upstream_of_flight, image, tag, before)
                 .await
                 .map_err(Arc::new)?;
-            let document = gate
-                .0
-                .content
-                .take_in(&image.registry, &image.repository, fetched);
             let resolved = Resolved {
                 digest: *document.digest(),
                 at,
@@ -147,6 +145,32 @@ impl Gate {
             }
             Err(error) => Ok(Err(UpstreamError::clone(&error))),
         }
+    }
+
+    /// What a tag names now, `before` being what it named before.
+    async fn named_now(
+        &self,
+        upstream: &Upstream,
+        image: &ImageName,
+        tag: &Tag,
+        before: Option<Digest>,
+    ) -> Result<Arc<Document>, UpstreamError> {
+        let content = &self.0.content;
+        if let Some(before) = before {
+            match upstream.claimed_digest(&image.repository, tag).await {
+                Ok(Some(claimed)) if claimed == before => {
+                    let key = ContentKey::of(image, before);
+                    return content.manifest(upstream, &key).await;
+                }
+                // It would not answer the next question, either.
+                Err(error) if error.is_transient() => return Err(error),
+                // Gone, moved, or of a registry that knows no HEAD: then its bytes tell.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let reference = Reference::Tag(tag.clone());
+        let fetched = upstream.manifest(&image.repository, &reference).await?;
+        Ok(content.take_in(&image.registry, &image.repository, fetched))
     }
 
     async fn named(

@@ -126,6 +126,31 @@ impl Upstream {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<(), UpstreamError> {
+        self.head(repository, reference).await.map(drop)
+    }
+
+    /// What the registry says that the digest behind a tag is, by HEAD, which registries that count
+    /// pulls do not count; `None` where it says none. A claim: of use to whoever has bytes of this
+    /// digest, and nobody else.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn claimed_digest(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, UpstreamError> {
+        let reference = Reference::Tag(tag.clone());
+        let headers = self.head(repository, &reference).await?;
+        let claimed = headers.get("docker-content-digest");
+        Ok(claimed.and_then(|claimed| claimed.to_str().ok()?.parse().ok()))
+    }
+
+    async fn head(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<HeaderMap, UpstreamError> {
         let path = format!("/v2/{repository}/manifests/{reference}");
         self.in_order(|session| {
             let path = session.settings.url.path(&path);
@@ -135,10 +160,8 @@ impl Upstream {
                 let accept = HeaderValue::from_static(media_type::ACCEPT_MANIFESTS);
                 request.headers_mut().insert(header::ACCEPT, accept);
                 let answer = session.follow(Kind::Document, repository, request);
-                session
-                    .within_deadline(Stage::Answer, answer)
-                    .await
-                    .map(drop)
+                let answer = session.within_deadline(Stage::Answer, answer).await?;
+                Ok(answer.into_parts().0.headers)
             }
         })
         .await

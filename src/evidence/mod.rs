@@ -183,8 +183,10 @@ struct Source<'a> {
 impl Source<'_> {
     /// Bundles, through the referrers API or the fallback tag.
     async fn bundles(self, digest: &Digest) -> Found {
+        // One more than is read, to know that there was more.
+        let max = self.limits.artifacts_max * 4 + 1;
         let (mut descriptors, mut truncated) =
-            match referrers(self.upstream, self.repository, digest, self.limits).await {
+            match referrers(self.upstream, self.repository, digest, max).await {
                 Ok(listed) => listed,
                 Err(error) => return Found::failed("the list of referrers", error),
             };
@@ -399,18 +401,15 @@ fn layers(manifest: &Manifest) -> &[Descriptor] {
         .unwrap_or_default()
 }
 
-/// The descriptors of what refers to `digest`.
+/// The descriptors of what refers to `digest`, of more than `max` the first ones; and whether there
+/// are more.
 pub async fn referrers(
     upstream: &Upstream,
     repository: &Repository,
     digest: &Digest,
-    limits: &Limits,
+    max: usize,
 ) -> Result<(Vec<Descriptor>, bool), UpstreamError> {
-    // One more than is read, to know that there was more.
-    match upstream
-        .referrers(repository, digest, limits.artifacts_max * 4 + 1)
-        .await
-    {
+    match upstream.referrers(repository, digest, max).await {
         Ok(referrers) => return Ok((referrers.descriptors, referrers.truncated)),
         Err(UpstreamError::NotFound) => {}
         Err(error) => return Err(error),

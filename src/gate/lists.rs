@@ -12,9 +12,13 @@ use crate::oci::ImageName;
 use crate::policy::Caller;
 use crate::upstream::TagPage;
 
+/// The most referrers that are listed at a time. The upstream's client has bounds of its own, on the bytes
+/// and pages of a list.
+const REFERRERS_MAX: usize = 10_000;
+
 impl Gate {
     /// What the registry lists as referring to a digest: through its referrers API, or from
-    /// the fallback tag. Claims, all of it.
+    /// the fallback tag; and whether it lists more than can be told. Claims, all of it.
     ///
     /// # Errors
     /// A [`Refusal`] when the registry does not say.
@@ -23,15 +27,15 @@ impl Gate {
         image: &ImageName,
         digest: Digest,
         caller: &Caller,
-    ) -> Result<Vec<Descriptor>, Refusal> {
+    ) -> Result<(Vec<Descriptor>, bool), Refusal> {
         let asked = || Asked::Lists(image.clone());
         self.let_ask(&self.0.ruling.load(), image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {
             return Err(Refusal::NotFound(Missing::Repository));
         };
-        let limits = &self.0.settings.evidence;
-        let listed = evidence::referrers(upstream, &image.repository, &digest, limits).await;
-        listed.map(|(descriptors, _)| descriptors).map_err(|error| {
+        let repository = &image.repository;
+        let listed = evidence::referrers(upstream, repository, &digest, REFERRERS_MAX).await;
+        listed.map_err(|error| {
             self.not_found(&error, Asked::Lists(image.clone()), Missing::Repository)
         })
     }

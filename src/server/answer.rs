@@ -269,7 +269,7 @@ impl Service {
     ) -> Answer {
         let caller = asked.puller.caller();
         match asked.gate.referrers(image, digest, caller).await {
-            Ok(descriptors) => referrers(descriptors, artifact_type),
+            Ok((descriptors, more)) => referrers(descriptors, more, artifact_type),
             Err(refusal) => self.refuse(&refusal, asked),
         }
     }
@@ -426,7 +426,7 @@ fn log_admitted(ask: &Ask, admitted: &Admitted, decision: DecisionId, asked: Ask
     }
 }
 
-fn referrers(mut descriptors: Vec<Descriptor>, artifact_type: Option<&str>) -> Answer {
+fn referrers(mut descriptors: Vec<Descriptor>, more: bool, artifact_type: Option<&str>) -> Answer {
     if let Some(artifact_type) = artifact_type {
         descriptors.retain(|listed| listed.artifact_type.as_deref() == Some(artifact_type));
     }
@@ -443,6 +443,11 @@ fn referrers(mut descriptors: Vec<Descriptor>, artifact_type: Option<&str>) -> A
     if artifact_type.is_some() {
         let name = header::HeaderName::from_static("oci-filters-applied");
         respond::set(&mut answer, name, "artifactType".to_owned());
+    }
+    if more {
+        let text = "the registry lists more referrers than are told here";
+        let warning = respond::warn("299", text);
+        answer.headers_mut().insert(header::WARNING, warning);
     }
     answer
 }

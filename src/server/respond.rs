@@ -139,7 +139,7 @@ fn decided(answer: &mut Answer, decision: DecisionId) {
 }
 
 /// A warning (RFC 7234, section 5.5): a code, nobody in particular, and a quoted text.
-fn warn(code: &str, text: &str) -> HeaderValue {
+pub(super) fn warn(code: &str, text: &str) -> HeaderValue {
     let mut quoted = format!("{code} - \"");
     for character in text.chars() {
         if quoted.len() >= WARNING_BYTES_MAX {

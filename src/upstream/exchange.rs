@@ -85,7 +85,11 @@ impl Shared {
         }
         let answer = self.attempt(client, request.clone()).await?;
         // Where each caller logs in on their own, so is the limit that they ran into.
-        if answer.status() == StatusCode::TOO_MANY_REQUESTS
+        let may_ask_for_a_rest = matches!(
+            answer.status(),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        if may_ask_for_a_rest
             && !matches!(self.settings.credentials, super::Credentials::Caller)
             && let Some(rest) = retry_after(answer.headers(), self.settings.clock.now())
         {

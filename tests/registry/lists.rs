@@ -173,3 +173,26 @@ async fn referrers_of_many_pages_come_as_one_list() {
     let answer = world.get(&format!("/v2/app/referrers/{image}")).await;
     assert_eq!(listed(&answer).len(), 7);
 }
+
+// What is not told is said to be missing.
+#[tokio::test]
+async fn a_long_list_of_referrers_is_whole_or_says_that_it_is_not() {
+    let world = World::with(open()).await;
+    let package = image::runnable("x").tagged("v1");
+    world.push("app", &package);
+    let target = format!("/v2/app/referrers/{}", package.digest());
+    for (listed, told, warning) in [
+        (1000, 1000, ""),
+        (10_000, 10_000, ""),
+        (10_001, 10_000, "299"),
+    ] {
+        let many = Fault::on(Endpoint::Referrers, Misdeed::Referrers(listed));
+        let fault = world.registry.misbehave(many);
+        let answer = world.get(&target).await;
+        let manifests = json(&answer)["manifests"].as_array().map(Vec::len);
+        assert_eq!(manifests, Some(told), "of {listed}");
+        let code = answer.header("warning").split(' ').next();
+        assert_eq!(code, Some(warning), "of {listed}");
+        world.registry.forgive(fault);
+    }
+}

@@ -113,6 +113,20 @@ async fn a_registry_that_asks_for_a_rest_has_it_for_that_kind() {
 }
 
 #[tokio::test]
+async fn a_registry_that_is_unavailable_for_a_while_is_not_asked_meanwhile() {
+    for (rest, asked) in [("120", 1), ("0", 3)] {
+        let answer = move |_: &_| reply(503, &[("Retry-After", rest)], b"");
+        let registry = Registry::start(answer).await;
+        let upstream = registry.upstream();
+        for _ in 0..3 {
+            let refused = missing(&upstream).await.expect_err("a rest");
+            assert!(refused.is_transient(), "{refused:?}");
+        }
+        assert_eq!(registry.asked().len(), asked, "{rest}");
+    }
+}
+
+#[tokio::test]
 async fn what_would_wait_too_long_for_its_turn_is_told_so_and_costs_the_registry_nothing() {
     let registry = Registry::start(|_| reply(200, &[], b"{}")).await;
     let upstream = registry.upstream_with(|settings| {

@@ -50,7 +50,7 @@ struct Place {
     gate: Gate,
     /// The address of the registry that is not for everybody.
     guarded: String,
-    _registry: Registry,
+    registry: Registry,
 }
 
 fn place() -> &'static Place {
@@ -68,6 +68,7 @@ impl Place {
         let office = Office(&folder);
         office.authority("own");
         office.issue("registry", "own", Some("IP:127.0.0.1"));
+        office.issue("gate", "own", None);
         for (file, (user, password)) in [("registry-users", GATE), ("gate-users", PULLER)] {
             let hash = bcrypt::hash(password, 5).expect("a hash");
             write(&office, file, &format!("{user}:{hash}\n"));
@@ -77,16 +78,18 @@ impl Place {
             certificate: &office.text("registry.pem"),
             key: &office.text("registry.key"),
             users: &office.text("registry-users"),
+            clients: &office.text("own.pem"),
         };
         let registry = Registry::guarded(&guard, &world.undertaker);
         let guarded = registry.address().to_string();
-        let upstream = upstream(&guarded, Some(&office.text("own.pem")), GATE.0, &office);
+        let own = office.text("own.pem");
+        let upstream = upstream(&guarded, Some(&own), Some("gate"), GATE.0, &office);
         let gate = serve("gate-upstreams", world, &upstream, &office);
         publish_artifact(world, &folder);
         Self {
             gate,
             guarded,
-            _registry: registry,
+            registry,
         }
     }
 
@@ -99,12 +102,25 @@ fn write(office: &Office<'_>, file: &str, text: &str) {
     std::fs::write(office.path(file), text).expect("a file of ours");
 }
 
-/// The settings of the upstream that wants a password.
-fn upstream(address: &str, authority: Option<&str>, user: &str, office: &Office<'_>) -> String {
+/// The settings of the upstream that wants a password and a certificate.
+fn upstream(
+    address: &str,
+    authority: Option<&str>,
+    certificate: Option<&str>,
+    user: &str,
+    office: &Office<'_>,
+) -> String {
     let authority = authority.map_or(String::new(), |file| format!("ca: {file}, "));
+    let certificate = certificate.map_or(String::new(), |name| {
+        let (file, key) = (
+            office.text(&format!("{name}.pem")),
+            office.text(&format!("{name}.key")),
+        );
+        format!("client_certificate: {{ certificate: {file}, key: {key} }}, ")
+    });
     let password = office.text("password");
     format!(
-        "{{ url: \"https://{address}\", {authority}\
+        "{{ url: \"https://{address}\", {authority}{certificate}\
          credentials: {{ username: {user}, password_file: {password} }} }}"
     )
 }
@@ -235,26 +251,39 @@ fn oras(action: &str) -> std::process::Command {
     oras
 }
 
-/// The registry is as closed as the tests above take it to be: without its authority, or with
-/// another name, nothing comes out.
 #[test]
 #[ignore = "needs the real parts that .ci/install brings"]
-fn without_authority_or_password_nothing_arrives() {
+fn the_gate_speaks_http_2_where_its_registry_does() {
+    let (world, place) = (world(), place());
+    let skopeo = SkopeoLogin::set_up(world);
+    let image = place.image(UPSTREAMS[0], "release/index", "v1");
+    skopeo.pull_as(&puller(), &image).expect("is pulled");
+    let log = place.registry.log();
+    let of = |version: &str| {
+        let requests = log.lines().filter(|line| line.contains("GET /v2/"));
+        requests.filter(|line| line.contains(version)).count()
+    };
+    assert!(of("HTTP/2.0") > 0 && of("HTTP/1.1") == 0, "{log}");
+}
+
+/// The registry is as closed as the tests above take it to be: without its authority, without a
+/// certificate or with another name, nothing comes out.
+#[test]
+#[ignore = "needs the real parts that .ci/install brings"]
+fn without_authority_or_certificate_or_password_nothing_arrives() {
     let (world, place) = (world(), place());
     let folder = world.undertaker.folder("guarded-office");
     let office = Office(&folder);
     let authority = office.text("own.pem");
     let skopeo = SkopeoLogin::set_up(world);
-    for (name, authority, user, reason) in [
-        (
-            "gate-stranger",
-            Some(&*authority),
-            "mallory",
-            "upstream_unauthorized",
-        ),
-        ("gate-gullible", None, GATE.0, "upstream_unreachable"),
+    let (ours, away) = (Some("gate"), "upstream_unreachable");
+    let unknown = "upstream_unauthorized";
+    for (name, authority, certificate, user, reason) in [
+        ("gate-stranger", Some(&*authority), ours, "mallory", unknown),
+        ("gate-gullible", None, ours, GATE.0, away),
+        ("gate-bare", Some(&*authority), None, GATE.0, away),
     ] {
-        let guarded = upstream(&place.guarded, authority, user, &office);
+        let guarded = upstream(&place.guarded, authority, certificate, user, &office);
         let gate = serve(name, world, &guarded, &office);
         let image = format!("{}/{}/release/index:v1", gate.address(), UPSTREAMS[0]);
         assert!(skopeo.pull_as(&puller(), &image).is_err(), "{name}");

@@ -13,7 +13,7 @@ use crate::harness::process::free_port;
 pub(crate) struct Registry {
     name: &'static str,
     address: SocketAddr,
-    _daemon: Daemon,
+    daemon: Daemon,
 }
 
 /// What stands before a registry that is not for everybody: files, by their paths.
@@ -24,6 +24,8 @@ pub(crate) struct Guard<'a> {
     pub(crate) key: &'a str,
     /// Its users, as `htpasswd` writes them.
     pub(crate) users: &'a str,
+    /// The authority that issued the certificates that its clients come with.
+    pub(crate) clients: &'a str,
 }
 
 impl Registry {
@@ -33,7 +35,8 @@ impl Registry {
         Self::over_the_images("distribution", None, undertaker)
     }
 
-    /// The same registry over the same images, by TLS and for those who are in a file of users.
+    /// The same registry over the same images, by TLS, for those who are in a file of users and come
+    /// with a certificate.
     pub(crate) fn guarded(guard: &Guard<'_>, undertaker: &Undertaker) -> Self {
         Self::over_the_images("guarded", Some(guard), undertaker)
     }
@@ -46,9 +49,10 @@ impl Registry {
         let port = free_port();
         let images = undertaker.folder("distribution").join("data");
         let mut text = format!(
-            "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\
+            "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: {}}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}}}\n\
              http:\n  addr: \"127.0.0.1:{port}\"\n",
+            guard.is_none(),
             images.display()
         );
         if let Some(guard) = guard {
@@ -56,10 +60,11 @@ impl Registry {
                 certificate,
                 key,
                 users,
+                clients,
             } = guard;
             let _ = write!(
                 text,
-                "  tls: {{certificate: {certificate}, key: {key}}}\n\
+                "  tls: {{certificate: {certificate}, key: {key}, clientcas: [{clients}]}}\n\
                  auth: {{htpasswd: {{realm: guarded, path: {users}}}}}\n"
             );
         }
@@ -92,13 +97,18 @@ impl Registry {
         Self {
             name,
             address: (Ipv4Addr::LOCALHOST, port).into(),
-            _daemon: daemon,
+            daemon: daemon,
         }
     }
 
     /// What people call it.
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// What it has written down: where it has a guard, each request.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log()
     }
 
     /// Where it listens.

@@ -116,7 +116,7 @@ impl Gate {
                 at,
             };
             gate.0.tags.insert(tag_key(image, tag), resolved, 0);
-            Ok(document)
+            Ok((document, at))
         };
         let flown_by = (name.0, name.1, upstream.asker_key());
         match self
@@ -126,14 +126,11 @@ impl Gate {
             .await
             .map_err(|_| crashed())?
         {
-            Ok(document) => {
-                let until = Instant::now() + settings.tag_ttl;
-                Ok(Ok(Found {
-                    document,
-                    until,
-                    stale: false,
-                }))
-            }
+            Ok((document, at)) => Ok(Ok(Found {
+                document,
+                until: at + settings.tag_ttl,
+                stale: false,
+            })),
             Err(error) if error.is_transient() => {
                 match known.filter(|known| known.at.elapsed() < settings.stale_ttl) {
                     Some(resolved) => {

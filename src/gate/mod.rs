@@ -175,7 +175,8 @@ fn tag_key(image: &ImageName, tag: &Tag) -> Key {
 /// Whoever asks a registry with credentials of their own has a flight of their own: a refusal is
 /// for nobody else.
 type TagFlight = (ImageName, Tag, Option<LoginKey>);
-type TagAnswer = Result<Arc<Document>, Arc<crate::upstream::UpstreamError>>;
+/// The manifest, and when the registry was asked.
+type TagAnswer = Result<(Arc<Document>, Instant), Arc<crate::upstream::UpstreamError>>;
 
 /// The gate. Cheap to clone. Beside its parts, the upstream as it is asked with the credentials of
 /// somebody, in a gate that is [asked by](Gate::asked_by) somebody.

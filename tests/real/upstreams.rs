@@ -4,7 +4,14 @@
 //!
 //! The first serves the images of the first site, so nothing is pushed or signed twice.
 
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 
 use crate::clients::BuildahLogin;
@@ -34,6 +41,9 @@ use crate::harness::world;
 
 /// The upstreams as image names carry them, in the order of the sites whose images they have.
 const UPSTREAMS: [&str; 2] = ["guarded.acme.test", "native.acme.test"];
+
+/// The guarded registry's name for whoever can only reach it through a proxy.
+const FAR: &str = "registry.far.test";
 
 /// Who pulls, and what the gate itself shows to the registry that wants to know.
 const PULLER: (&str, &str) = ("alice", "one");
@@ -67,7 +77,7 @@ impl Place {
         let folder = world.undertaker.folder("guarded-office");
         let office = Office(&folder);
         office.authority("own");
-        office.issue("registry", "own", Some("IP:127.0.0.1"));
+        office.issue("registry", "own", Some(&format!("IP:127.0.0.1,DNS:{FAR}")));
         office.issue("gate", "own", None);
         for (file, (user, password)) in [("registry-users", GATE), ("gate-users", PULLER)] {
             let hash = bcrypt::hash(password, 5).expect("a hash");
@@ -126,6 +136,16 @@ fn upstream(
 }
 
 fn serve(name: &str, world: &World, guarded: &str, office: &Office<'_>) -> Gate {
+    serve_in(&[], name, world, guarded, office)
+}
+
+fn serve_in(
+    environment: &[(&str, &str)],
+    name: &str,
+    world: &World,
+    guarded: &str,
+    office: &Office<'_>,
+) -> Gate {
     let [first, second] = UPSTREAMS;
     let (native, users) = (world.sites[1].front.host(), office.text("gate-users"));
     let root = world.cosign.trusted_root().display();
@@ -152,7 +172,7 @@ policies:
     signed_by: release-workflow
 "#
     );
-    Gate::serve(name, &settings, &policies, &world.undertaker)
+    Gate::serve_in(environment, name, &settings, &policies, &world.undertaker)
 }
 
 /// Pushes the artifact to both registries, and signs it.
@@ -264,6 +284,62 @@ fn the_gate_speaks_http_2_where_its_registry_does() {
         requests.filter(|line| line.contains(version)).count()
     };
     assert!(of("HTTP/2.0") > 0 && of("HTTP/1.1") == 0, "{log}");
+}
+
+/// Tunnels whatever it is asked for to one address, as long as the test lasts; with what it was asked for.
+fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.expect("a client");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).expect("the head of a request");
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head);
+            let first = head.lines().next().unwrap_or_default().to_owned();
+            told.lock().expect("what is asked for").push(first);
+            let mut registry = TcpStream::connect(to).expect("the registry");
+            client
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+                .expect("an answer");
+            let (mut from, mut back) = (
+                client.try_clone().expect("a handle"),
+                registry.try_clone().expect("a handle"),
+            );
+            std::thread::spawn(move || std::io::copy(&mut from, &mut registry));
+            std::thread::spawn(move || std::io::copy(&mut back, &mut client));
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+#[ignore = "needs the real parts that .ci/install brings"]
+fn what_is_reached_through_a_proxy_arrives() {
+    let (world, place) = (world(), place());
+    let folder = world.undertaker.folder("guarded-office");
+    let office = Office(&folder);
+    let (address, asked) = proxy(place.registry.address());
+    let far = format!("{FAR}:{}", place.registry.address().port());
+    let own = office.text("own.pem");
+    let guarded = upstream(&far, Some(&own), Some("gate"), GATE.0, &office);
+    let environment = [("HTTPS_PROXY", &*format!("http://{address}"))];
+    let gate = serve_in(&environment, "gate-far", world, &guarded, &office);
+    let skopeo = SkopeoLogin::set_up(world);
+    let image = format!("{}/{}/release/index:v1", gate.address(), UPSTREAMS[0]);
+    skopeo.pull_as(&puller(), &image).expect("is pulled");
+    let asked = asked.lock().expect("what is asked for");
+    let first = format!("CONNECT {far} HTTP/1.1");
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| *line == first),
+        "{asked:?}"
+    );
 }
 
 /// The registry is as closed as the tests above take it to be: without its authority, without a

@@ -33,13 +33,25 @@ impl Gate {
         policies: &str,
         undertaker: &Undertaker,
     ) -> Self {
+        Self::serve_in(&[], name, settings, policies, undertaker)
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn serve_in(
+        environment: &[(&str, &str)],
+        name: &str,
+        settings: &str,
+        policies: &str,
+        undertaker: &Undertaker,
+    ) -> Self {
         let folder = undertaker.folder(name);
         write(&folder, "pullgate.yaml", settings);
         write(&folder, "policies.yaml", policies);
         let mut program = Command::new(env!("CARGO_BIN_EXE_pullgate"));
         program
             .args(["serve", "--config"])
-            .arg(folder.join("pullgate.yaml"));
+            .arg(folder.join("pullgate.yaml"))
+            .envs(environment.iter().copied());
         Self::run(name, &mut program, undertaker)
     }
 

@@ -97,7 +97,7 @@ impl Registry {
         Self {
             name,
             address: (Ipv4Addr::LOCALHOST, port).into(),
-            daemon: daemon,
+            daemon,
         }
     }
 

@@ -401,8 +401,8 @@ fn layers(manifest: &Manifest) -> &[Descriptor] {
         .unwrap_or_default()
 }
 
-/// The descriptors of what refers to `digest`, of more than `max` the first ones; and whether there
-/// are more.
+/// The descriptors of what refers to `digest`, of more than `max` in a referrers API the first ones; and
+/// whether there are more.
 pub async fn referrers(
     upstream: &Upstream,
     repository: &Repository,

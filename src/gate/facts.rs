@@ -41,22 +41,17 @@ pub(super) struct FactsEntry {
     /// not be.
     pub(super) doubt: Option<Cause>,
     pub(super) gathered_at: Instant,
-    /// Whether the doubt is only that a registry is away.
-    unreached: bool,
-    /// Until when facts that are too old are taken all the same, since they cannot be gathered anew.
-    stale_until: Option<Instant>,
+    /// When it is worth the while to ask again, where the doubt is only that a registry is away.
+    retry_at: Option<Instant>,
+    /// True when these are old facts, and others could not be had.
+    pub(super) stale: bool,
 }
 
 impl FactsEntry {
     /// Until when the entry may be taken as it is.
     pub(super) fn expires_at(&self, settings: &crate::gate::Settings) -> Instant {
         let expires_at = self.gathered_at + settings.lifetimes().of(self);
-        self.stale_until.unwrap_or(expires_at)
-    }
-
-    /// True when these are old facts, and others could not be had.
-    pub(super) fn is_stale(&self) -> bool {
-        self.stale_until.is_some()
+        self.retry_at.unwrap_or(expires_at)
     }
 }
 
@@ -90,8 +85,8 @@ impl HeldFacts {
             facts: held.facts,
             doubt: None,
             gathered_at: held.gathered_at,
-            unreached: false,
-            stale_until: None,
+            retry_at: None,
+            stale: false,
         })
     }
 
@@ -173,9 +168,9 @@ impl Lifetimes {
 
 impl Gate {
     /// The facts about a digest from one place: held ones that are young enough, or gathered
-    /// now, in one flight for all who ask. `not_before` refuses held ones that are older.
+    /// now, in one flight for all who ask. Held ones from before `not_before` are too old.
     ///
-    /// While a registry is away, older ones are had for `stale_ttl`, with the doubt that this leaves:
+    /// While a registry is away, old ones are had for `stale_ttl`, with the doubt that this leaves:
     /// what is proven stays proven, and what is not may have been proven since.
     pub(super) async fn facts(
         &self,
@@ -189,13 +184,12 @@ impl Gate {
             source: source.cloned(),
             trust_epoch: ruling.trust_epoch,
         };
-        let held = self.0.facts.get(&key).filter(|entry| {
-            let ends_at = entry.facts.ends_at();
-            ends_at.is_none_or(|ends_at| self.0.clock.now() < ends_at)
+        let is_fresh = |entry: &FactsEntry| {
+            Instant::now() < entry.expires_at(&self.0.settings)
                 && not_before.is_none_or(|not_before| entry.gathered_at >= not_before)
-        });
-        let is_fresh = |entry: &FactsEntry| Instant::now() < entry.expires_at(&self.0.settings);
-        let (fresh, old) = match held {
+        };
+        let held = self.0.facts.get(&key);
+        let (fresh, old) = match held.filter(|held| self.have_not_ended(&held.facts)) {
             Some(entry) if is_fresh(&entry) => (Some(entry), None),
             old => (None, old),
         };
@@ -225,14 +219,22 @@ impl Gate {
 
     /// Old facts, where a registry that is away has left nothing better, and they prove something.
     fn in_place_of(&self, gathered: &FactsEntry, old: FactsEntry) -> Option<FactsEntry> {
-        let doubt = gathered.doubt.clone().filter(|_| gathered.unreached)?;
-        let is_usable =
-            old.gathered_at.elapsed() < self.0.settings.stale_ttl && !old.facts.proven.is_empty();
+        let retry_at = Some(gathered.retry_at?);
+        let is_usable = old.gathered_at.elapsed() < self.0.settings.stale_ttl
+            && !old.facts.proven.is_empty()
+            && self.have_not_ended(&old.facts);
         is_usable.then(|| FactsEntry {
-            doubt: Some(doubt),
-            stale_until: Some(Instant::now() + STALE_RETRY),
+            doubt: gathered.doubt.clone(),
+            retry_at,
+            stale: true,
             ..old
         })
+    }
+
+    /// Whether the keys and signatures that facts rest on are still good.
+    fn have_not_ended(&self, facts: &Facts) -> bool {
+        let ends_at = facts.ends_at();
+        ends_at.is_none_or(|ends_at| self.0.clock.now() < ends_at)
     }
 
     /// Finds evidence and proves it.
@@ -290,12 +292,13 @@ impl Gate {
         facts.proven.shrink_to_fit();
         facts.rejected.shrink_to_fit();
         let failures = &found.failures;
+        let is_away = !failures.is_empty() && failures.iter().all(evidence::Failure::is_transient);
         Ok(FactsEntry {
             facts: Arc::new(facts),
             doubt: failures.first().map(Cause::of_failure),
             gathered_at,
-            unreached: failures.iter().all(evidence::Failure::is_transient),
-            stale_until: None,
+            retry_at: is_away.then(|| Instant::now() + STALE_RETRY),
+            stale: false,
         })
     }
 
@@ -405,8 +408,8 @@ mod tests {
             }),
             doubt,
             gathered_at: Instant::now(),
-            unreached: false,
-            stale_until: None,
+            retry_at: None,
+            stale: false,
         }
     }
 

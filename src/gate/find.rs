@@ -160,7 +160,9 @@ impl Gate {
                     return content.manifest(upstream, &key).await;
                 }
                 // It would not answer the next question, either.
-                Err(error) if error.is_transient() => return Err(error),
+                Err(
+                    error @ (UpstreamError::Unreachable { .. } | UpstreamError::RateLimited { .. }),
+                ) => return Err(error),
                 // Gone, moved, or of a registry that knows no HEAD: then its bytes tell.
                 Ok(_) | Err(_) => {}
             }

@@ -158,7 +158,7 @@ impl<'a> Scope<'a> {
         }
         let earlier =
             |known: Option<Instant>, new| known.map_or(new, |known: Instant| known.min(new));
-        notes.stale |= entry.is_stale();
+        notes.stale |= entry.stale;
         notes.oldest = Some(earlier(notes.oldest, entry.gathered_at));
         notes.expires_at = Some(earlier(notes.expires_at, expires_at));
         notes.ends_at = [notes.ends_at, entry.facts.ends_at()]

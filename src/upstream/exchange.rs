@@ -85,11 +85,13 @@ impl Shared {
         }
         let answer = self.attempt(client, request.clone()).await?;
         // Where each caller logs in on their own, so is the limit that they ran into.
-        let may_ask_for_a_rest = matches!(
-            answer.status(),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        );
-        if may_ask_for_a_rest
+        let asks_for_a_rest = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => true,
+            // Where there are other addresses, it says nothing about them.
+            StatusCode::SERVICE_UNAVAILABLE => self.settings.more_urls.is_empty(),
+            _ => false,
+        };
+        if asks_for_a_rest
             && !matches!(self.settings.credentials, super::Credentials::Caller)
             && let Some(rest) = retry_after(answer.headers(), self.settings.clock.now())
         {

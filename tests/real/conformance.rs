@@ -69,8 +69,13 @@ fn compared(registry: &Registry, has_referrers: bool, undertaker: &Undertaker) -
 
 /// A gate that lets everything pass: the suite's content is signed by nobody.
 fn gate(origin: &str, undertaker: &Undertaker) -> Gate {
-    // The suite moves tags and looks again at once.
-    let settings = before(origin) + "cache: { tag_ttl: 0s }\n";
+    // The suite moves tags and looks again at once, and what it reads comes from the directory.
+    let cache = undertaker.folder("conformance-cache");
+    let cache = format!(
+        "cache: {{ tag_ttl: 0s, directory: {}, memory_bytes_max: 64KiB }}\n",
+        cache.display()
+    );
+    let settings = before(origin) + &cache;
     Gate::serve(
         "conformance-gate",
         &settings,

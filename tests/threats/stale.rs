@@ -1,9 +1,11 @@
 //! What goes on being served while a registry is away, and what does not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pullgate::gate::Settings;
 use pullgate::oci::Digest;
+use pullgate::policy::{DefaultRule, Mode, Rules};
 use pullgate::sandbox::image::{self, Package};
 use pullgate::sandbox::registry::{Endpoint, Fault, Misdeed};
 use pullgate::sandbox::sigstore::Sigstore;
@@ -83,6 +85,70 @@ async fn what_is_old_admits_nothing_that_policy_does_not() {
     let root = Sigstore::new(world.now()).trusted_root_json();
     world.reload_under(Setup::default().rules, &root);
     world.manifest("app", "v1").await.cannot_tell(NO_EVIDENCE);
+}
+
+// A policy that only warns is not met, and others may have signed since: nobody can tell now.
+#[tokio::test]
+async fn who_is_only_warned_goes_on_being_warned() {
+    let (world, package) = world(HOUR).await;
+    let mut others = signed_by("others", "**", &[identity_rule(&stranger())]);
+    others.mode = Mode::Warn;
+    let mut policies = Setup::default().rules.policies;
+    policies.push(Arc::new(others));
+    let default = DefaultRule::Deny;
+    world.reload(Rules { policies, default });
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    world.registry.stop().await;
+    for _ in 0..3 {
+        let answer = world.manifest("app", package.digest()).await;
+        answer.admits(&package.manifest);
+        let mut warnings = answer.headers.get_all("warning").iter();
+        let is_one_of_ours = warnings.any(|warning| warning.as_bytes().starts_with(b"299 "));
+        assert!(is_one_of_ours, "{:?}", answer.headers);
+    }
+}
+
+#[tokio::test]
+async fn what_an_index_lists_goes_on_with_it() {
+    let (world, _) = world(HOUR).await;
+    let child = image::runnable("for one platform");
+    world.push("app", &child);
+    let index = image::index(&[child.descriptor()]).tagged("all");
+    world.push("app", &index);
+    world.sign("app", &index, &release());
+    world.manifest("app", "all").await.admits(&index.manifest);
+    let (digest, everything) = (child.digest(), child.blobs.iter());
+    let pull = async || {
+        world.manifest("app", digest).await.admits(&child.manifest);
+        for blob in everything.clone() {
+            world.blob("app", Digest::sha256(blob)).await.admits(blob);
+        }
+    };
+    pull().await;
+    world.registry.stop().await;
+    world.manifest("app", "all").await.admits(&index.manifest);
+    for _ in 0..3 {
+        pull().await;
+    }
+}
+
+// A registry, or what stands before it, may know no HEAD.
+#[tokio::test]
+async fn a_tag_that_moved_is_seen_where_head_is_not_answered() {
+    let (world, package) = world(HOUR).await;
+    let moved = image::runnable("moved").tagged("v1");
+    for status in [501, 503, 404, 403] {
+        let status = http::StatusCode::from_u16(status).expect("a status");
+        let fault = Fault::on(Endpoint::Manifests, Misdeed::Status(status));
+        let fault = fault.when(|request| request.method == http::Method::HEAD);
+        let fault = world.registry.misbehave(fault);
+        for package in [&moved, &package] {
+            world.push("app", package);
+            world.sign("app", package, &release());
+            world.manifest("app", "v1").await.admits(&package.manifest);
+        }
+        world.registry.forgive(fault);
+    }
 }
 
 #[tokio::test]

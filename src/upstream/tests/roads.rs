@@ -25,7 +25,8 @@ async fn nobody() -> String {
 #[tokio::test]
 async fn the_next_address_is_tried_where_one_does_not_answer_or_is_in_trouble() {
     let good = Registry::start(|_| reply(200, &[], b"{}")).await;
-    let broken = Registry::start(|_| reply(503, &[], b"")).await;
+    // How long it is to be left alone says nothing of another.
+    let broken = Registry::start(|_| reply(503, &[("Retry-After", "120")], b"")).await;
     let silent = Registry::start(|_| Reply::Drop).await;
     for first in [nobody().await, broken.url(""), silent.url("")] {
         let upstream = good.upstream_with(|settings| {

@@ -22,7 +22,8 @@ impl Gate {
     pub(crate) fn start(front: &Front, cosign: &Cosign, undertaker: &Undertaker) -> Self {
         let host = front.host();
         let name = format!("gate-{}", host.replace(':', "-"));
-        let settings = settings(&host, cosign);
+        let cache = undertaker.folder(&format!("{name}-cache"));
+        let settings = settings(&host, cosign, &cache);
         Self::serve(&name, &settings, &policies(&host, cosign), undertaker)
     }
 
@@ -119,14 +120,17 @@ policies: [policies.yaml]
     )
 }
 
-fn settings(host: &str, cosign: &Cosign) -> String {
-    let trusted_root = cosign.trusted_root().display();
+fn settings(host: &str, cosign: &Cosign, cache: &Path) -> String {
+    let (trusted_root, cache) = (cosign.trusted_root().display(), cache.display());
     before(host)
         + &format!(
             r#"trust_roots:
   private: {{ file: {trusted_root} }}
 default_trust_root: private
 cache:
+  directory: {cache}
+  # Next to nothing: what is pulled comes from the directory.
+  memory_bytes_max: 64KiB
   unsigned_ttl: 1s
 "#
         )

@@ -17,12 +17,23 @@ const NO_EVIDENCE: &str = "evidence_unavailable";
 
 /// A world in which everything is asked anew for each pull, while that can be.
 async fn world(stale_ttl: Duration) -> (World, Package) {
-    let settings = Settings {
+    world_with(Settings {
+        stale_ttl,
+        ..asking()
+    })
+    .await
+}
+
+fn asking() -> Settings {
+    Settings {
         tag_ttl: Duration::ZERO,
         facts_ttl: Duration::ZERO,
-        stale_ttl,
+        stale_ttl: HOUR,
         ..settings()
-    };
+    }
+}
+
+async fn world_with(settings: Settings) -> (World, Package) {
     let world = World::with(Setup {
         settings,
         ..Setup::default()
@@ -90,7 +101,11 @@ async fn what_is_old_admits_nothing_that_policy_does_not() {
 // A policy that only warns is not met, and others may have signed since: nobody can tell now.
 #[tokio::test]
 async fn who_is_only_warned_goes_on_being_warned() {
-    let (world, package) = world(HOUR).await;
+    let (world, package) = world_with(Settings {
+        unsigned_ttl: Duration::ZERO,
+        ..asking()
+    })
+    .await;
     let mut others = signed_by("others", "**", &[identity_rule(&stranger())]);
     others.mode = Mode::Warn;
     let mut policies = Setup::default().rules.policies;

@@ -67,6 +67,16 @@ impl World {
         }
     }
 
+    /// Lets the next process be on another machine, with a copy of the directory.
+    pub(super) fn copy_directory(&mut self) {
+        let copy = TempDir::new().expect("a directory");
+        let mut copied = std::process::Command::new("cp");
+        let source = self.directory.path().join(".");
+        let copied = copied.arg("-R").arg(source).arg(copy.path()).status();
+        assert!(copied.expect("cp").success());
+        self.directory = copy;
+    }
+
     pub(super) fn open(&self) -> Process {
         let pinned = Requirement::Digests([self.index].into());
         self.open_under(vec![policy("pinned", pinned, Signs::Either)])

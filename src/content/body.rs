@@ -70,18 +70,19 @@ impl BlobBody {
                             let bytes = file.read(end, room);
                             (file, bytes)
                         });
-                        let read = reading.await.map_err(|_| BlobError::GivenUp)?;
-                        file = read.0;
-                        read.1.map_err(|Corrupt| BlobError::Corrupt { expected })?
+                        let bytes;
+                        (file, bytes) = reading.await.map_err(|_| BlobError::GivenUp)?;
+                        bytes.map_err(|Corrupt| BlobError::Corrupt { expected })?
                     }
                 };
                 pace.handed(&bytes, Instant::now());
                 Ok(Some((bytes, (file, pace))))
             }
         });
-        let mut stream = ByteStream::new(Some(length), chunks);
-        stream.steady = Some(steady);
-        Self::Stream(stream)
+        Self::Stream(ByteStream {
+            steady: Some(steady),
+            ..ByteStream::new(Some(length), chunks)
+        })
     }
 
     /// The same, never in large pieces: for a connection that others share, whose library takes all of

@@ -28,7 +28,7 @@ const LARGE_PIECES_MAX: usize = 16;
 const QUICK_BYTES_A_SECOND: u64 = 100_000_000;
 
 /// What all readers share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Paces {
     rooms: Arc<LargeRooms>,
     quick_bytes_a_second: u64,
@@ -51,8 +51,7 @@ impl Paces {
     /// For one more reader.
     pub(super) fn pace(&self) -> Pace {
         Pace {
-            rooms: Arc::clone(&self.rooms),
-            quick_bytes_a_second: self.quick_bytes_a_second,
+            shared: self.clone(),
             steady: Arc::default(),
             last: None,
         }
@@ -62,8 +61,7 @@ impl Paces {
 /// How much one reader is handed at a time.
 #[derive(Debug)]
 pub(super) struct Pace {
-    rooms: Arc<LargeRooms>,
-    quick_bytes_a_second: u64,
+    shared: Paces,
     steady: Steady,
     /// What it was handed last, and when.
     last: Option<(Bytes, Instant)>,
@@ -81,15 +79,15 @@ impl Pace {
     /// Room for the next piece, of which there are `left` bytes at most.
     pub(super) fn room(&mut self, left: u64, now: Instant) -> Room {
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        let Some((bytes, at)) = self.last.take() else {
-            return Room::own(left.min(PIECE_BYTES), None);
-        };
-        let is_quick =
-            now.saturating_duration_since(at) <= quick(bytes.len(), self.quick_bytes_a_second);
-        // If it was large, it is free now for whoever comes first.
-        let own = bytes.try_into_mut().ok();
+        let (mut is_quick, mut own) = (false, None);
+        if let Some((bytes, at)) = self.last.take() {
+            let time = quick(bytes.len(), self.shared.quick_bytes_a_second);
+            is_quick = now.saturating_duration_since(at) <= time;
+            // If it was large, it is free now for whoever comes first.
+            own = bytes.try_into_mut().ok();
+        }
         let may_be_large = is_quick && left > PIECE_BYTES && !self.steady.load(Ordering::Relaxed);
-        match may_be_large.then(|| self.rooms.take(left)).flatten() {
+        match may_be_large.then(|| self.shared.rooms.take(left)).flatten() {
             Some(room) => Room::Large(room),
             None => Room::own(left.min(PIECE_BYTES), own),
         }

@@ -27,6 +27,7 @@ use crate::oci::Reference;
 use crate::oci::Repository;
 use crate::oci::TagPrefix;
 use crate::oci::media_type;
+use crate::upstream::Referrers;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
 use crate::verify::AttLayer;
@@ -185,11 +186,13 @@ impl Source<'_> {
     async fn bundles(self, digest: &Digest) -> Found {
         // One more than is read, to know that there was more.
         let max = self.limits.artifacts_max * 4 + 1;
-        let (mut descriptors, mut truncated) =
-            match referrers(self.upstream, self.repository, digest, max).await {
-                Ok(listed) => listed,
-                Err(error) => return Found::failed("the list of referrers", error),
-            };
+        let Referrers {
+            mut descriptors,
+            mut truncated,
+        } = match referrers(self.upstream, self.repository, digest, max).await {
+            Ok(listed) => listed,
+            Err(error) => return Found::failed("the list of referrers", error),
+        };
         // What claims to be a bundle is read first, so that junk cannot crowd it out by coming
         // first in the list.
         descriptors.sort_by_key(|descriptor| {
@@ -408,24 +411,23 @@ pub async fn referrers(
     repository: &Repository,
     digest: &Digest,
     max: usize,
-) -> Result<(Vec<Descriptor>, bool), UpstreamError> {
+) -> Result<Referrers, UpstreamError> {
     match upstream.referrers(repository, digest, max).await {
-        Ok(referrers) => return Ok((referrers.descriptors, referrers.truncated)),
         Err(UpstreamError::NotFound) => {}
-        Err(error) => return Err(error),
+        listed => return listed,
     }
     let tag = format!("{}-{}", digest.algorithm().as_str(), digest.hex());
     let manifest = match manifest_by_tag(upstream, repository, &tag).await {
         Ok(manifest) => manifest,
-        Err(UpstreamError::NotFound) => return Ok((Vec::new(), false)),
+        Err(UpstreamError::NotFound) => None,
         Err(error) => return Err(error),
     };
     // Junk under the tag is somebody's junk, not a failure.
     let index = manifest.and_then(|manifest| manifest.as_index().cloned());
-    Ok((
-        index.map(|index| index.manifests).unwrap_or_default(),
-        false,
-    ))
+    Ok(Referrers {
+        descriptors: index.map(|index| index.manifests).unwrap_or_default(),
+        truncated: false,
+    })
 }
 
 /// A manifest under a tag; `None` when what lies there is not one.

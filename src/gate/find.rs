@@ -152,9 +152,9 @@ impl Gate {
         tag: &Tag,
         before: Option<Digest>,
     ) -> Result<Arc<Document>, UpstreamError> {
-        let content = &self.0.content;
+        let (content, reference) = (&self.0.content, Reference::Tag(tag.clone()));
         if let Some(before) = before {
-            match upstream.claimed_digest(&image.repository, tag).await {
+            match upstream.claimed_digest(&image.repository, &reference).await {
                 Ok(Some(claimed)) if claimed == before => {
                     let key = ContentKey::of(image, before);
                     return content.manifest(upstream, &key).await;
@@ -167,7 +167,6 @@ impl Gate {
                 Ok(_) | Err(_) => {}
             }
         }
-        let reference = Reference::Tag(tag.clone());
         let fetched = upstream.manifest(&image.repository, &reference).await?;
         Ok(content.take_in(&image.registry, &image.repository, fetched))
     }

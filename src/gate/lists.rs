@@ -6,10 +6,10 @@ use crate::gate::Asked;
 use crate::gate::Gate;
 use crate::gate::Missing;
 use crate::gate::Refusal;
-use crate::oci::Descriptor;
 use crate::oci::Digest;
 use crate::oci::ImageName;
 use crate::policy::Caller;
+use crate::upstream::Referrers;
 use crate::upstream::TagPage;
 
 /// The most referrers that are listed at a time. The upstream's client has bounds of its own, on the bytes
@@ -18,7 +18,7 @@ const REFERRERS_MAX: usize = 10_000;
 
 impl Gate {
     /// What the registry lists as referring to a digest: through its referrers API, or from
-    /// the fallback tag; and whether it lists more than can be told. Claims, all of it.
+    /// the fallback tag. Claims, all of it.
     ///
     /// # Errors
     /// A [`Refusal`] when the registry does not say.
@@ -27,7 +27,7 @@ impl Gate {
         image: &ImageName,
         digest: Digest,
         caller: &Caller,
-    ) -> Result<(Vec<Descriptor>, bool), Refusal> {
+    ) -> Result<Referrers, Refusal> {
         let asked = || Asked::Lists(image.clone());
         self.let_ask(&self.0.ruling.load(), image, caller, asked)?;
         let Some(upstream) = self.upstream(&image.registry) else {

@@ -69,8 +69,9 @@ impl Gate {
         }
         let by_index = self.admitted_below(ruling, place, ask, (&policies, &judgement), purpose);
         match by_index.await? {
-            Some((grounds, validity, stale)) => {
-                found.stale |= stale;
+            Some(index) => {
+                found.stale |= index.stale;
+                let (grounds, validity) = (index.decision.grounds.clone(), index.validity.clone());
                 Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)))
             }
             None => Err(self.fell_short(ask, document, judgement, facts)),
@@ -99,8 +100,8 @@ impl Gate {
         Ok(is_free.then_some(Grounds::Unjudged))
     }
 
-    /// Whether a digest that is refused may leave because a tag admits an index that lists it, where
-    /// policy leaves that to the tag; for how long, and whether by what is stale.
+    /// The index that lists a digest which is refused, where a tag admits that and policy leaves it to
+    /// the tag.
     async fn admitted_below(
         &self,
         ruling: &Ruling,
@@ -108,7 +109,7 @@ impl Gate {
         ask: &Ask,
         (policies, judgement): (&[Arc<Policy>], &Judgement),
         purpose: Purpose<'_>,
-    ) -> Result<Option<(Grounds, Validity, bool)>, Refusal> {
+    ) -> Result<Option<Arc<Admission>>, Refusal> {
         let (Purpose::Serving(tries), Reference::Digest(_)) = (purpose, &ask.reference) else {
             return Ok(None);
         };
@@ -117,12 +118,8 @@ impl Gate {
         }
         let index = self.admitted_by_index(ruling, place, policies, tries);
         match index.await? {
-            Some(index) => {
-                let grounds = index.decision.grounds.clone();
-                Ok(Some((grounds, index.validity.clone(), index.stale)))
-            }
             None if tries.ran_out() => Err(self.too_many_tags(ask.asked())),
-            None => Ok(None),
+            index => Ok(index),
         }
     }
 

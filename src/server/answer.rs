@@ -269,7 +269,7 @@ impl Service {
     ) -> Answer {
         let caller = asked.puller.caller();
         match asked.gate.referrers(image, digest, caller).await {
-            Ok((descriptors, more)) => referrers(descriptors, more, artifact_type),
+            Ok(listed) => referrers(listed.descriptors, listed.truncated, artifact_type),
             Err(refusal) => self.refuse(&refusal, asked),
         }
     }
@@ -426,7 +426,11 @@ fn log_admitted(ask: &Ask, admitted: &Admitted, decision: DecisionId, asked: Ask
     }
 }
 
-fn referrers(mut descriptors: Vec<Descriptor>, more: bool, artifact_type: Option<&str>) -> Answer {
+fn referrers(
+    mut descriptors: Vec<Descriptor>,
+    truncated: bool,
+    artifact_type: Option<&str>,
+) -> Answer {
     if let Some(artifact_type) = artifact_type {
         descriptors.retain(|listed| listed.artifact_type.as_deref() == Some(artifact_type));
     }
@@ -444,7 +448,7 @@ fn referrers(mut descriptors: Vec<Descriptor>, more: bool, artifact_type: Option
         let name = header::HeaderName::from_static("oci-filters-applied");
         respond::set(&mut answer, name, "artifactType".to_owned());
     }
-    if more {
+    if truncated {
         let text = "the registry lists more referrers than are told here";
         let warning = respond::warn("299", text);
         answer.headers_mut().insert(header::WARNING, warning);

@@ -129,7 +129,7 @@ impl Upstream {
         self.head(repository, reference).await.map(drop)
     }
 
-    /// What the registry says that the digest behind a tag is, by HEAD, which registries that count
+    /// What the registry says that the digest behind a reference is, by HEAD, which registries that count
     /// pulls do not count; `None` where it says none. A claim: of use to whoever has bytes of this
     /// digest, and nobody else.
     ///
@@ -138,10 +138,9 @@ impl Upstream {
     pub async fn claimed_digest(
         &self,
         repository: &Repository,
-        tag: &Tag,
+        reference: &Reference,
     ) -> Result<Option<Digest>, UpstreamError> {
-        let reference = Reference::Tag(tag.clone());
-        let headers = self.head(repository, &reference).await?;
+        let headers = self.head(repository, reference).await?;
         let claimed = headers.get("docker-content-digest");
         Ok(claimed.and_then(|claimed| claimed.to_str().ok()?.parse().ok()))
     }

@@ -84,7 +84,6 @@ impl Shared {
             sleep(wait).await;
         }
         let answer = self.attempt(client, request.clone()).await?;
-        // Where each caller logs in on their own, so is the limit that they ran into.
         let asks_for_a_rest = match answer.status() {
             StatusCode::TOO_MANY_REQUESTS => true,
             // Where there are other addresses, it says nothing about them.
@@ -92,6 +91,7 @@ impl Shared {
             _ => false,
         };
         if asks_for_a_rest
+            // Where each caller logs in on their own, so is the limit that they ran into.
             && !matches!(self.settings.credentials, super::Credentials::Caller)
             && let Some(rest) = retry_after(answer.headers(), self.settings.clock.now())
         {

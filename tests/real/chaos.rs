@@ -45,6 +45,7 @@ const ROOMY_BYTES_MAX: u64 = 1 << 30;
 /// Then it has not, and stays within its bound.
 const NARROW_BYTES_MAX: u64 = 64 << 20;
 const REPOSITORY: &str = "app";
+const POLICIES: &str = "default: unsafe_allow\n";
 const MIB: usize = 1 << 20;
 
 /// Numbers by chance, the same for the same seed (xorshift).
@@ -165,30 +166,20 @@ fn get(address: &str, target: &str) -> Option<Vec<u8>> {
 /// Starts a gate, and says how long that took.
 fn start(settings: &str, undertaker: &Undertaker) -> (Gate, Duration) {
     let begun = Instant::now();
-    let gate = Gate::serve("chaos", settings, "default: unsafe_allow\n", undertaker);
+    let gate = Gate::serve("chaos", settings, POLICIES, undertaker);
     (gate, begun.elapsed())
 }
 
 /// Starts a gate, and kills it before it says that it is ready.
-fn start_in_vain(folder: &Path, chance: &mut Chance) {
+fn start_in_vain(settings: &str, undertaker: &Undertaker, chance: &mut Chance) {
+    let settings = Gate::configure("chaos", settings, POLICIES, undertaker);
     let mut program = Command::new(env!("CARGO_BIN_EXE_pullgate"));
-    program.arg("serve").arg("--config");
-    program.arg(folder.join("pullgate.yaml"));
+    program.args(["serve", "--config"]).arg(settings);
     program.stdout(Stdio::null()).stderr(Stdio::null());
     let mut gate = program.spawn().expect("the gate starts");
     std::thread::sleep(Duration::from_millis(chance.below(100)));
     gate.kill().expect("it is killed");
     gate.wait().expect("it ends");
-}
-
-fn write_settings(folder: &Path, settings: &str) {
-    let files = [
-        ("pullgate.yaml", settings),
-        ("policies.yaml", "default: unsafe_allow\n"),
-    ];
-    for (file, text) in files {
-        std::fs::write(folder.join(file), text).expect("the gate's settings");
-    }
 }
 
 #[test]
@@ -198,7 +189,6 @@ fn a_hundred_kills_serve_no_wrong_byte_and_lose_nothing() {
     let mut chance = Chance::seeded();
     let origin = Origin::start(&mut chance);
     let cache = undertaker.folder("chaos-cache");
-    let folder = undertaker.folder("chaos-in-vain");
     let mut cached = BTreeSet::new();
     let (mut starts, mut pulled) = (Vec::new(), 0);
     for round in 1..=ROUNDS {
@@ -209,9 +199,8 @@ fn a_hundred_kills_serve_no_wrong_byte_and_lose_nothing() {
             true => origin.settings(&cache, ROOMY_BYTES_MAX),
             false => origin.settings(&cache, NARROW_BYTES_MAX),
         };
-        write_settings(&folder, &settings);
         if round % ROUNDS_TO_A_KILL_AT_ONCE == 0 {
-            start_in_vain(&folder, &mut chance);
+            start_in_vain(&settings, &undertaker, &mut chance);
         }
         let (gate, took) = start(&settings, &undertaker);
         starts.push(took);
@@ -282,9 +271,9 @@ fn a_full_disk_costs_nobody_a_byte() {
     let undertaker = Undertaker::call();
     let mut chance = Chance::seeded();
     let origin = Origin::start(&mut chance);
-    let folder = undertaker.folder("full-disk");
     let cache = undertaker.folder("full-disk-cache");
-    write_settings(&folder, &origin.settings(&cache, NARROW_BYTES_MAX));
+    let settings = origin.settings(&cache, NARROW_BYTES_MAX);
+    let settings = Gate::configure("full-disk", &settings, POLICIES, &undertaker);
     // The mount is seen by this one process and is gone with it.
     let script = r#"mount -t tmpfs -o size=6m none "$1" && exec "$2" serve --config "$3""#;
     let mut program = Command::new("unshare");
@@ -292,7 +281,7 @@ fn a_full_disk_costs_nobody_a_byte() {
         .args(["--mount", "sh", "-c", script, "sh"])
         .arg(&cache)
         .arg(env!("CARGO_BIN_EXE_pullgate"))
-        .arg(folder.join("pullgate.yaml"));
+        .arg(settings);
     let gate = Gate::run("full-disk", &mut program, &undertaker);
     // Twice: what could not be kept is fetched again.
     for number in (0..origin.blobs.len()).chain(0..origin.blobs.len()) {

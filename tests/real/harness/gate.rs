@@ -1,6 +1,7 @@
 //! `pullgate serve`, the program under test, with a policy for the images of the catalogue.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::harness::catalogue::OURS;
@@ -45,15 +46,26 @@ impl Gate {
         policies: &str,
         undertaker: &Undertaker,
     ) -> Self {
-        let folder = undertaker.folder(name);
-        write(&folder, "pullgate.yaml", settings);
-        write(&folder, "policies.yaml", policies);
+        let settings = Self::configure(name, settings, policies, undertaker);
         let mut program = Command::new(env!("CARGO_BIN_EXE_pullgate"));
         program
             .args(["serve", "--config"])
-            .arg(folder.join("pullgate.yaml"))
+            .arg(settings)
             .envs(environment.iter().copied());
         Self::run(name, &mut program, undertaker)
+    }
+
+    /// Writes its settings and policies down; where the settings are.
+    pub(crate) fn configure(
+        name: &str,
+        settings: &str,
+        policies: &str,
+        undertaker: &Undertaker,
+    ) -> PathBuf {
+        let folder = undertaker.folder(name);
+        write(&folder, "pullgate.yaml", settings);
+        write(&folder, "policies.yaml", policies);
+        folder.join("pullgate.yaml")
     }
 
     /// Starts one by this command, and waits until it says where it listens.

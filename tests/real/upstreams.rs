@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -60,6 +61,8 @@ struct Place {
     gate: Gate,
     /// The address of the registry that is not for everybody.
     guarded: String,
+    /// The office's, which issued all certificates here.
+    folder: PathBuf,
     registry: Registry,
 }
 
@@ -99,6 +102,7 @@ impl Place {
         Self {
             gate,
             guarded,
+            folder,
             registry,
         }
     }
@@ -323,8 +327,7 @@ fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 #[ignore = "needs the real parts that .ci/install brings"]
 fn what_is_reached_through_a_proxy_arrives() {
     let (world, place) = (world(), place());
-    let folder = world.undertaker.folder("guarded-office");
-    let office = Office(&folder);
+    let office = Office(&place.folder);
     let (address, asked) = proxy(place.registry.address());
     let far = format!("{FAR}:{}", place.registry.address().port());
     let own = office.text("own.pem");
@@ -348,8 +351,7 @@ fn what_is_reached_through_a_proxy_arrives() {
 #[ignore = "needs the real parts that .ci/install brings"]
 fn without_authority_or_certificate_or_password_nothing_arrives() {
     let (world, place) = (world(), place());
-    let folder = world.undertaker.folder("guarded-office");
-    let office = Office(&folder);
+    let office = Office(&place.folder);
     let authority = office.text("own.pem");
     let skopeo = SkopeoLogin::set_up(world);
     let (ours, away) = (Some("gate"), "upstream_unreachable");

@@ -124,6 +124,6 @@ pub(super) fn proxy() -> anyhow::Result<Option<Arc<upstream::Proxy>>> {
         return Ok(None);
     };
     let exceptions = value("NO_PROXY").unwrap_or_default();
-    let proxy = upstream::Proxy::parse(&address, &exceptions).context("HTTPS_PROXY")?;
+    let proxy = upstream::Proxy::parse(&address, &exceptions).context("HTTPS_PROXY, NO_PROXY")?;
     Ok(Some(Arc::new(proxy)))
 }

@@ -102,7 +102,7 @@ limits! {
     drain_deadline: Duration = Duration::from_secs(30);
     /// How many proofs may wait for a processor; beyond it pulls are answered `overloaded`.
     verification_queue_max: usize = 256;
-    /// How many connections are open at once to one upstream.
+    /// How many requests for documents, and how many for blobs, are under way at once to one upstream.
     upstream_connections_max: usize = 64;
     /// How many requests one upstream is sent in a second; more of them wait.
     upstream_requests_per_second_max: usize = 1000;

@@ -63,25 +63,20 @@ impl Store {
             self.inner.blobs.insert(key.clone(), bytes.clone());
             return Some(BlobAnswer::held(bytes, range));
         }
-        let size = file.size();
         let (tasks, digest) = (self.inner.hands.tasks().clone(), key.digest);
         let pace = self.inner.paces.pace();
         let Some(range) = range else {
+            let size = file.size();
             return Some(BlobAnswer::Whole {
                 size: Some(size),
                 body: BlobBody::file(file, size, digest, pace, tasks),
             });
         };
+        file = self.hashed(key, file).await?;
+        let size = file.size();
         let Some((first, last)) = range.within(size) else {
             return Some(BlobAnswer::Outside { size });
         };
-        if !file.is_verified() {
-            self.verify(key, file).await;
-            file = self
-                .open_file(key)
-                .await
-                .filter(|file| file.size() == size)?;
-        }
         let seek = move || file.seek(first).map(|()| file);
         let file = self.inner.blocking(seek).await?.ok()?;
         Some(BlobAnswer::Part {
@@ -96,6 +91,16 @@ impl Store {
         let name = FileName::new(Kind::Blob, key);
         let found = self.inner.on_disk(move |disk| disk.find(name));
         found.await.flatten()
+    }
+
+    /// A file whose size is the blob's: it was hashed. `None` where it was not what it should be, and is
+    /// gone.
+    async fn hashed(&self, key: &ContentKey, file: StoredFile) -> Option<StoredFile> {
+        if file.is_verified() {
+            return Some(file);
+        }
+        self.verify(key, file).await;
+        self.open_file(key).await
     }
 
     /// Verifies a file, once for all who want parts of it. What it finds, the file's next
@@ -218,7 +223,12 @@ impl Store {
         if let Some(bytes) = self.inner.blobs.get(key) {
             return Ok(Some(bytes.len() as u64));
         }
-        match self.open_file(key).await {
+        // What a file says of itself that was cut short is no size to tell.
+        let file = match self.open_file(key).await {
+            Some(file) => self.hashed(key, file).await,
+            None => None,
+        };
+        match file {
             Some(file) => Ok(Some(file.size())),
             None => upstream.blob_size(&key.repository, &key.digest).await,
         }

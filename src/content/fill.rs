@@ -102,8 +102,7 @@ pub(super) fn join(
         progress,
     };
     inner.hands.begin(async move {
-        fill.run().await;
-        drop(listed);
+        fill.run(listed).await;
     });
     receiver
 }
@@ -121,8 +120,10 @@ impl Drop for Listed {
 }
 
 impl Fill {
-    async fn run(&self) {
+    async fn run(&self, listed: Listed) {
         let end = self.bring().await.unwrap_or_else(Progress::Failed);
+        // Off the list first: who comes now starts anew, and hears of no failure that is over.
+        drop(listed);
         self.progress.send_replace(end);
     }
 

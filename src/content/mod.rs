@@ -9,15 +9,21 @@
 mod blob;
 mod blobs;
 mod body;
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod company_tests;
 mod disk;
 mod document;
 mod fill;
 mod follow;
 mod inner;
+mod notebook;
 mod pace;
 mod parents;
+mod remembered;
 mod room;
 mod served;
+mod survey;
 mod transfer;
 
 #[cfg(test)]
@@ -29,6 +35,7 @@ pub use body::{BlobBody, ByteStream};
 pub use disk::{OpenError, check_directory};
 pub use document::Document;
 pub use parents::Parents;
+pub use remembered::{Memory, Remembered};
 pub use served::{Mark, Recalled, Served, TagKey, Unusable};
 
 use std::{path::PathBuf, sync::Arc};
@@ -51,6 +58,7 @@ use crate::upstream::UpstreamError;
 
 use disk::{Disk, FileName, Kind};
 use inner::Inner;
+use notebook::Notebook;
 
 /// Where content lies: a digest in one repository of one registry. Content is not shared
 /// between repositories, so that what one tenant may read says nothing about another's.
@@ -102,6 +110,7 @@ const HINTS_SHARE: u64 = 50;
 pub struct Store {
     inner: Arc<Inner>,
     parents: Option<Parents>,
+    remembered: Option<Remembered>,
     served: Served,
 }
 
@@ -129,14 +138,20 @@ impl Store {
             }
             None => None,
         };
-        let parents = settings.directory.as_ref().map(|directory| {
-            Parents::new(
-                directory,
-                hints_bytes_max,
-                Arc::clone(&metrics),
-                hands.tasks().clone(),
+        let (bytes_max, tasks) = (hints_bytes_max / 2, hands.tasks());
+        let kept = disk.as_ref().map(|disk| {
+            let notebook = Notebook::new(disk.root(), disk.user_number(), Arc::clone(&metrics));
+            let notebook = Arc::new(notebook);
+            let opened = Arc::clone(&notebook);
+            tasks.spawn_blocking(move || opened.open());
+            let manifests = Arc::clone(disk);
+            let parents = Arc::clone(&notebook);
+            (
+                Parents::new(parents, manifests, bytes_max, tasks.clone()),
+                Remembered::new(notebook, bytes_max, tasks.clone()),
             )
         });
+        let (parents, remembered) = kept.unzip();
         let served = Served::new(
             settings.directory.as_deref(),
             settings.served_tags_max,
@@ -167,6 +182,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(inner),
             parents,
+            remembered,
             served,
         })
     }
@@ -175,6 +191,30 @@ impl Store {
     #[must_use]
     pub fn parents(&self) -> Option<&Parents> {
         self.parents.as_ref()
+    }
+
+    /// What was known before the process began, where there is a directory.
+    #[must_use]
+    pub fn remembered(&self) -> Option<&Remembered> {
+        self.remembered.as_ref()
+    }
+
+    /// Keeps evidence on disk, where there is a directory: bytes whose digest the key has. `paid_for`
+    /// is let go when it is written.
+    pub fn keep_evidence(&self, key: &ContentKey, bytes: Bytes, paid_for: impl Send + 'static) {
+        if let Some(disk) = &self.inner.disk {
+            let (disk, name) = (Arc::clone(disk), FileName::new(Kind::Evidence, key));
+            let tasks = self.inner.hands.tasks();
+            tasks.spawn_blocking(move || {
+                disk.keep(name, &bytes);
+                drop((bytes, paid_for));
+            });
+        }
+    }
+
+    /// Evidence that was kept, hashed.
+    pub async fn kept_evidence(&self, key: &ContentKey) -> Option<Bytes> {
+        self.stored(FileName::new(Kind::Evidence, key)).await
     }
 
     /// What tags named before.
@@ -227,12 +267,15 @@ impl Store {
         Ok(self.keep(key, Document::new(key.digest, fetched)))
     }
 
-    async fn stored_manifest(&self, key: &ContentKey) -> Option<Arc<Document>> {
-        let name = FileName::new(Kind::Manifest, key);
+    async fn stored(&self, name: FileName) -> Option<Bytes> {
         let read = self
             .inner
             .on_disk(move |disk| disk.find(name)?.whole().ok());
-        let bytes = read.await.flatten()?;
+        read.await.flatten()
+    }
+
+    async fn stored_manifest(&self, key: &ContentKey) -> Option<Arc<Document>> {
+        let bytes = self.stored(FileName::new(Kind::Manifest, key)).await?;
         let content_type = None;
         let fetched = FetchedManifest {
             bytes,

@@ -1,39 +1,32 @@
-//! Which manifests were seen to list a digest, beyond the life of the process. Sole home of
-//! the embedded store.
+//! Which manifests were seen to list a digest, beyond the life of the process.
 //!
 //! What is read here proves nothing: it says where to look, and `gate` loads what it finds
-//! there by digest, sees that it lists the child, and judges it. So a store that was edited, or
-//! is an old one, admits nothing. One that cannot be read is put aside, and a new one begun.
+//! there by digest, sees that it lists the child, and judges it.
 //!
-//! Writes are queued and come in batches, from a task that ends when there is nothing left to
-//! write. Each batch is a transaction that is synced to the disk.
+//! The store is this process's own. What others have seen that share the directory is in the manifests
+//! themselves (`survey`).
 
-use std::{
-    collections::HashMap,
-    fs,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex};
 
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
 };
 use tokio_util::task::TaskTracker;
 
-use super::ContentKey;
-use crate::metrics::DiskFailure;
-use crate::metrics::Metrics;
-use crate::oci::Algorithm;
+use super::{
+    ContentKey,
+    disk::Disk,
+    inner::lock,
+    notebook::{
+        Failure, Notebook, Queue, decode, encode, failure, forget_oldest, in_one, next_number,
+    },
+    survey::{Listed, Survey},
+};
 use crate::oci::Digest;
+use crate::oci::ImageName;
 
 /// Parents that are kept of one digest: the latest seen.
 const PARENTS_MAX: usize = 16;
-/// Questions and answers that wait to be written. More are dropped, since they are hints.
-const QUEUE_MAX: usize = 100_000;
-/// Bytes of the store's pages that are held in memory.
-const PAGES_BYTES_MAX: usize = 4 << 20;
 /// What one entry takes, roughly, in both tables and with the room that trees leave.
 const ENTRY_BYTES: u64 = 400;
 /// Bounds on the number of entries, whatever the room.
@@ -47,81 +40,82 @@ const PARENTS: TableDefinition<'_, Key, (u64, &[u8])> = TableDefinition::new("pa
 /// The digests, those first whose entry was not changed for the longest time.
 const BY_AGE: TableDefinition<'_, u64, Key> = TableDefinition::new("by-age");
 
-type Failure = Box<redb::Error>;
-
 /// The store of hints. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Parents(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
+    notebook: Arc<Notebook>,
+    survey: Survey,
     entries_max: u64,
-    database: Mutex<State>,
-    queue: Mutex<Queue>,
-    metrics: Arc<Metrics>,
+    /// What each digest was seen in, the latest last.
+    queue: Mutex<Queue<ContentKey, Vec<Digest>>>,
     tasks: TaskTracker,
 }
 
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Closed,
-    Open(Arc<Database>),
-    /// Not even a new one could be begun. It is not tried again by this process.
-    Broken,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// What each digest was seen in, the latest last.
-    seen: HashMap<ContentKey, Vec<Digest>>,
-    is_written: bool,
-}
-
 impl Parents {
-    /// The store in this directory, which may take about so many bytes, and which a task
-    /// opens.
+    /// The hints in this store, which may take about so many bytes, and in the manifests on disk.
     pub(super) fn new(
-        directory: &Path,
+        notebook: Arc<Notebook>,
+        disk: Arc<Disk>,
         bytes_max: u64,
-        metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
         let entries_max = bytes_max / ENTRY_BYTES;
-        let shared = Arc::new(Shared {
-            path: directory.join("hints.redb"),
+        Self(Arc::new(Shared {
+            survey: Survey::new(disk, !notebook.knows_all()),
+            notebook,
             entries_max: entries_max.clamp(*ENTRIES.start(), *ENTRIES.end()),
-            database: Mutex::default(),
             queue: Mutex::default(),
-            metrics,
             tasks,
-        });
-        let opened = Arc::clone(&shared);
-        shared.tasks.spawn_blocking(move || opened.open());
-        Self(shared)
+        }))
     }
 
     /// The manifests that were seen to list a digest, the latest first: where to look.
     pub async fn of(&self, child: &ContentKey) -> Vec<Digest> {
+        let known = self.known(child).await;
+        if known.is_empty() && self.0.survey.may_find_something() {
+            self.learn(child).await;
+            return self.known(child).await;
+        }
+        known
+    }
+
+    async fn known(&self, child: &ContentKey) -> Vec<Digest> {
         let (shared, child) = (Arc::clone(&self.0), child.clone());
         let reading = self.0.tasks.spawn_blocking(move || shared.read(&child));
         reading.await.unwrap_or_default()
+    }
+
+    /// Has the manifests of a digest's repository read that were not.
+    async fn learn(&self, child: &ContentKey) {
+        let image = ImageName {
+            registry: child.host.clone(),
+            repository: child.repository.clone(),
+        };
+        let Some(turn) = self.0.survey.turn_for(&image).await else {
+            return;
+        };
+        let shared = Arc::clone(&self.0);
+        let reading = self.0.tasks.spawn_blocking(move || {
+            shared.survey.read(turn, |listed| shared.write(listed));
+        });
+        // A crash is told by what is not found then.
+        reading.await.ok();
     }
 
     /// Notes that `parent` was seen to list the children. It is written soon.
     pub fn add(&self, children: Vec<ContentKey>, parent: Digest) {
         let mut queue = lock(&self.0.queue);
         for child in children {
-            if queue.seen.len() >= QUEUE_MAX {
+            let Some(parents) = queue.entry(child) else {
                 break;
-            }
-            let parents = queue.seen.entry(child).or_default();
+            };
             parents.retain(|known| *known != parent);
             parents.push(parent);
         }
-        if !queue.is_written && !queue.seen.is_empty() {
-            queue.is_written = true;
+        if queue.wants_a_writer() {
             let shared = Arc::clone(&self.0);
             self.0.tasks.spawn_blocking(move || shared.write_queue());
         }
@@ -130,102 +124,37 @@ impl Parents {
 
 impl Shared {
     fn read(&self, child: &ContentKey) -> Vec<Digest> {
-        self.with(|database| stored(database, child))
+        self.notebook
+            .with(|database| stored(database, child))
             .unwrap_or_default()
     }
 
     fn write_queue(&self) {
-        loop {
-            let batch = {
-                let mut queue = lock(&self.queue);
-                if queue.seen.is_empty() {
-                    queue.is_written = false;
-                    return;
-                }
-                std::mem::take(&mut queue.seen)
-            };
-            self.with(|database| write(database, &batch, self.entries_max));
+        let next = || lock(&self.queue).next();
+        while let Some(batch) = next() {
+            self.write(&batch);
         }
     }
 
-    /// Does something with the database. Where that fails because the file is damaged, the
-    /// file is put aside, and `None` is the answer, as it is for every other failure.
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Failure>) -> Option<T> {
-        let database = self.open()?;
-        // The store promises errors for what it can detect, and panics on the rest.
-        let result = catch_unwind(AssertUnwindSafe(|| work(&database)));
-        match result {
-            Ok(Ok(value)) => return Some(value),
-            Ok(Err(error)) => {
-                self.failed(&*error);
-                if !is_damage(&error) {
-                    return None;
-                }
-            }
-            Err(_) => self.failed(&"it crashed while it was read or written"),
-        }
-        let mut state = lock(&self.database);
-        // Another thread may have found it damaged, too, and begun a new one.
-        if matches!(&*state, State::Open(open) if Arc::ptr_eq(open, &database)) {
-            *state = State::Closed;
-            self.put_aside();
-        }
-        None
-    }
-
-    fn open(&self) -> Option<Arc<Database>> {
-        let mut state = lock(&self.database);
-        if matches!(*state, State::Closed) {
-            *state = self.begin().map_or(State::Broken, State::Open);
-        }
-        match &*state {
-            State::Open(database) => Some(Arc::clone(database)),
-            State::Closed | State::Broken => None,
-        }
-    }
-
-    /// Opens the file, or a new one in its place.
-    fn begin(&self) -> Option<Arc<Database>> {
-        for attempt in 0..2 {
-            match catch_unwind(AssertUnwindSafe(|| create(&self.path))) {
-                Ok(Ok(database)) => return Some(Arc::new(database)),
-                Ok(Err(error)) => self.failed(&*error),
-                Err(_) => self.failed(&"it crashed while it was opened"),
-            }
-            if attempt == 0 {
-                self.put_aside();
-            }
-        }
-        None
-    }
-
-    /// Moves the file out of the way. One such file is kept, for whoever wants to know.
-    fn put_aside(&self) {
-        let aside = self.path.with_extension("redb.damaged");
-        tracing::warn!(?aside, "the store of hints is begun anew");
-        if let Err(error) = fs::rename(&self.path, aside) {
-            self.failed(&error);
-        }
-    }
-
-    fn failed(&self, error: &dyn std::fmt::Display) {
-        self.metrics.disk_failed(DiskFailure::Hints);
-        tracing::warn!(%error, "the store of hints fails");
+    /// Writes in which manifests digests were seen; true when that is done.
+    fn write(&self, batch: &Listed) -> bool {
+        let written = self.notebook.with(|database| {
+            let merge =
+                |transaction: &_, (child, seen): (&_, &Vec<_>)| merge(transaction, child, seen);
+            in_one(database, batch, merge, |transaction| {
+                let table = transaction.open_table(PARENTS).map_err(failure)?;
+                let by_age = transaction.open_table(BY_AGE).map_err(failure)?;
+                forget_oldest(table, by_age, self.entries_max)
+            })
+        });
+        written.is_some()
     }
 }
 
-fn create(path: &Path) -> Result<Database, Failure> {
-    let database = Database::builder()
-        .set_cache_size(PAGES_BYTES_MAX)
-        // It is small, and it is better read once than believed.
-        .set_check_integrity_on_open(true)
-        .create(path)
-        .map_err(failure)?;
-    let transaction = database.begin_write().map_err(failure)?;
+pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
     transaction.open_table(PARENTS).map_err(failure)?;
     transaction.open_table(BY_AGE).map_err(failure)?;
-    transaction.commit().map_err(failure)?;
-    Ok(database)
+    Ok(())
 }
 
 fn stored(database: &Database, child: &ContentKey) -> Result<Vec<Digest>, Failure> {
@@ -233,25 +162,7 @@ fn stored(database: &Database, child: &ContentKey) -> Result<Vec<Digest>, Failur
     let table = transaction.open_table(PARENTS).map_err(failure)?;
     let digest = encode(&child.digest);
     let found = table.get(key(child, &digest)).map_err(failure)?;
-    Ok(found.map_or_else(Vec::new, |found| decode(found.value().1)))
-}
-
-fn write(
-    database: &Database,
-    batch: &HashMap<ContentKey, Vec<Digest>>,
-    entries_max: u64,
-) -> Result<(), Failure> {
-    let transaction = database.begin_write().map_err(failure)?;
-    let mut changed = false;
-    for (child, seen) in batch {
-        changed |= merge(&transaction, child, seen)?;
-    }
-    if changed {
-        forget_oldest(&transaction, entries_max)?;
-        transaction.commit().map_err(failure)
-    } else {
-        transaction.abort().map_err(failure)
-    }
+    Ok(found.map_or_else(Vec::new, |found| parents(found.value().1)))
 }
 
 /// Puts the parents of one digest before those that are known; false when that changes nothing.
@@ -265,104 +176,59 @@ fn merge(
     let digest = encode(&child.digest);
     let key = key(child, &digest);
     let known = table.get(key).map_err(failure)?;
-    let (age, known) = match known.map(|known| (known.value().0, decode(known.value().1))) {
+    let (age, known) = match known.map(|known| (known.value().0, parents(known.value().1))) {
         Some((age, known)) => (Some(age), known),
         None => (None, Vec::new()),
     };
-    let mut parents: Vec<Digest> = seen.iter().rev().copied().collect();
+    let mut all: Vec<Digest> = seen.iter().rev().copied().collect();
     let earlier = known.iter().filter(|parent| !seen.contains(parent));
-    parents.extend(earlier);
-    parents.truncate(PARENTS_MAX);
-    if parents == known {
+    all.extend(earlier);
+    all.truncate(PARENTS_MAX);
+    if all == known {
         return Ok(false);
     }
     if let Some(age) = age {
         by_age.remove(age).map_err(failure)?;
     }
-    let latest = by_age.last().map_err(failure)?;
-    let number = latest.map_or(0, |(number, _)| number.value().wrapping_add(1));
+    let number = next_number(&by_age)?;
     by_age.insert(number, key).map_err(failure)?;
-    let encoded: Vec<u8> = parents.iter().flat_map(encode).collect();
+    let encoded: Vec<u8> = all.iter().flat_map(encode).collect();
     table
         .insert(key, (number, encoded.as_slice()))
         .map_err(failure)?;
     Ok(true)
 }
 
-fn forget_oldest(transaction: &WriteTransaction, entries_max: u64) -> Result<(), Failure> {
-    let mut table = transaction.open_table(PARENTS).map_err(failure)?;
-    let mut by_age = transaction.open_table(BY_AGE).map_err(failure)?;
-    while by_age.len().map_err(failure)? > entries_max {
-        let Some((_, oldest)) = by_age.pop_first().map_err(failure)? else {
-            break;
-        };
-        table.remove(oldest.value()).map_err(failure)?;
-    }
-    Ok(())
-}
-
 fn key<'a>(child: &'a ContentKey, digest: &'a [u8]) -> (&'a str, &'a str, &'a [u8]) {
     (child.host.as_str(), child.repository.as_str(), digest)
 }
 
-/// A digest as the length of its bytes and the bytes.
-fn encode(digest: &Digest) -> Vec<u8> {
-    let bytes = digest.as_bytes();
-    let length = u8::try_from(bytes.len()).unwrap_or(0);
-    [&[length], bytes].concat()
-}
-
-/// Digests, as far as they can be read.
-fn decode(mut bytes: &[u8]) -> Vec<Digest> {
-    let mut digests = Vec::new();
-    while let Some((&length, rest)) = bytes.split_first() {
-        let algorithm = match length {
-            32 => Algorithm::Sha256,
-            64 => Algorithm::Sha512,
-            _ => break,
-        };
-        let Some((digest, rest)) = rest.split_at_checked(usize::from(length)) else {
-            break;
-        };
-        digests.extend(Digest::from_bytes(algorithm, digest));
-        bytes = rest;
-    }
-    digests.truncate(PARENTS_MAX);
-    digests
-}
-
-fn failure(error: impl Into<redb::Error>) -> Failure {
-    Box::new(error.into())
-}
-
-/// Whether the file is to blame, and not the disk.
-fn is_damage(error: &redb::Error) -> bool {
-    use redb::Error;
-    matches!(
-        error,
-        Error::Corrupted(_)
-            | Error::TableTypeMismatch { .. }
-            | Error::TableIsMultimap(_)
-            | Error::TypeDefinitionChanged { .. }
-            | Error::TableDoesNotExist(_)
-            | Error::PreviousIo
-    )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn parents(bytes: &[u8]) -> Vec<Digest> {
+    let mut parents = decode(bytes);
+    parents.truncate(PARENTS_MAX);
+    parents
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{fs, path::Path};
 
-    fn metrics() -> Arc<Metrics> {
-        Arc::new(Metrics::new().expect("metrics"))
-    }
+    use redb::ReadableTableMetadata as _;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
 
     fn parents(directory: &Path) -> Parents {
-        Parents::new(directory, 0, metrics(), TaskTracker::new())
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let disk = Disk::open(directory, 1 << 20, Arc::clone(&metrics), Clock::system());
+        let notebook = Arc::new(Notebook::new(directory, 0, metrics));
+        Parents::new(
+            notebook,
+            Arc::new(disk.expect("opens")),
+            0,
+            TaskTracker::new(),
+        )
     }
 
     fn child(repository: &str, number: u32) -> ContentKey {
@@ -414,7 +280,7 @@ mod tests {
         store.add(rest, digest(1));
         end(store.clone()).await;
         assert_eq!(store.of(&child("app", 0)).await, []);
-        let database = store.0.open().expect("open");
+        let database = store.0.notebook.open().expect("open");
         let transaction = database.begin_read().expect("reads");
         for length in [
             transaction.open_table(PARENTS).expect("a table").len(),

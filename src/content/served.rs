@@ -425,6 +425,18 @@ impl Shared {
             Err(_) => "it crashed while it was read or written".into(),
         };
         self.metrics.disk_failed(DiskFailure::Served);
+        let database_error = error.downcast_ref::<redb::DatabaseError>();
+        if matches!(
+            database_error,
+            Some(redb::DatabaseError::DatabaseAlreadyOpen)
+        ) {
+            tracing::error!(
+                path = ?self.path,
+                "another process that shares the cache directory remembers what tags named: here, \
+                 policies with `no_rollback` refuse tags; give each process a directory of its own"
+            );
+            return None;
+        }
         tracing::error!(
             path = ?self.path, %error,
             "what tags named before cannot be looked up or written down: policies with \
@@ -586,6 +598,20 @@ mod tests {
         let kept = second.recall(&tag("one")).await;
         assert_eq!(kept, Ok(Recalled::Mark(mark("one", 30))));
         assert_eq!(lock(&second.0.marks).by_time.len(), 2);
+        end(second).await;
+    }
+
+    // THREATS C7: two memories of one tag would let it move back at either.
+    #[tokio::test]
+    async fn a_store_has_one_user() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = store(Some(directory.path()), 10);
+        assert_eq!(first.note(&tag("v1"), mark("b", 20)).await, Ok(true));
+        let second = store(Some(directory.path()), 10);
+        assert_eq!(second.recall(&tag("v1")).await, Err(Unusable));
+        assert_eq!(second.note(&tag("v1"), mark("a", 10)).await, Err(Unusable));
+        assert_eq!(first.note(&tag("v1"), mark("a", 10)).await, Ok(false));
+        end(first).await;
         end(second).await;
     }
 

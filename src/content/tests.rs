@@ -25,11 +25,11 @@ const SMALL: u64 = 1000;
 const PART: usize = 100_000;
 
 /// A registry, and what is to be kept of it.
-struct World {
-    registry: Registry,
+pub(super) struct World {
+    pub(super) registry: Registry,
     upstream: Upstream,
     directory: Option<TempDir>,
-    disk_bytes_max: u64,
+    pub(super) disk_bytes_max: u64,
 }
 
 impl World {
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    async fn with_directory() -> Self {
+    pub(super) async fn with_directory() -> Self {
         let directory = Some(TempDir::new().expect("a directory"));
         Self {
             directory,
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// A store of its own process, as it were.
-    fn open(&self) -> Process {
+    pub(super) fn open(&self) -> Process {
         let settings = Settings {
             memory_bytes_max: 10 << 20,
             memory_blob_bytes_max: SMALL,
@@ -91,23 +91,23 @@ impl World {
         }
     }
 
-    fn put(&self, bytes: &Bytes) -> ContentKey {
+    pub(super) fn put(&self, bytes: &Bytes) -> ContentKey {
         self.key(self.registry.put_blob(NAME, bytes.clone()))
     }
 
-    fn blob_requests(&self) -> usize {
+    pub(super) fn blob_requests(&self) -> usize {
         self.registry.count(is_blob)
     }
 
     /// Cuts the first transfer after [`PART`] bytes, and holds the second.
-    fn hold_half_way(&self) {
+    pub(super) fn hold_half_way(&self) {
         let registry = &self.registry;
         registry.misbehave(Fault::on(Endpoint::Blobs, Misdeed::CutAfter(PART)).times(1));
         let second = Fault::on(Endpoint::Blobs, Misdeed::Hang);
         registry.misbehave(second.when(|request| request.header("range").is_some()));
     }
 
-    async fn held_half_way(&self) {
+    pub(super) async fn held_half_way(&self) {
         self.registry.wait_for(2, is_blob).await;
     }
 
@@ -116,8 +116,11 @@ impl World {
     }
 
     /// The files of a folder of the directory.
-    fn files(&self, folder: &str) -> Vec<PathBuf> {
-        files(&self.directory().join(folder))
+    /// The files in a folder, but for those that are only there to be locked.
+    pub(super) fn files(&self, folder: &str) -> Vec<PathBuf> {
+        let mut files = files(&self.directory().join(folder));
+        files.retain(|file| !file.ends_with("lock"));
+        files
     }
 }
 
@@ -140,8 +143,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A store and what it needs to be asked.
-struct Process {
-    store: Store,
+pub(super) struct Process {
+    pub(super) store: Store,
     upstream: Upstream,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -159,7 +162,7 @@ impl Process {
         }
     }
 
-    async fn read(&self, key: &ContentKey) -> Result<Bytes, BlobError> {
+    pub(super) async fn read(&self, key: &ContentKey) -> Result<Bytes, BlobError> {
         whole(self.body(key).await).await
     }
 
@@ -179,7 +182,7 @@ impl Process {
     }
 
     /// Waits for all that is under way, and ends.
-    async fn end(self) {
+    pub(super) async fn end(self) {
         drop(self.store);
         self.tasks.close();
         self.tasks.wait().await;
@@ -197,7 +200,7 @@ async fn whole(body: BlobBody) -> Result<Bytes, BlobError> {
 }
 
 /// Bytes that no two positions of nearby blocks share.
-fn content(length: usize) -> Bytes {
+pub(super) fn content(length: usize) -> Bytes {
     (0..length).map(|at| ((at * 31) >> 3) as u8).collect()
 }
 
@@ -825,26 +828,40 @@ fn a_process_that_is_killed_leaves_nothing_that_matters() {
     });
 }
 
+// As after a loss of power: of what was written last there may be a part.
 #[tokio::test]
-async fn a_directory_has_one_user() {
+async fn a_file_that_was_cut_short_tells_no_size() {
     let world = World::with_directory().await;
-    let process = world.open();
-    let settings = Settings {
-        memory_bytes_max: 0,
-        memory_blob_bytes_max: 0,
-        directory: Some(world.directory().to_owned()),
-        disk_bytes_max: 0,
-        served_tags_max: 1000,
-    };
-    let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let second = Store::open(
-        &settings,
-        metrics,
-        Clock::system(),
-        Hands::new(TaskTracker::new(), Handle::current()),
-    );
-    assert!(matches!(second, Err(OpenError::InUse(_))));
-    process.end().await;
+    let bytes = content(700_000);
+    let key = world.put(&bytes);
+    for ask in 0..3 {
+        let process = world.open();
+        process.read(&key).await.expect("all of it");
+        process.end().await;
+        let file = world.files("blobs").pop().expect("a file");
+        fs::write(&file, &bytes[..1000 * SMALL as usize / 2]).expect("writes");
+        let process = world.open();
+        match ask {
+            0 => {
+                let size = process.store.blob_size(&process.upstream, &key).await;
+                assert_eq!(size.expect("a size"), Some(bytes.len() as u64));
+            }
+            // Behind what is left, and across its end.
+            1 => assert_eq!(
+                process
+                    .part(&key, ByteRange::FromTo(600_000, 600_009))
+                    .await,
+                bytes[600_000..600_010]
+            ),
+            _ => assert_eq!(
+                process
+                    .part(&key, ByteRange::FromTo(499_990, 500_009))
+                    .await,
+                bytes[499_990..500_010]
+            ),
+        }
+        process.end().await;
+    }
 }
 
 /// Makes a hundred thousand files and prints how long the start takes.

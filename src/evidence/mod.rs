@@ -12,8 +12,10 @@
 
 mod budget;
 mod lookaside;
+mod record;
 
 pub use budget::{Budget, Share};
+pub use record::{read_back, write_down};
 
 use std::time::Duration;
 

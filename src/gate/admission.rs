@@ -12,6 +12,7 @@ use crate::content::Document;
 use crate::gate::Ask;
 use crate::gate::Asked;
 use crate::gate::callers::{Misgiven, Misgivings};
+use crate::gate::hints::Named;
 use crate::gate::refusal::describe;
 use crate::gate::ruling::Validity;
 use crate::metrics::DecisionCounter;
@@ -38,6 +39,8 @@ pub(super) struct Admission {
     pub(super) facts: Arc<Facts>,
     pub(super) validity: Validity,
     pub(super) stale: bool,
+    /// Who says that the tag, where it was asked for by one, names the manifest.
+    pub(super) named: Named,
     pub(super) counter: DecisionCounter,
     /// The turn of the hints at which they were told of it.
     pub(super) noted_at: AtomicU64,

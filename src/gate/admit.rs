@@ -184,7 +184,7 @@ impl Gate {
         let document = &admission.document;
         let key = ContentKey::of(&ask.image, *document.digest());
         if let Reference::Tag(tag) = &ask.reference {
-            hints.tagged(&key, tag, true);
+            hints.tagged(&key, tag, admission.named, true);
         }
         hints.listed(&key, document, true);
         // Told last: who asks from now on sees what was noted.

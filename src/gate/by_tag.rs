@@ -82,19 +82,14 @@ impl Gate {
         policies: &[Arc<Policy>],
         tries: &Tries,
     ) -> Result<Option<Arc<Admission>>, Refusal> {
-        let tags = self.tags_of(ruling, key, policies).await;
+        let tags = self.tags_of(ruling, key, policies);
         self.admitted_by_one_of(ruling, &tags, key, tries).await
     }
 
     /// The tags that are known to name a manifest, of which policy may say otherwise than it does
     /// of its digest.
-    async fn tags_of(
-        &self,
-        ruling: &Ruling,
-        key: &ContentKey,
-        policies: &[Arc<Policy>],
-    ) -> Vec<Ask> {
-        let tags = self.0.hints.of(key).await.tags.into_iter();
+    fn tags_of(&self, ruling: &Ruling, key: &ContentKey, policies: &[Arc<Policy>]) -> Vec<Ask> {
+        let tags = self.0.hints.noted(key).tags.into_iter();
         let asks = tags.map(|tag| Ask {
             image: image_of(key),
             reference: Reference::Tag(tag),
@@ -183,7 +178,7 @@ impl Gate {
                 digest: *parent,
                 ..key.clone()
             };
-            let tags = self.tags_of(ruling, &index, policies).await;
+            let tags = self.tags_of(ruling, &index, policies);
             if tags.is_empty() {
                 continue;
             }

@@ -42,8 +42,8 @@ pub(super) struct FactsEntry {
     pub(super) doubt: Option<Cause>,
     pub(super) gathered_at: Instant,
     /// When it is worth the while to ask again, where the doubt is only that a registry is away.
-    retry_at: Option<Instant>,
-    /// True when these are old facts, and others could not be had.
+    pub(super) retry_at: Option<Instant>,
+    /// True when these are old facts, which stand for others only where those cannot be had.
     pub(super) stale: bool,
 }
 
@@ -60,6 +60,16 @@ impl FactsEntry {
 struct Held {
     facts: Arc<Facts>,
     gathered_at: Instant,
+    /// They are from before this process began.
+    remembered: bool,
+}
+
+/// Evidence that was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Proven {
+    pub(super) facts: Facts,
+    /// The pieces that proved something.
+    pub(super) evidence: Vec<Evidence>,
 }
 
 /// The facts that are held. Those that prove nothing have a table of their own, which is small: they
@@ -86,7 +96,7 @@ impl HeldFacts {
             doubt: None,
             gathered_at: held.gathered_at,
             retry_at: None,
-            stale: false,
+            stale: held.remembered,
         })
     }
 
@@ -104,6 +114,7 @@ impl HeldFacts {
             Held {
                 facts: Arc::clone(&entry.facts),
                 gathered_at: entry.gathered_at,
+                remembered: entry.stale,
             },
         );
         other.remove(&key);
@@ -114,6 +125,15 @@ impl HeldFacts {
 
 impl FactsKey {
     fn hashed(&self) -> Key {
+        self.named(&[b"facts", &self.trust_epoch.to_le_bytes()])
+    }
+
+    /// The name of the evidence on disk: what it proves is asked anew, under whatever trust.
+    pub(super) fn remembered_as(&self) -> [u8; 32] {
+        self.named(&[b"evidence"]).bytes()
+    }
+
+    fn named(&self, kind: &[&[u8]]) -> Key {
         let Self {
             content:
                 ContentKey {
@@ -122,13 +142,13 @@ impl FactsKey {
                     digest,
                 },
             source,
-            trust_epoch,
+            trust_epoch: _,
         } = self;
         let source = source.as_deref();
         let elsewhere = source.and_then(|source| source.repository.as_ref());
         let prefix = source.and_then(|source| source.tag_prefix.as_ref());
         // No host, repository or prefix is empty, so what is empty is what is not there.
-        Key::of(&[
+        let parts = [
             &[u8::from(source.is_some())],
             host.as_str().as_bytes(),
             repository.as_str().as_bytes(),
@@ -140,8 +160,8 @@ impl FactsKey {
                 .map_or("", |image| image.repository.as_str())
                 .as_bytes(),
             prefix.map_or("", TagPrefix::as_str).as_bytes(),
-            &trust_epoch.to_le_bytes(),
-        ])
+        ];
+        Key::of(&[kind, &parts].concat())
     }
 }
 
@@ -185,47 +205,76 @@ impl Gate {
             trust_epoch: ruling.trust_epoch,
         };
         let is_fresh = |entry: &FactsEntry| {
-            Instant::now() < entry.expires_at(&self.0.settings)
+            !entry.stale
+                && Instant::now() < entry.expires_at(&self.0.settings)
                 && not_before.is_none_or(|not_before| entry.gathered_at >= not_before)
         };
-        let held = self.0.facts.get(&key);
-        let (fresh, old) = match held.filter(|held| self.have_not_ended(&held.facts)) {
-            Some(entry) if is_fresh(&entry) => (Some(entry), None),
-            old => (None, old),
-        };
+        let fresh = self.held_facts(&key).filter(is_fresh);
         self.0
             .metrics
             .cache_requested(CacheKind::Facts, fresh.is_some());
         if let Some(entry) = fresh {
             return Ok(Arc::new(entry));
         }
-        let (gate, upstream, material) =
+        let (gate, asked, material) =
             (self.clone(), upstream.clone(), Arc::clone(&ruling.material));
         let flight = {
-            let key = key.clone();
+            let (key, material) = (key.clone(), Arc::clone(&material));
             || async move {
-                let entry = gate.gather(&upstream, &key, material).await?;
+                let entry = gate.gather(&asked, &key, material).await?;
                 gate.0.facts.insert(&key, &entry);
                 Ok(Arc::new(entry))
             }
         };
-        let landed = self.0.facts_flights.join(key, flight).await;
+        let kept_by = self.place(upstream, content, source.map(Arc::as_ref))?;
+        if kept_by.upstream.is_silent()
+            && let Some(stale) = self
+                .old_facts(&key, &material, silent(kept_by.upstream))
+                .await
+        {
+            self.0.facts_flights.start(key, flight);
+            return Ok(Arc::new(stale));
+        }
+        let landed = self.0.facts_flights.join(key.clone(), flight).await;
         let gathered = landed.unwrap_or_else(|_| Err(crashed()))?;
-        Ok(match old.and_then(|old| self.in_place_of(&gathered, old)) {
-            Some(stale) => Arc::new(stale),
-            None => gathered,
-        })
+        if let (Some(doubt), Some(retry_at)) = (&gathered.doubt, gathered.retry_at)
+            && let Some(stale) = self.old_facts(&key, &material, doubt.clone()).await
+        {
+            let retry_at = Some(retry_at);
+            return Ok(Arc::new(FactsEntry { retry_at, ..stale }));
+        }
+        Ok(gathered)
     }
 
-    /// Old facts, where a registry that is away has left nothing better, and they prove something.
-    fn in_place_of(&self, gathered: &FactsEntry, old: FactsEntry) -> Option<FactsEntry> {
-        let retry_at = Some(gathered.retry_at?);
-        let is_usable = old.gathered_at.elapsed() < self.0.settings.stale_ttl
-            && !old.facts.proven.is_empty()
-            && self.have_not_ended(&old.facts);
+    /// What is held of facts, whose keys and signatures are still good.
+    fn held_facts(&self, key: &FactsKey) -> Option<FactsEntry> {
+        let held = self.0.facts.get(key);
+        held.filter(|held| self.have_not_ended(&held.facts))
+    }
+
+    /// Old facts that prove something, for when no others can be had because of `doubt`: those that
+    /// are held, else what was remembered.
+    async fn old_facts(
+        &self,
+        key: &FactsKey,
+        material: &Arc<Material>,
+        doubt: Cause,
+    ) -> Option<FactsEntry> {
+        if self.held_facts(key).is_none() {
+            let (gate, recalled, material) = (self.clone(), key.clone(), Arc::clone(material));
+            let recall = || async move {
+                if let Some(entry) = gate.remembered_facts(&recalled, material).await {
+                    gate.0.facts.insert(&recalled, &entry);
+                }
+            };
+            self.0.recalls.join(key.clone(), recall).await.ok();
+        }
+        let old = self.held_facts(key)?;
+        let is_usable =
+            old.gathered_at.elapsed() < self.0.settings.stale_ttl && !old.facts.proven.is_empty();
         is_usable.then(|| FactsEntry {
-            doubt: gathered.doubt.clone(),
-            retry_at,
+            doubt: Some(doubt),
+            retry_at: Some(Instant::now() + STALE_RETRY),
             stale: true,
             ..old
         })
@@ -241,11 +290,12 @@ impl Gate {
     async fn gather(
         &self,
         upstream: &Upstream,
-        FactsKey {
-            content, source, ..
-        }: &FactsKey,
+        key: &FactsKey,
         material: Arc<Material>,
     ) -> Result<FactsEntry, Cause> {
+        let FactsKey {
+            content, source, ..
+        } = key;
         let place = self.place(upstream, content, source.as_deref())?;
         // Held until all is proven: what waits for its proof waits with its bytes.
         let search = self.0.searches.begin(place.upstream.host()).await;
@@ -258,40 +308,15 @@ impl Gate {
         // By far the largest part of a search, which those who wait for their turn need no room for.
         let find = evidence::find(place, digest, limits, &search.share, detached);
         let found = Box::pin(find).await;
-        let mut facts = Facts {
-            truncated: found.truncated,
-            ..Facts::default()
-        };
-        if !found.evidence.is_empty() {
-            let (metrics, now, digest) = (Arc::clone(&self.0.metrics), self.0.clock.now(), *digest);
-            let proofs = self.0.proofs.run(move || {
-                let prove = |evidence: &Evidence| {
-                    let started = Instant::now();
-                    let proof = verify::prove(evidence, &digest, &material, now);
-                    let format = evidence.format().as_str();
-                    metrics.verified(format, proof.is_ok(), started.elapsed());
-                    proof
-                };
-                found.evidence.iter().map(prove).collect::<Vec<_>>()
-            });
-            for proof in proofs.await.map_err(not_proven)? {
-                match proof {
-                    Ok(proven) => {
-                        let found_in = |fact: Fact| Fact {
-                            found_in: source.clone(),
-                            ..fact
-                        };
-                        facts.proven.extend(proven.into_iter().map(found_in));
-                    }
-                    Err(rejected) => facts.rejected.push(rejected),
-                }
-            }
+        let failures = found.failures;
+        let Proven {
+            mut facts,
+            evidence,
+        } = self.prove(found.evidence, key, material).await?;
+        facts.truncated = found.truncated;
+        if failures.is_empty() {
+            self.remember_evidence(key, &evidence, gathered_at, search);
         }
-        drop(search);
-        // They are kept for long.
-        facts.proven.shrink_to_fit();
-        facts.rejected.shrink_to_fit();
-        let failures = &found.failures;
         let is_away = !failures.is_empty() && failures.iter().all(evidence::Failure::is_transient);
         Ok(FactsEntry {
             facts: Arc::new(facts),
@@ -300,6 +325,50 @@ impl Gate {
             retry_at: is_away.then(|| Instant::now() + STALE_RETRY),
             stale: false,
         })
+    }
+
+    /// Proves evidence about a digest, on threads for that.
+    pub(super) async fn prove(
+        &self,
+        evidence: Vec<Evidence>,
+        FactsKey {
+            content, source, ..
+        }: &FactsKey,
+        material: Arc<Material>,
+    ) -> Result<Proven, Cause> {
+        let mut proven = Proven::default();
+        if evidence.is_empty() {
+            return Ok(proven);
+        }
+        let (metrics, now) = (Arc::clone(&self.0.metrics), self.0.clock.now());
+        let digest = content.digest;
+        let proofs = self.0.proofs.run(move || {
+            let prove = |evidence: Evidence| {
+                let started = Instant::now();
+                let proof = verify::prove(&evidence, &digest, &material, now);
+                let format = evidence.format().as_str();
+                metrics.verified(format, proof.is_ok(), started.elapsed());
+                (evidence, proof)
+            };
+            evidence.into_iter().map(prove).collect::<Vec<_>>()
+        });
+        for (evidence, proof) in proofs.await.map_err(not_proven)? {
+            match proof {
+                Ok(facts) => {
+                    let found_in = |fact: Fact| Fact {
+                        found_in: source.clone(),
+                        ..fact
+                    };
+                    proven.facts.proven.extend(facts.into_iter().map(found_in));
+                    proven.evidence.push(evidence);
+                }
+                Err(rejected) => proven.facts.rejected.push(rejected),
+            }
+        }
+        // They are kept for long.
+        proven.facts.proven.shrink_to_fit();
+        proven.facts.rejected.shrink_to_fit();
+        Ok(proven)
     }
 
     /// Where the evidence about an image is looked for.
@@ -349,6 +418,14 @@ fn not_searched(error: NotDone) -> Cause {
         ),
         NotDone::Crashed => crashed(),
     }
+}
+
+fn silent(upstream: &Upstream) -> Cause {
+    let text = format!(
+        "{} gave no answer in time a moment ago, and is asked again meanwhile",
+        upstream.host()
+    );
+    Cause::new(Doubt::EvidenceUnavailable, text)
 }
 
 pub(super) fn crashed() -> Cause {

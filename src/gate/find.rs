@@ -15,6 +15,7 @@ use crate::gate::Missing;
 use crate::gate::Refusal;
 use crate::gate::Resolved;
 use crate::gate::facts::crashed;
+use crate::gate::hints::Named;
 use crate::gate::refusal::{Cause, own_shortfall};
 use crate::gate::tag_key;
 use crate::metrics::CacheKind;
@@ -34,6 +35,8 @@ pub(super) struct Found {
     pub(super) document: Arc<Document>,
     pub(super) until: Instant,
     pub(super) stale: bool,
+    /// Who says that the tag, where it was asked for by one, names it.
+    pub(super) named: Named,
 }
 
 impl Gate {
@@ -50,7 +53,7 @@ impl Gate {
         let found = self.find(upstream, ask, asked).await?;
         let key = ContentKey::of(&ask.image, *found.document.digest());
         if let Reference::Tag(tag) = &ask.reference {
-            self.0.hints.tagged(&key, tag, false);
+            self.0.hints.tagged(&key, tag, found.named, false);
         }
         Ok((upstream, key, found))
     }
@@ -71,6 +74,7 @@ impl Gate {
                     document,
                     until,
                     stale: false,
+                    named: Named::ByRegistry,
                 })
             }
             Reference::Tag(tag) => match self.resolve(upstream, &ask.image, tag).await {
@@ -85,6 +89,9 @@ impl Gate {
     /// all who ask. The bytes are fetched by the tag and hashed here, so that an upstream
     /// that answers otherwise the next time changes nothing. Where it says that the tag names what it
     /// named before, the bytes of that are had by their digest, which costs registries nothing.
+    ///
+    /// Nobody waits for a registry that gave no answer in time a moment ago, where what the tag named
+    /// before will do: it is asked all the same, and who comes next has the answer.
     async fn resolve(
         &self,
         upstream: &Upstream,
@@ -101,47 +108,88 @@ impl Gate {
             let until = resolved.at + settings.tag_ttl;
             return Ok(self.named(upstream, image, resolved, until, false).await);
         }
-        let name = (image.clone(), tag.clone());
-        let (gate, flown, upstream_of_flight) = (self.clone(), name.clone(), upstream.clone());
+        let (gate, flown, upstream_of_flight) =
+            (self.clone(), (image.clone(), tag.clone()), upstream.clone());
         let flight = || async move {
-            let at = Instant::now();
             let (image, tag) = &flown;
-            let before = known.map(|known| known.digest);
-            let document = gate
-                .named_now(&upstream_of_flight, image, tag, before)
-                .await
-                .map_err(Arc::new)?;
-            let resolved = Resolved {
-                digest: *document.digest(),
-                at,
-            };
-            gate.0.tags.insert(tag_key(image, tag), resolved, 0);
-            Ok((document, at))
+            let landed = gate.ask_for_tag(&upstream_of_flight, image, tag, known);
+            landed.await.map_err(Arc::new)
         };
-        let flown_by = (name.0, name.1, upstream.asker_key());
-        match self
-            .0
-            .tag_flights
-            .join(flown_by, flight)
-            .await
-            .map_err(|_| crashed())?
+        let flown_by = (image.clone(), tag.clone(), upstream.asker_key());
+        if upstream.is_silent()
+            && let Some(before) = self.named_before(image, tag, known).await
         {
+            self.0.tag_flights.start(flown_by, flight);
+            return Ok(self.named_still(upstream, image, before).await);
+        }
+        let landed = self.0.tag_flights.join(flown_by, flight).await;
+        match landed.map_err(|_| crashed())? {
             Ok((document, at)) => Ok(Ok(Found {
                 document,
                 until: at + settings.tag_ttl,
                 stale: false,
+                named: Named::ByRegistry,
             })),
             Err(error) if error.is_transient() => {
-                match known.filter(|known| known.at.elapsed() < settings.stale_ttl) {
-                    Some(resolved) => {
-                        let until = Instant::now() + STALE_RETRY;
-                        Ok(self.named(upstream, image, resolved, until, true).await)
-                    }
+                match self.named_before(image, tag, known).await {
+                    Some(before) => Ok(self.named_still(upstream, image, before).await),
                     None => Ok(Err(UpstreamError::clone(&error))),
                 }
             }
             Err(error) => Ok(Err(UpstreamError::clone(&error))),
         }
+    }
+
+    /// Asks the registry what a tag names, and remembers the answer.
+    async fn ask_for_tag(
+        &self,
+        upstream: &Upstream,
+        image: &ImageName,
+        tag: &Tag,
+        known: Option<Resolved>,
+    ) -> Result<(Arc<Document>, Instant), UpstreamError> {
+        let before = match known {
+            Some(known) => Some(known),
+            None => self.remembered_tag(image, tag).await,
+        };
+        let at = Instant::now();
+        let before = before.map(|before| before.digest);
+        let answered = self.named_now(upstream, image, tag, before).await;
+        match &answered {
+            Ok(document) => self.note_resolved((image, tag), *document.digest(), at, known),
+            // To those who ask with credentials of their own it may just not be shown.
+            Err(UpstreamError::NotFound) if before.is_some() && !upstream.asks_as_caller() => {
+                self.forget_tag(image, tag);
+            }
+            Err(_) => {}
+        }
+        Ok((answered?, at))
+    }
+
+    /// What a tag named when it was last asked for, where that is young enough to stand for what it
+    /// names.
+    async fn named_before(
+        &self,
+        image: &ImageName,
+        tag: &Tag,
+        known: Option<Resolved>,
+    ) -> Option<Resolved> {
+        let before = match known {
+            Some(known) => Some(known),
+            None => self.remembered_tag(image, tag).await,
+        };
+        before.filter(|before| before.at.elapsed() < self.0.settings.stale_ttl)
+    }
+
+    /// What a tag named before, while nobody can say what it names.
+    async fn named_still(
+        &self,
+        upstream: &Upstream,
+        image: &ImageName,
+        before: Resolved,
+    ) -> Result<Found, UpstreamError> {
+        let until = Instant::now() + STALE_RETRY;
+        self.named(upstream, image, before, until, true).await
     }
 
     /// What a tag names now, `before` being what it named before.
@@ -185,6 +233,7 @@ impl Gate {
             document,
             until,
             stale,
+            named: resolved.named,
         })
     }
 

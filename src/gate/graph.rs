@@ -130,7 +130,7 @@ impl<'a> Scope<'a> {
 
     /// A digest with its own facts.
     pub(super) async fn alone(&self, key: &ContentKey, shape: Shape) -> Result<Subject, Cause> {
-        let tagged = !self.gate.0.hints.of(key).await.tags.is_empty();
+        let tagged = self.gate.0.hints.noted(key).is_tagged;
         let searches = self.sources.iter().map(|source| {
             let place = (key, source.as_ref());
             let (ruling, upstream) = (self.ruling, self.upstream);

@@ -3,9 +3,10 @@
 //! A hint is never trusted. It says where to look; on use the parent is loaded by its digest,
 //! seen to list the child, and judged as it stands now.
 //!
-//! Parents outlive the process, where there is a cache directory. That a tag named a digest
-//! does not: nothing could prove it again, so an edited store could make a signed member of an
-//! unsigned index pass where policy asks for a signed index. The next pull by the tag tells.
+//! Parents outlive the process, where there is a cache directory. So does what tags named, for when
+//! the registry is away; but then it counts for nothing that a digest [is tagged](Hint::is_tagged):
+//! nothing could prove it again, and an edited store could make a signed member of an unsigned index
+//! pass where policy asks for a signed index. The next answer of the registry tells.
 
 use std::{
     collections::HashMap,
@@ -46,6 +47,17 @@ pub(super) struct Hint {
     vouching: u8,
     /// What the store knows is among the parents.
     loaded: bool,
+    /// The registry said that a tag names it.
+    pub(super) is_tagged: bool,
+}
+
+/// Who says that a tag names a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// The registry did, to this process.
+    ByRegistry,
+    /// What outlived the process does, which proves nothing.
+    AsRemembered,
 }
 
 /// The hints. A cache that keeps an order of use has several hundred bytes beside each entry,
@@ -111,8 +123,15 @@ impl Hints {
         }
     }
 
+    /// What this process has noted.
+    pub(super) fn noted(&self, key: &ContentKey) -> Hint {
+        self.update(key, |_| false)
+    }
+
+    /// What it has noted, and the parents that the store knows. For those who look for parents: where
+    /// there are none, it may take a while.
     pub(super) async fn of(&self, key: &ContentKey) -> Hint {
-        let held = self.update(key, |_| false);
+        let held = self.noted(key);
         let Some(store) = self.store.as_ref().filter(|_| !held.loaded) else {
             return held;
         };
@@ -146,15 +165,18 @@ impl Hints {
     /// Remembers that a tag named this digest. One that does not vouch for it, since policy refuses
     /// it under that tag or has not spoken yet, takes a free place and nobody else's: or a few of
     /// them would keep what the tag admits from being found.
-    pub(super) fn tagged(&self, key: &ContentKey, tag: &Tag, vouches: bool) {
+    pub(super) fn tagged(&self, key: &ContentKey, tag: &Tag, named: Named, vouches: bool) {
         self.update(key, |hint| {
+            let was_tagged = hint.is_tagged;
+            hint.is_tagged |= named == Named::ByRegistry;
+            let is_news = hint.is_tagged != was_tagged;
             if !vouches {
                 let takes = hint.tags.len() < TAGS_MAX && !hint.tags.contains(tag);
                 hint.tags.extend(takes.then(|| tag.clone()));
-                return takes;
+                return takes || is_news;
             }
             if hint.tags.first() == Some(tag) {
-                return false;
+                return is_news;
             }
             hint.tags.retain(|known| known != tag);
             hint.tags.insert(0, tag.clone());
@@ -248,7 +270,7 @@ mod tests {
     }
 
     fn is_tagged(hints: &Hints, number: usize) -> bool {
-        !hints.update(&key(number), |_| false).tags.is_empty()
+        !hints.noted(&key(number)).tags.is_empty()
     }
 
     fn tag() -> Tag {
@@ -259,7 +281,7 @@ mod tests {
     fn the_latest_used_stay_and_the_bound_holds() {
         let hints = Hints::new(100 * TAGGED_BYTES, None);
         for number in 0..1000 {
-            hints.tagged(&key(number), &tag(), true);
+            hints.tagged(&key(number), &tag(), Named::ByRegistry, true);
             // One that is used again and again is not forgotten.
             assert!(is_tagged(&hints, 0), "after {number}");
             let held = hints.held();
@@ -285,20 +307,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_remembered_makes_nothing_tagged() {
+        let hints = Hints::new(100 * TAGGED_BYTES, None);
+        let is_tagged = || hints.noted(&key(0)).is_tagged;
+        for vouches in [false, true] {
+            hints.tagged(&key(0), &tag(), Named::AsRemembered, vouches);
+            assert!(!is_tagged());
+        }
+        hints.tagged(&key(0), &tag(), Named::ByRegistry, true);
+        hints.tagged(&key(0), &tag(), Named::AsRemembered, true);
+        assert!(is_tagged());
+    }
+
+    #[test]
     fn tags_that_do_not_vouch_drive_none_out_that_does() {
         let hints = Hints::new(100 * TAGGED_BYTES, None);
         let refused: Vec<Tag> = (0..8)
             .map(|number| format!("t{number}").parse().expect("a tag"))
             .collect();
-        let tags = || hints.update(&key(0), |_| false).tags;
+        let tags = || hints.noted(&key(0)).tags;
         for tag in &refused {
-            hints.tagged(&key(0), tag, false);
+            hints.tagged(&key(0), tag, Named::ByRegistry, false);
         }
         assert_eq!(tags(), refused[..TAGS_MAX]);
         // Even the last of them is noted once it vouches, and stays.
-        hints.tagged(&key(0), &refused[7], true);
+        hints.tagged(&key(0), &refused[7], Named::ByRegistry, true);
         for tag in &refused {
-            hints.tagged(&key(0), tag, false);
+            hints.tagged(&key(0), tag, Named::ByRegistry, false);
         }
         assert_eq!(tags()[0], refused[7]);
         assert_eq!(tags().len(), TAGS_MAX);

@@ -19,10 +19,14 @@ mod hints;
 mod judge;
 mod lately;
 mod lists;
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod outage_tests;
 mod permits;
 mod reach;
 mod refusal;
 mod refuse;
+mod remember;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod repeat_tests;
@@ -78,7 +82,7 @@ use crate::verify::Material;
 
 use admission::Admission;
 use facts::{FactsEntry, FactsKey, HeldFacts, Lifetimes};
-use hints::Hints;
+use hints::{Hints, Named};
 use lately::Lately;
 use permits::Permits;
 use reach::Reach;
@@ -161,6 +165,9 @@ pub struct Ask {
 struct Resolved {
     digest: Digest,
     at: Instant,
+    /// When that was last written to the disk.
+    noted_at: Option<Instant>,
+    named: Named,
 }
 
 /// The name of a tag among what tags named.
@@ -197,6 +204,8 @@ struct Inner {
     unreached: Unreached,
     facts: HeldFacts,
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
+    /// Of what was remembered.
+    recalls: Flights<FactsKey, ()>,
     tags: Table<Resolved>,
     tag_flights: Flights<TagFlight, TagAnswer>,
     hints: Hints,
@@ -276,6 +285,7 @@ impl Gate {
                 unreached: Unreached::new(settings.unsigned_ttl),
                 facts: HeldFacts::new(PROVEN_BYTES_MAX, UNPROVEN_BYTES_MAX),
                 facts_flights: Flights::new(hands.clone()),
+                recalls: Flights::new(hands.clone()),
                 tags: Table::new(TAGS_BYTES_MAX),
                 tag_flights: Flights::new(hands),
                 hints: Hints::new(HINTS_BYTES_MAX, content.parents().cloned()),

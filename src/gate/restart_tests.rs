@@ -1,6 +1,7 @@
 //! Closure over a restart: what hints on disk do, and what they cannot do.
 
 use crate::gate::Refusal;
+use crate::gate::hints::Named;
 use crate::gate::test_world::{LAYER, World, key, policy, reason};
 use crate::oci::Digest;
 use crate::oci::Reference;
@@ -12,13 +13,19 @@ use crate::policy::Requirement;
 use crate::policy::Signs;
 use crate::sandbox::registry::{Endpoint, Fault, Misdeed};
 
+fn tag() -> Tag {
+    "v1".parse().expect("a tag")
+}
+
 // THREATS G1.
 #[tokio::test]
 async fn after_a_restart_a_child_and_its_blob_are_served_without_upstream() {
     let mut world = World::start().await;
     let process = world.open();
-    let tag = Reference::Tag("v1".parse().expect("a tag"));
-    process.manifest(tag).await.expect("the index");
+    process
+        .manifest(Reference::Tag(tag()))
+        .await
+        .expect("the index");
     let child = Reference::Digest(world.child);
     process.manifest(child.clone()).await.expect("its child");
     let layer = Digest::sha256(LAYER);
@@ -36,6 +43,32 @@ async fn after_a_restart_a_child_and_its_blob_are_served_without_upstream() {
         process.end().await;
         world.copy_directory();
     }
+}
+
+// THREATS G1: another process that shares the directory, perhaps on another machine.
+#[tokio::test]
+async fn what_one_process_admits_the_others_serve_the_children_of() {
+    let world = World::start().await;
+    let (one, other) = (world.open(), world.open());
+    let (tag, child) = (Reference::Tag(tag()), Reference::Digest(world.child));
+    let layer = Digest::sha256(LAYER);
+    // What the one refuses is no more to the other.
+    let outsider = Reference::Digest(world.outsider);
+    let refused = one.manifest(outsider).await;
+    assert_eq!(reason(refused), Reason::DeniedByPolicy);
+    one.manifest(tag).await.expect("the index");
+    one.manifest(child.clone()).await.expect("its child");
+    one.blob(layer).await.expect("its layer");
+    one.settled().await;
+
+    world.registry.stop().await;
+    assert_eq!(other.blob(layer).await.expect("its layer"), LAYER);
+    let served = other.manifest(child.clone()).await;
+    assert_eq!(served.expect("its child"), world.child);
+    let outside = Digest::sha256(b"of nobody's index");
+    assert_eq!(reason(other.blob(outside).await), Reason::NotReachable);
+    one.end().await;
+    other.end().await;
 }
 
 // THREATS G5: what anybody may push does not hide what was admitted.
@@ -118,9 +151,9 @@ async fn an_index_that_cannot_be_read_is_no_refusal() {
         ..policy("of the tag", never.clone(), Signs::Asked)
     };
     let process = world.open_under(vec![policy("never", never, Signs::Asked), of_tag]);
-    let tag: Tag = "v1".parse().expect("a tag");
+    let tag = tag();
     let hints = &process.gate.0.hints;
-    hints.tagged(&key("app", world.index), &tag, false);
+    hints.tagged(&key("app", world.index), &tag, Named::ByRegistry, false);
     let unwell = Fault::on(Endpoint::Manifests, Misdeed::DropConnection);
     let path = format!("/v2/app/manifests/{}", world.index);
     let fault = world.registry.misbehave(unwell.path(&path));
@@ -139,7 +172,7 @@ async fn an_answer_that_is_repeated_keeps_its_hints() {
     let world = World::start().await;
     let process = world.open();
     let hints = &process.gate.0.hints;
-    let tag: Tag = "v1".parse().expect("a tag");
+    let tag = tag();
     let by_tag = Reference::Tag(tag.clone());
     process.manifest(by_tag.clone()).await.expect("the index");
     for round in 0..3_u32 {
@@ -148,7 +181,7 @@ async fn an_answer_that_is_repeated_keeps_its_hints() {
         let mut number = 0_u32;
         while hints.turns() == turn {
             let digest = Digest::sha256(format!("{round} {number}").as_bytes());
-            hints.tagged(&key("other", digest), &long, false);
+            hints.tagged(&key("other", digest), &long, Named::ByRegistry, false);
             number += 1;
         }
         process.manifest(by_tag.clone()).await.expect("the index");

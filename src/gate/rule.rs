@@ -19,7 +19,9 @@ use crate::gate::admission::{Admission, Decision, Grounds};
 use crate::gate::admit::Purpose;
 use crate::gate::by_tag::leave_it_to_the_tag;
 use crate::gate::find::Found;
+use crate::gate::hints::Named;
 use crate::gate::judge::Judged;
+use crate::gate::refusal::{Cause, Doubt};
 use crate::gate::refuse::{malformed, no_policy, outside};
 use crate::gate::ruling::Validity;
 use crate::oci::ImageName;
@@ -73,6 +75,12 @@ impl Gate {
                 found.stale |= index.stale;
                 let (grounds, validity) = (index.decision.grounds.clone(), index.validity.clone());
                 Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)))
+            }
+            None if found.named == Named::AsRemembered => {
+                let text =
+                    "what its tag named before is refused, and what it names now nobody can say";
+                let cause = Cause::new(Doubt::UpstreamUnreachable, text);
+                Err(self.unavailable(cause, ask.asked(), None))
             }
             None => Err(self.fell_short(ask, document, judgement, facts)),
         }
@@ -194,6 +202,7 @@ impl Gate {
             decision: Arc::new(decision),
             validity,
             stale: found.stale,
+            named: found.named,
             document: found.document,
             facts,
             counter,

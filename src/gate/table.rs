@@ -50,6 +50,10 @@ impl Key {
         key.copy_from_slice(Digest::sha256(&text).as_bytes());
         Self(key)
     }
+
+    pub(super) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
 }
 
 impl<V> Default for Generation<V> {

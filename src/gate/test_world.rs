@@ -87,6 +87,15 @@ impl World {
     }
 
     pub(super) fn open_at(&self, clock: Clock, policies: Vec<Policy>) -> Process {
+        self.open_with(settings(), clock, policies)
+    }
+
+    pub(super) fn open_with(
+        &self,
+        settings: Settings,
+        clock: Clock,
+        policies: Vec<Policy>,
+    ) -> Process {
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let content = content::Settings {
@@ -114,7 +123,7 @@ impl World {
             hands,
         };
         Process {
-            gate: Gate::new(settings(), parts),
+            gate: Gate::new(settings, parts),
             content,
             tasks,
         }
@@ -135,13 +144,14 @@ pub(super) fn policy(name: &str, requirement: Requirement, signs: Signs) -> Poli
     }
 }
 
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
 pub(super) fn settings() -> Settings {
-    let hour = Duration::from_secs(3600);
     Settings {
-        facts_ttl: hour,
-        unsigned_ttl: hour,
-        permit_ttl: hour,
-        tag_ttl: hour,
+        facts_ttl: HOUR,
+        unsigned_ttl: HOUR,
+        permit_ttl: HOUR,
+        tag_ttl: HOUR,
         stale_ttl: Duration::ZERO,
         evidence: evidence::Limits {
             artifacts_max: 64,
@@ -199,6 +209,13 @@ impl Process {
                 Ok(body.to_bytes().to_vec())
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until all that it has to write is on disk.
+    pub(super) async fn settled(&self) {
+        while !self.tasks.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Document,
     /// Blobs: from wherever the registry and the settings agree.
     Blob,
+    /// Tokens: from a token service that belongs to the registry.
+    Token,
 }
 
 /// What a request has to be let into.
@@ -57,7 +59,7 @@ impl Session {
         mut request: Request<Empty<Bytes>>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let redirects = match kind {
-            Kind::Document => None,
+            Kind::Document | Kind::Token => None,
             Kind::Blob => Some(&self.settings.redirects),
         };
         let mut hop = Hop::Registry;
@@ -68,7 +70,9 @@ impl Session {
                 let scope = Scope::Pull(kind, repository);
                 self.send_authorized(client, scope, &request).await?
             } else {
-                self.exchange(client, None, &request).await?
+                // Storage has no pace. The registry has, also where storage leads back to it.
+                let kind = (hop == Hop::Registry).then_some(kind);
+                self.exchange(client, kind, &request).await?
             };
             if !is_redirect(answer.status()) {
                 return self.accept(answer, at_home);
@@ -84,7 +88,7 @@ impl Session {
 
     fn client(&self, kind: Kind, hop: Hop) -> &Client {
         match (kind, hop) {
-            (Kind::Document, _) => &self.clients.documents,
+            (Kind::Document | Kind::Token, _) => &self.clients.documents,
             (Kind::Blob, Hop::Registry) => &self.clients.blobs,
             (Kind::Blob, Hop::Listed) => &self.clients.listed,
             (Kind::Blob, Hop::Public) => &self.clients.public,
@@ -181,13 +185,15 @@ impl Session {
 
     /// Whether the registry knows whoever asks: its base, asked for with their credentials.
     pub(super) async fn is_known(&self) -> Result<(), UpstreamError> {
+        let _place = self.place(&self.documents).await?;
         let request = self.request(Method::GET, &self.settings.url.path("/v2/"))?;
         let client = &self.clients.documents;
         let answer = self.send_authorized(client, Scope::Login, &request).await?;
         self.accept(answer, true).map(drop)
     }
 
-    /// Fetches a token for `scope` from a token service that belongs to this registry; all others are not even asked.
+    /// Fetches a token for `scope` from a token service that belongs to this registry; all others
+    /// are not even asked. It takes no place of its own: what the token is for has one.
     async fn token(
         &self,
         realm: &str,
@@ -217,9 +223,8 @@ impl Session {
         if let Some(credentials) = self.basic().await? {
             request = with_grant(&request, &credentials);
         }
-        let answer = self
-            .exchange(&self.clients.documents, None, &request)
-            .await?;
+        let client = &self.clients.documents;
+        let answer = self.exchange(client, Some(Kind::Token), &request).await?;
         let status = answer.status();
         if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
             return Err(self.unauthorized(status));

@@ -31,6 +31,7 @@ struct State {
     /// Until when the registry wants no requests of a kind.
     documents_rest_until: Option<Instant>,
     blobs_rest_until: Option<Instant>,
+    tokens_rest_until: Option<Instant>,
 }
 
 impl Budget {
@@ -62,9 +63,13 @@ impl Budget {
         Some(until.duration_since(now)).filter(|rest| !rest.is_zero())
     }
 
-    /// The registry wants no requests of this kind for so long.
+    /// The registry wants no requests of this kind for so long, and for no shorter than it has
+    /// said before.
     pub(super) fn rest_for(&self, kind: Kind, now: Instant, rest: Duration) {
-        *self.lock().rest_until(kind) = Some(now + rest.min(REST_MAX));
+        let until = now + rest.min(REST_MAX);
+        let mut state = self.lock();
+        let rest_until = state.rest_until(kind);
+        *rest_until = (*rest_until).max(Some(until));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -77,6 +82,7 @@ impl State {
         match kind {
             Kind::Document => &mut self.documents_rest_until,
             Kind::Blob => &mut self.blobs_rest_until,
+            Kind::Token => &mut self.tokens_rest_until,
         }
     }
 }
@@ -128,5 +134,27 @@ mod tests {
         );
         budget.rest_for(Kind::Blob, now, Duration::from_secs(86_400));
         assert_eq!(budget.rest(Kind::Blob, now), Some(REST_MAX));
+        assert_eq!(budget.rest(Kind::Token, now), None);
+        budget.rest_for(Kind::Token, now, Duration::from_secs(60));
+        assert_eq!(
+            budget.rest(Kind::Token, soon),
+            Some(Duration::from_secs(50))
+        );
+    }
+
+    #[test]
+    fn the_rest_that_ends_last_is_kept() {
+        let (budget, now) = (Budget::new(10), Instant::now());
+        let seconds = Duration::from_secs;
+        for (rest, expected) in [(30, 30), (5, 30), (0, 30), (40, 40), (86_400, 300)] {
+            budget.rest_for(Kind::Document, now, seconds(rest));
+            let left = budget.rest(Kind::Document, now);
+            assert_eq!(left, Some(seconds(expected)), "{rest}");
+        }
+        // What is asked for later counts from then on, and ends the later for it.
+        budget.rest_for(Kind::Document, now + seconds(290), seconds(5));
+        assert_eq!(budget.rest(Kind::Document, now), Some(seconds(300)));
+        budget.rest_for(Kind::Document, now + seconds(290), seconds(20));
+        assert_eq!(budget.rest(Kind::Document, now), Some(seconds(310)));
     }
 }

@@ -35,8 +35,8 @@ struct Failure {
 impl Shared {
     /// Sends `request`, and sends it once more where the network failed before any answer and
     /// there is no other address to try. What the registry did answer, be it 429 or 503, is never
-    /// asked for again. What goes to the registry itself has a `kind` and is paid for from its
-    /// budget; what goes to token services and storage has none.
+    /// asked for again. What goes to the registry itself or to its token service has a `kind` and
+    /// is paid for from its budget; what goes to storage has none.
     pub(super) async fn exchange(
         &self,
         client: &Client,
@@ -64,15 +64,7 @@ impl Shared {
         let Some(kind) = kind else {
             return self.attempt(client, request.clone()).await;
         };
-        if let Some(rest) = self.budget.rest(kind, Instant::now()) {
-            let error = UpstreamError::RateLimited {
-                retry_after: Some(rest),
-            };
-            return Err(Failure {
-                error,
-                retry: false,
-            });
-        }
+        self.no_rest(kind)?;
         let patience = self.settings.limits.answer_timeout;
         let Some(wait) = self.budget.take(Instant::now(), patience) else {
             return Err(Failure {
@@ -82,6 +74,8 @@ impl Shared {
         };
         if !wait.is_zero() {
             sleep(wait).await;
+            // Whoever went before may have been told to leave the registry alone.
+            self.no_rest(kind)?;
         }
         let answer = self.attempt(client, request.clone()).await?;
         let asks_for_a_rest = match answer.status() {
@@ -98,6 +92,17 @@ impl Shared {
             self.budget.rest_for(kind, Instant::now(), rest);
         }
         Ok(answer)
+    }
+
+    /// That the registry has not asked for a rest of this kind, or how much of it is left.
+    fn no_rest(&self, kind: Kind) -> Result<(), Failure> {
+        match self.budget.rest(kind, Instant::now()) {
+            None => Ok(()),
+            rest => Err(Failure {
+                error: UpstreamError::RateLimited { retry_after: rest },
+                retry: false,
+            }),
+        }
     }
 
     async fn attempt(
@@ -215,4 +220,23 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
 fn jitter(bound: Duration) -> Duration {
     let chance = RandomState::new().hash_one(()) % 1024;
     bound * u32::try_from(chance).unwrap_or_default() / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_wait_before_a_retry_is_chance_within_its_bounds() {
+        let waits: Vec<_> = (0..1000).map(|_| jitter(RETRY_WAIT)).collect();
+        assert!(waits.iter().all(|wait| *wait < RETRY_WAIT));
+        let different: HashSet<_> = waits.iter().collect();
+        assert!(different.len() > 100, "{} of 1000", different.len());
+        // They are spread over all of it: what is the same for everybody spreads nobody.
+        let long = waits.iter().filter(|wait| **wait >= RETRY_WAIT / 2);
+        let long = long.count();
+        assert!((250..750).contains(&long), "{long} of 1000");
+    }
 }

@@ -111,6 +111,12 @@ pub(super) fn split_port(host: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// True where `host` is `domain` or a name below it.
+pub(super) fn is_under(host: &str, domain: &str) -> bool {
+    let front = host.strip_suffix(domain);
+    front.is_some_and(|front| front.is_empty() || front.ends_with('.'))
+}
+
 /// Where a registry listens: an origin, and perhaps a path in front of `/v2/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {

@@ -1,6 +1,6 @@
 //! The way out through a proxy: whom it is for, and the CONNECT that opens it (RFC 9110, 9.3.6).
 
-use std::{fmt, io};
+use std::{fmt, io, net::IpAddr, str::FromStr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Uri;
@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Secret;
+use super::{Secret, origin::is_under};
 
 /// The most that a proxy may say before the tunnel opens, in bytes.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -21,7 +21,24 @@ pub struct Proxy {
     uri: Uri,
     /// The value of `Proxy-Authorization`.
     authorization: Option<Secret>,
-    exceptions: Vec<String>,
+    exceptions: Vec<Exception>,
+}
+
+/// An entry of `NO_PROXY`: who is reached without the proxy, at any port or at one.
+#[derive(Debug, Clone)]
+struct Exception {
+    whom: Whom,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone)]
+enum Whom {
+    /// `*`.
+    Everybody,
+    /// The addresses that begin with so many bits of this one.
+    Addresses(IpAddr, u32),
+    /// The name and all below it. No address has a name, whatever it ends in.
+    Names(String),
 }
 
 /// Why a text names no proxy.
@@ -33,11 +50,15 @@ pub enum ParseProxyError {
     /// TLS to the proxy itself, or SOCKS.
     #[error("only http:// proxies are spoken to; what goes through them is TLS all the same")]
     Scheme,
+    /// An exception with a slash in it that is no block of addresses.
+    #[error("an entry of NO_PROXY has a `/` and is no block of addresses, like 10.0.0.0/8")]
+    Block,
 }
 
 impl Proxy {
     /// Reads the values of `HTTPS_PROXY` and `NO_PROXY`. Of the latter, `*` is everything, a name
-    /// is itself and all below it, and an address is itself.
+    /// is itself and all below it, an address is itself, and a block of addresses
+    /// (`10.0.0.0/8`) is all that are in it. All but a block may have a port.
     ///
     /// # Errors
     /// [`ParseProxyError`]; it does not repeat the text, which may hold a password.
@@ -78,8 +99,8 @@ impl Proxy {
                         .trim_start_matches('.')
                 })
                 .filter(|exception| !exception.is_empty())
-                .map(str::to_ascii_lowercase)
-                .collect(),
+                .map(str::parse::<Exception>)
+                .collect::<Result<Vec<_>, _>>()?,
         })
     }
 
@@ -94,34 +115,16 @@ impl Proxy {
         let Some(host) = target.host() else {
             return false;
         };
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_ascii_lowercase();
-        let address = host.parse::<std::net::IpAddr>();
-        let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        target.scheme_str() == Some("https") && !is_here && !self.excepts(&host, target.port_u16())
-    }
-
-    fn excepts(&self, host: &str, port: Option<u16>) -> bool {
-        let port = port.unwrap_or(443).to_string();
-        self.exceptions.iter().any(|exception| {
-            let name = match exception.rsplit_once(':') {
-                // One colon is a port's; more of them are an address's.
-                Some((name, only)) if !name.contains(':') => {
-                    if only != port {
-                        return false;
-                    }
-                    name
-                }
-                _ => exception.as_str(),
-            };
-            let below = || {
-                host.strip_suffix(name)
-                    .is_some_and(|front| front.ends_with('.'))
-            };
-            name == "*" || name == host || below()
-        })
+        let host = host.to_ascii_lowercase();
+        let address = address(&host).map(|address| address.to_canonical());
+        let is_here = match address {
+            Some(address) => address.is_loopback(),
+            None => is_under(&host, "localhost"),
+        };
+        let port = target.port_u16().unwrap_or(443);
+        let mut exceptions = self.exceptions.iter();
+        let is_excepted = exceptions.any(|exception| exception.is_for(&host, address, port));
+        target.scheme_str() == Some("https") && !is_here && !is_excepted
     }
 
     /// Asks the proxy, at the other end of `stream`, for a tunnel to `target`.
@@ -147,6 +150,81 @@ impl Proxy {
             None => Err(TunnelError::Answer),
         }
     }
+}
+
+impl Exception {
+    /// Whether it is for the host, which may be an address.
+    fn is_for(&self, host: &str, address: Option<IpAddr>, port: u16) -> bool {
+        let is_meant = match (&self.whom, address) {
+            (Whom::Everybody, _) => true,
+            (Whom::Addresses(first, bits), Some(address)) => begin_alike(*first, address, *bits),
+            (Whom::Names(name), None) => is_under(host, name),
+            (Whom::Addresses(..), None) | (Whom::Names(_), Some(_)) => false,
+        };
+        is_meant && self.port.is_none_or(|only| only == port)
+    }
+}
+
+impl FromStr for Exception {
+    type Err = ParseProxyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_lowercase();
+        if let Some((first, bits)) = text.split_once('/') {
+            let first = address(first).ok_or(ParseProxyError::Block)?;
+            let bits: u32 = bits.parse().map_err(|_| ParseProxyError::Block)?;
+            if bits > bits_of(first) {
+                return Err(ParseProxyError::Block);
+            }
+            let whom = Whom::Addresses(first, bits);
+            return Ok(Self { whom, port: None });
+        }
+        let with_port = match address(&text) {
+            // Its colons are an address's and none is a port's.
+            Some(_) => None,
+            None => text.rsplit_once(':'),
+        };
+        let with_port = with_port.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        let (host, port) = match with_port {
+            Some((host, port)) => (host, Some(port)),
+            None => (text.as_str(), None),
+        };
+        let whom = match address(host).map(|address| address.to_canonical()) {
+            _ if host == "*" => Whom::Everybody,
+            Some(address) => Whom::Addresses(address, bits_of(address)),
+            None => Whom::Names(host.to_owned()),
+        };
+        Ok(Self { whom, port })
+    }
+}
+
+/// The address that a host is, where it is one; of version 6 with brackets or without.
+fn address(host: &str) -> Option<IpAddr> {
+    let within = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match within {
+        Some(within) => within.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok(),
+    }
+}
+
+/// How many bits an address has.
+fn bits_of(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+/// Whether two addresses begin with the same so many bits.
+fn begin_alike(one: IpAddr, other: IpAddr, bits: u32) -> bool {
+    let alike = match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    alike >= bits
 }
 
 /// The head of the proxy's answer, read byte by byte: what follows belongs to the tunnel.
@@ -214,10 +292,22 @@ mod tests {
         assert!(!is_for("", "http://ghcr.io/v2/"));
         for near in [
             "https://localhost:5000",
+            "https://Registry.LocalHost/",
             "https://127.0.0.1:5000",
+            "https://127.8.8.8/",
             "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
         ] {
             assert!(!is_for("", near), "{near}");
+        }
+        for far in [
+            "https://notlocalhost/",
+            "https://localhost.acme.test/",
+            "https://0.0.0.0:5000",
+            "https://[::]/",
+            "https://[::ffff:10.0.0.1]/",
+        ] {
+            assert!(is_for("", far), "{far}");
         }
         for exceptions in [
             "*",
@@ -230,6 +320,73 @@ mod tests {
         }
         for exceptions in ["notacme.test", "acme.test:5000", "cme.test", "other.test"] {
             assert!(is_for(exceptions, "https://r.acme.test/"), "{exceptions}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_excepted_one_by_one_and_in_blocks() {
+        const FOUR: &str = "https://10.1.2.3/";
+        const SIX: &str = "https://[2001:DB8::1]/";
+        for (exceptions, target) in [
+            ("10.1.2.3", FOUR),
+            ("10.1.2.3:443", FOUR),
+            ("::ffff:10.1.2.3", FOUR),
+            ("10.1.2.3/32", FOUR),
+            ("10.0.0.0/8", FOUR),
+            ("10.9.9.9/8", FOUR),
+            ("acme.test,10.1.2.0/30", FOUR),
+            ("0.0.0.0/0", FOUR),
+            ("10.0.0.0/8", "https://[::ffff:10.1.2.3]/"),
+            ("10.0.0.0/8", "https://10.1.2.3:5000/"),
+            ("2001:db8::1", SIX),
+            ("2001:DB8:0:0::1", SIX),
+            ("[2001:db8::1]", SIX),
+            ("[2001:db8::1]:443", SIX),
+            ("[2001:db8::1]:5000", "https://[2001:db8::1]:5000/"),
+            ("2001:db8::/32", SIX),
+            ("[2001:db8::]/32", SIX),
+            ("fd00::/8", "https://[fd12:3456::1]/"),
+        ] {
+            assert!(!is_for(exceptions, target), "{exceptions} {target}");
+        }
+        for (exceptions, target) in [
+            ("2.3", FOUR),
+            ("1.2.3", FOUR),
+            (".1.2.3", FOUR),
+            ("10.1.2.30", FOUR),
+            ("10.1.2.3:5000", FOUR),
+            ("11.0.0.0/8", FOUR),
+            ("10.1.2.4/30", FOUR),
+            ("::/0", FOUR),
+            ("10.0.0.0/8", "https://10.acme.test/"),
+            ("0.0.0.0/0", SIX),
+            ("2001:db8::1:443", SIX),
+            ("[2001:db8::1]:5000", SIX),
+            ("[2001:db8::2]", SIX),
+            ("2001:db9::/32", SIX),
+            ("fd00::/8", "https://[fc00::1]/"),
+        ] {
+            assert!(is_for(exceptions, target), "{exceptions} {target}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_slash_is_a_block_or_an_error() {
+        for exceptions in [
+            "https://r.acme.test/",
+            "r.acme.test/8",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "10.0.0.0/255.0.0.0",
+            "10.0.0.0/8:443",
+            "10/8",
+            "/8",
+            "fd00::/129",
+            "acme.test, 10.0.0.0/8/8",
+        ] {
+            let error = Proxy::parse("proxy.acme.test:3128", exceptions).expect_err(exceptions);
+            assert_eq!(error, ParseProxyError::Block, "{exceptions}");
         }
     }
 

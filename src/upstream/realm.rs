@@ -2,7 +2,10 @@
 
 use http::Uri;
 
-use super::{RealmRefusal, origin::Origin};
+use super::{
+    RealmRefusal,
+    origin::{Origin, is_under},
+};
 
 /// The URL of a token service, where it belongs to the registry that named it: it is the
 /// registry's own origin, or it is https on a name under the same registered domain, as
@@ -25,11 +28,14 @@ pub(super) fn realm_of(realm: &str, registry: &Origin) -> Result<Uri, RealmRefus
 
 /// Domains under which strangers are neighbours, so that a common ending says nothing. Not
 /// complete, and need not be: a registry that is hosted there asks tokens of itself.
-const SHARED_DOMAINS: [&str; 20] = [
+const SHARED_DOMAINS: [&str; 23] = [
     "amazonaws.com",
+    "amazonaws.com.cn",
     "aliyuncs.com",
     "appspot.com",
+    "azurecr.cn",
     "azurecr.io",
+    "azurecr.us",
     "azurewebsites.net",
     "cloudapp.net",
     "cloudfront.net",
@@ -64,7 +70,8 @@ fn same_registered_domain(one: &str, other: &str) -> bool {
     let [top, second, ..] = common.as_slice() else {
         return false;
     };
-    if SHARED_DOMAINS.contains(&format!("{second}.{top}").as_str()) {
+    let shared = |domain: &&str| is_under(one, domain) && is_under(other, domain);
+    if SHARED_DOMAINS.iter().any(shared) {
         return one == other;
     }
     // Under country codes the second label is often a register of its own (co.uk, com.au,
@@ -104,6 +111,15 @@ mod tests {
             ("https://gitlab.com/jwt/auth", "https://registry.gitlab.com"),
             ("https://auth.quay.io/token", "https://quay.io"),
             ("https://r.azurecr.io/oauth2/token", "https://r.azurecr.io"),
+            ("https://r.azurecr.cn/oauth2/token", "https://r.azurecr.cn"),
+            (
+                "https://auth.acme.com.cn/token",
+                "https://registry.acme.com.cn",
+            ),
+            (
+                "https://auth.notamazonaws.com.cn/token",
+                "https://registry.notamazonaws.com.cn",
+            ),
             (
                 "https://auth.acme.co.uk/token",
                 "https://registry.acme.co.uk",
@@ -199,6 +215,21 @@ mod tests {
             (
                 "https://evil.azurecr.io/t",
                 "https://acme.azurecr.io",
+                Foreign,
+            ),
+            (
+                "https://evil.azurecr.cn/t",
+                "https://acme.azurecr.cn",
+                Foreign,
+            ),
+            (
+                "https://evil.azurecr.us/t",
+                "https://acme.azurecr.us",
+                Foreign,
+            ),
+            (
+                "https://2.dkr.ecr.cn-north-1.amazonaws.com.cn/t",
+                "https://1.dkr.ecr.cn-north-1.amazonaws.com.cn",
                 Foreign,
             ),
             (

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
 };
 
 use super::*;
@@ -41,6 +42,8 @@ enum Reply {
     Hang(Vec<u8>),
     /// Writes these bytes, then one byte every few milliseconds.
     Drip(Vec<u8>),
+    /// Writes these bytes once it may, and closes the connection.
+    Held(Arc<Semaphore>, Vec<u8>),
     /// Closes the connection without a word.
     Drop,
 }
@@ -91,6 +94,13 @@ impl Registry {
 
     fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("lock").clone()
+    }
+
+    /// How often it was asked for a token.
+    fn tokens_asked(&self) -> usize {
+        let asked = self.asked();
+        let is_token = |asked: &&Asked| asked.target.starts_with("/token");
+        asked.iter().filter(is_token).count()
     }
 
     fn settings(&self) -> Settings {
@@ -144,6 +154,11 @@ async fn serve(
         Reply::Hang(bytes) => {
             let _ = stream.write_all(&bytes).await;
             std::future::pending::<()>().await;
+        }
+        Reply::Held(leave, bytes) => {
+            leave.acquire().await.expect("is never closed").forget();
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
         }
         Reply::Drip(bytes) => {
             let _ = stream.write_all(&bytes).await;
@@ -301,6 +316,118 @@ async fn a_dropped_connection_is_retried_once() {
     assert!(error.is_transient());
     assert_eq!(registry.asked().len(), 2);
     assert_eq!(*statuses.lock().expect("lock"), [0, 0]);
+}
+
+/// Asks for a manifest and a blob, by GET and by HEAD each; how many of the four were answered.
+async fn all_four(upstream: &Upstream) -> usize {
+    let reference = "v1".parse().expect("a tag");
+    let digest = Digest::sha256(b"layer");
+    let answered = [
+        manifest(upstream, "v1").await.is_ok(),
+        blob(upstream, "team/app", 0).await.is_ok(),
+        upstream
+            .has_manifest(&repository(), &reference)
+            .await
+            .is_ok(),
+        upstream.blob_size(&repository(), &digest).await.is_ok(),
+    ];
+    answered.into_iter().filter(|answered| *answered).count()
+}
+
+#[tokio::test]
+async fn what_is_lost_is_asked_for_once_more_after_a_wait() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let book = Arc::clone(&seen);
+    let registry = Registry::start(move |_| {
+        let mut book = book.lock().expect("lock");
+        book.push(Instant::now());
+        match book.len() % 2 {
+            0 => reply(200, &[], MANIFEST),
+            _ => Reply::Drop,
+        }
+    })
+    .await;
+    assert_eq!(all_four(&registry.upstream()).await, 4);
+    let seen = seen.lock().expect("lock").clone();
+    assert_eq!(seen.len(), 8);
+    for pair in seen.chunks(2) {
+        let wait = pair[1].duration_since(pair[0]);
+        assert!(wait >= Duration::from_millis(50), "{wait:?}");
+    }
+    let deaf = Registry::start(|_| Reply::Drop).await;
+    assert_eq!(all_four(&deaf.upstream()).await, 0);
+    let asked = deaf.asked();
+    assert_eq!(asked.len(), 8, "and never a third time");
+    // What is asked for twice changes nothing at the registry.
+    let safe = |asked: &Asked| ["GET", "HEAD"].contains(&asked.method.as_str());
+    assert!(asked.iter().all(safe));
+}
+
+#[tokio::test]
+async fn another_address_is_the_second_attempt() {
+    let first = Registry::start(|_| Reply::Drop).await;
+    let second = Registry::start(|_| Reply::Drop).await;
+    let upstream = first.upstream_with(|settings| {
+        settings.more_urls = vec![second.url("").parse().expect("a URL")];
+    });
+    manifest(&upstream, "v1")
+        .await
+        .expect_err("both are silent");
+    assert_eq!((first.asked().len(), second.asked().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn no_answer_is_asked_for_again() {
+    for status in [400, 403, 404, 408, 409, 416, 425, 429, 500, 502, 503, 504] {
+        let registry = Registry::start(move |_| reply(status, &[], "")).await;
+        assert_eq!(all_four(&registry.upstream()).await, 0, "{status}");
+        assert_eq!(registry.asked().len(), 4, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_slow_or_breaks_off_is_not_asked_again() {
+    let registry =
+        Registry::start(
+            |asked| match asked.target.rsplit('/').next().unwrap_or_default() {
+                "silent" => Reply::Hang(Vec::new()),
+                "stuck" => Reply::Hang(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n".to_vec()),
+                "ssh" => Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+                _ => reply(200, &[("Content-Length", "900")], "short"),
+            },
+        )
+        .await;
+    let upstream = registry.upstream_with(|settings| {
+        settings.limits.answer_timeout = Duration::from_millis(500);
+        settings.limits.body_idle_timeout = Duration::from_millis(500);
+    });
+    for tag in ["silent", "stuck", "ssh", "short"] {
+        assert!(manifest(&upstream, tag).await.is_err(), "{tag}");
+    }
+    assert_eq!(registry.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_as_seldom() {
+    for (status, times) in [(None, 2), (Some(400), 1), (Some(429), 1), (Some(503), 1)] {
+        let registry = Registry::start(move |asked| {
+            if asked.target.starts_with("/token") {
+                return status.map_or(Reply::Drop, |status| reply(status, &[], ""));
+            }
+            let host = asked.header("host").unwrap_or_default();
+            let realm = format!(r#"Bearer realm="http://{host}/token""#);
+            reply(401, &[("WWW-Authenticate", &realm)], "")
+        })
+        .await;
+        let upstream = registry.upstream_with(|settings| settings.credentials = basic());
+        assert!(manifest(&upstream, "v1").await.is_err(), "{status:?}");
+        let asked = registry.asked();
+        let targets: Vec<_> = asked.iter().map(|asked| asked.target.as_str()).collect();
+        assert_eq!(targets[0], "/v2/team/app/manifests/v1");
+        let tokens = &targets[1..];
+        assert_eq!(tokens, vec!["/token?scope=repository:team/app:pull"; times]);
+        assert!(asked.iter().all(|asked| asked.method == "GET"));
+    }
 }
 
 // THREATS D2: gigabytes, and a lying Content-Length.
@@ -511,17 +638,60 @@ async fn a_token_service_that_fails_is_asked_once_by_all_who_wait() {
     let upstream = registry.upstream();
     let pulls = (0..20).map(|_| manifest(&upstream, "v1"));
     for fetched in futures_util::future::join_all(pulls).await {
-        let retry_after = Some(Duration::from_secs(9));
-        assert_eq!(
-            fetched.err(),
-            Some(UpstreamError::RateLimited { retry_after })
+        let limited = fetched.expect_err("limited");
+        assert!(
+            matches!(limited, UpstreamError::RateLimited { retry_after: Some(wait) }
+                if wait > Duration::from_secs(4) && wait <= Duration::from_secs(9)),
+            "{limited:?}"
         );
     }
-    let asked = registry.asked();
-    let tokens = asked
-        .iter()
-        .filter(|asked| asked.target.starts_with("/token"));
-    assert!(tokens.count() < 20, "failures are shared");
+    assert_eq!(registry.tokens_asked(), 1, "failures are shared");
+}
+
+#[tokio::test]
+async fn a_token_service_that_asks_for_a_rest_has_it() {
+    for status in [429, 503] {
+        let registry = Registry::start(move |asked| {
+            if asked.target.starts_with("/token") {
+                return reply(status, &[("Retry-After", "120")], "");
+            }
+            if asked.target.starts_with("/v2/open/") {
+                return reply(200, &[], MANIFEST);
+            }
+            let host = asked.header("host").unwrap_or_default();
+            let realm = format!(r#"Bearer realm="http://{host}/token""#);
+            reply(401, &[("WWW-Authenticate", &realm)], "")
+        })
+        .await;
+        let upstream = registry.upstream();
+        let reference = "v1".parse().expect("a tag");
+        for name in ["team/one", "team/two", "team/three"] {
+            let repository = name.parse().expect("a name");
+            let refused = upstream.manifest(&repository, &reference).await;
+            let refused = refused.expect_err("no token");
+            assert!(refused.is_transient(), "{status}: {refused:?}");
+        }
+        assert_eq!(registry.tokens_asked(), 1, "{status}");
+        // What needs no token is another kind.
+        let open = "open/app".parse().expect("a name");
+        let fetched = upstream.manifest(&open, &reference).await;
+        fetched.expect("fetched");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_when_it_is_its_turn() {
+    let registry = token_registry().await;
+    let upstream = registry.upstream_with(|settings| {
+        settings.limits.requests_per_second_max = 1;
+        settings.limits.answer_timeout = Duration::from_millis(400);
+    });
+    let turned_away = manifest(&upstream, "v1").await;
+    let turned_away = turned_away.expect_err("not its turn");
+    let queue = Stage::Queue;
+    assert!(matches!(turned_away, UpstreamError::TimedOut { stage, .. } if stage == queue));
+    assert_eq!(registry.asked().len(), 1);
+    assert_eq!(registry.tokens_asked(), 0);
 }
 
 #[tokio::test]
@@ -658,6 +828,36 @@ async fn redirects_in_a_circle_end() {
 }
 
 #[tokio::test]
+async fn a_redirect_that_leads_back_to_the_registry_keeps_its_pace() {
+    // Its paths are the registries that it sends everybody back to.
+    let storage = Registry::start(|asked| {
+        let back = format!("http:/{}/back", asked.target);
+        reply(307, &[("Location", &back)], "")
+    })
+    .await;
+    let storage = storage.url("");
+    let registry = Registry::start(move |asked| {
+        if asked.target == "/back" {
+            return reply(429, &[("Retry-After", "120")], "");
+        }
+        let host = asked.header("host").unwrap_or_default();
+        let away = format!("{storage}/{host}");
+        reply(307, &[("Location", &away)], "")
+    })
+    .await;
+    let upstream = registry.upstream_with(|settings| {
+        settings.redirects = Redirects::Listed(vec!["127.0.0.1".parse().expect("a pattern")]);
+    });
+    for _ in 0..2 {
+        let limited = blob(&upstream, "team/app", 0).await;
+        assert!(matches!(limited, Err(UpstreamError::RateLimited { .. })));
+    }
+    let asked = registry.asked();
+    assert_eq!(asked.len(), 2, "it has the rest that it asked for");
+    assert_eq!(asked[1].target, "/back");
+}
+
+#[tokio::test]
 async fn a_blob_is_resumed() {
     let registry = Registry::start(|asked| {
         let target = asked.target.as_str();
@@ -706,6 +906,113 @@ async fn slow_readers_of_blobs_do_not_keep_manifests_out() {
     drop(held);
     let third = blob(&upstream, "team/app", 0).await;
     assert!(third.is_ok(), "the place is free again");
+}
+
+#[tokio::test]
+async fn who_asks_whether_they_are_known_has_a_place_and_their_token_needs_none() {
+    let registry = token_registry().await;
+    let upstream = registry.upstream_with(|settings| {
+        settings.limits.connections_max = 1;
+        settings.limits.answer_timeout = Duration::from_millis(400);
+    });
+    let shared = &upstream.places()[0];
+    let place = shared.place(&shared.documents).await.expect("a place");
+    let refused = upstream.knows_asker().await.expect_err("no place");
+    let queue = Stage::Queue;
+    assert!(matches!(refused, UpstreamError::TimedOut { stage, .. } if stage == queue));
+    assert_eq!(registry.asked().len(), 0);
+    drop(place);
+    upstream.knows_asker().await.expect("known");
+    assert_eq!(registry.asked().len(), 3);
+}
+
+/// A storm of first pulls is spread over time, all that it asks for together, and what is asked for
+/// once more as well.
+#[tokio::test]
+async fn a_storm_comes_at_the_registrys_pace() {
+    const PACE: u32 = 20;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let book = Arc::clone(&seen);
+    let registry = Registry::start(move |asked| {
+        book.lock().expect("lock").push(Instant::now());
+        match asked.target.ends_with("/lost") {
+            true => Reply::Drop,
+            false => reply(200, &[], MANIFEST),
+        }
+    })
+    .await;
+    let upstream = &registry.upstream_with(|settings| {
+        settings.limits.requests_per_second_max = PACE;
+        settings.limits.answer_timeout = Duration::from_secs(60);
+        settings.limits.manifest_deadline = Duration::from_secs(60);
+    });
+    let begun = Instant::now();
+    let storm = (0..30).map(|number| async move {
+        match number % 3 {
+            0 => manifest(upstream, "v1").await.is_ok(),
+            1 => blob(upstream, "team/app", 0).await.is_ok(),
+            _ => manifest(upstream, "lost").await.is_ok(),
+        }
+    });
+    let answered = futures_util::future::join_all(storm).await;
+    assert_eq!(answered.iter().filter(|answered| **answered).count(), 20);
+    let mut seen = seen.lock().expect("lock").clone();
+    seen.sort();
+    assert_eq!(seen.len(), 40);
+    // A second's worth comes at once; each one after that has its time, and none comes before it.
+    let interval = Duration::from_secs(1) / PACE;
+    for (number, seen) in (1_u32..).zip(seen) {
+        let earliest = begun + interval * number.saturating_sub(PACE);
+        assert!(seen >= earliest, "{number}: {:?}", seen - begun);
+    }
+}
+
+/// Nothing is answered until the test says so: what has come and has no answer is under way.
+#[tokio::test]
+async fn a_storm_has_as_many_requests_under_way_as_there_are_places() {
+    const DOCUMENTS: usize = 4;
+    const BLOBS: usize = 2;
+    const STORM: usize = 30;
+    let leave = Arc::new(Semaphore::new(0));
+    let wanted = Arc::clone(&leave);
+    let registry = Registry::start(move |_| {
+        let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+        Reply::Held(Arc::clone(&wanted), answer.to_vec())
+    })
+    .await;
+    let upstream = &registry.upstream_with(|settings| {
+        settings.limits.connections_max = DOCUMENTS;
+        settings.limits.blob_streams_max = BLOBS;
+        settings.limits.answer_timeout = Duration::from_secs(60);
+        settings.limits.manifest_deadline = Duration::from_secs(60);
+    });
+    let storm = (0..STORM).map(|number| async move {
+        match number % 2 {
+            0 => manifest(upstream, "v1").await.map(drop),
+            _ => blob(upstream, "team/app", 0).await.map(drop),
+        }
+    });
+    let answering = async {
+        // Whoever has no place has time to come all the same.
+        let a_while = Duration::from_millis(10);
+        while registry.asked().len() < DOCUMENTS + BLOBS {
+            tokio::time::sleep(a_while).await;
+        }
+        tokio::time::sleep(a_while * 10).await;
+        let asked = registry.asked();
+        let is_blob = |asked: &&Asked| asked.target.contains("/blobs/");
+        let blobs = asked.iter().filter(is_blob).count();
+        assert_eq!((asked.len() - blobs, blobs), (DOCUMENTS, BLOBS));
+        for answered in 1..=STORM {
+            leave.add_permits(1);
+            tokio::time::sleep(a_while).await;
+            let asked = registry.asked().len();
+            assert!(asked <= DOCUMENTS + BLOBS + answered, "{asked}");
+        }
+    };
+    let (pulled, ()) = tokio::join!(futures_util::future::join_all(storm), answering);
+    assert!(pulled.iter().all(Result::is_ok), "{pulled:?}");
+    assert_eq!(registry.asked().len(), STORM);
 }
 
 fn referrers_page(from: usize, count: usize) -> String {

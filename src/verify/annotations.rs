@@ -7,7 +7,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sigstore_verify::types::{
     Bundle, CanonicalizedBody, CertificateContent, DerCertificate, InclusionPromise, KindVersion,
     LogId, LogIndex, LogKeyId, MediaType, PublicKeyIdentifier, SignatureContent, SignedTimestamp,
@@ -24,7 +24,7 @@ const BUNDLE: &str = "dev.sigstore.cosign/bundle";
 const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The annotations that vouch for a signature, unread.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Annotations {
     /// The signing certificate in PEM, where it is keyless.
     pub certificate: Option<String>,

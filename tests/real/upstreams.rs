@@ -4,15 +4,8 @@
 //!
 //! The first serves the images of the first site, so nothing is pushed or signed twice.
 
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::OnceLock;
 
 use crate::clients::BuildahLogin;
@@ -36,6 +29,7 @@ use crate::harness::gate::Gate;
 use crate::harness::office::Office;
 use crate::harness::process::command;
 use crate::harness::process::must;
+use crate::harness::proxy::Proxy;
 use crate::harness::registry::Guard;
 use crate::harness::registry::Registry;
 use crate::harness::world;
@@ -45,6 +39,10 @@ const UPSTREAMS: [&str; 2] = ["guarded.acme.test", "native.acme.test"];
 
 /// The guarded registry's name for whoever can only reach it through a proxy.
 const FAR: &str = "registry.far.test";
+
+/// An address of it that can be reached both ways: on Linux it leads to loopback, which itself is
+/// never reached through a proxy.
+const NEAR: &str = "0.0.0.0";
 
 /// Who pulls, and what the gate itself shows to the registry that wants to know.
 const PULLER: (&str, &str) = ("alice", "one");
@@ -80,7 +78,8 @@ impl Place {
         let folder = world.undertaker.folder("guarded-office");
         let office = Office(&folder);
         office.authority("own");
-        office.issue("registry", "own", Some(&format!("IP:127.0.0.1,DNS:{FAR}")));
+        let names = format!("IP:127.0.0.1,IP:{NEAR},DNS:{FAR}");
+        office.issue("registry", "own", Some(&names));
         office.issue("gate", "own", None);
         for (file, (user, password)) in [("registry-users", GATE), ("gate-users", PULLER)] {
             let hash = bcrypt::hash(password, 5).expect("a hash");
@@ -290,59 +289,51 @@ fn the_gate_speaks_http_2_where_its_registry_does() {
     assert!(of("HTTP/2.0") > 0 && of("HTTP/1.1") == 0, "{log}");
 }
 
-/// Tunnels whatever it is asked for to one address, as long as the test lasts; with what it was asked for.
-fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let asked = Arc::<Mutex<Vec<String>>>::default();
-    let told = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.expect("a client");
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                client.read_exact(&mut byte).expect("the head of a request");
-                head.push(byte[0]);
-            }
-            let head = String::from_utf8_lossy(&head);
-            let first = head.lines().next().unwrap_or_default().to_owned();
-            told.lock().expect("what is asked for").push(first);
-            let mut registry = TcpStream::connect(to).expect("the registry");
-            client
-                .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
-                .expect("an answer");
-            let (mut from, mut back) = (
-                client.try_clone().expect("a handle"),
-                registry.try_clone().expect("a handle"),
-            );
-            std::thread::spawn(move || std::io::copy(&mut from, &mut registry));
-            std::thread::spawn(move || std::io::copy(&mut back, &mut client));
-        }
-    });
-    (address, asked)
+/// Pulls through a gate that knows the registry as `host`. Its environment has a proxy in the variable
+/// `proxy`, and perhaps another that says what goes without. True where the proxy was asked for the
+/// registry; it is asked for nothing else.
+fn goes_through(name: &str, host: &str, proxy: &str, without: Option<(&str, &str)>) -> bool {
+    let (world, place) = (world(), place());
+    let office = Office(&place.folder);
+    let registry = place.registry.address();
+    let host = format!("{host}:{}", registry.port());
+    let through = Proxy::start(&host, registry, &world.runtime);
+    let address = format!("http://{}", through.address());
+    let mut environment = vec![(proxy, address.as_str())];
+    environment.extend(without);
+    let own = office.text("own.pem");
+    let guarded = upstream(&host, Some(&own), Some("gate"), GATE.0, &office);
+    let gate = serve_in(&environment, name, world, &guarded, &office);
+    let skopeo = SkopeoLogin::set_up(world);
+    let image = format!("{}/{}/release/index:v1", gate.address(), UPSTREAMS[0]);
+    let pulled = skopeo.pull_as(&puller(), &image);
+    pulled.unwrap_or_else(|said| panic!("{name}: {said}\n{}", gate.log()));
+    let asked = through.asked();
+    let first = format!("CONNECT {host} HTTP/1.1");
+    assert!(asked.iter().all(|line| *line == first), "{name}: {asked:?}");
+    !asked.is_empty()
 }
 
 #[test]
 #[ignore = "needs the real parts that .ci/install brings"]
 fn what_is_reached_through_a_proxy_arrives() {
-    let (world, place) = (world(), place());
-    let office = Office(&place.folder);
-    let (address, asked) = proxy(place.registry.address());
-    let far = format!("{FAR}:{}", place.registry.address().port());
-    let own = office.text("own.pem");
-    let guarded = upstream(&far, Some(&own), Some("gate"), GATE.0, &office);
-    let environment = [("HTTPS_PROXY", &*format!("http://{address}"))];
-    let gate = serve_in(&environment, "gate-far", world, &guarded, &office);
-    let skopeo = SkopeoLogin::set_up(world);
-    let image = format!("{}/{}/release/index:v1", gate.address(), UPSTREAMS[0]);
-    skopeo.pull_as(&puller(), &image).expect("is pulled");
-    let asked = asked.lock().expect("what is asked for");
-    let first = format!("CONNECT {far} HTTP/1.1");
-    assert!(
-        !asked.is_empty() && asked.iter().all(|line| *line == first),
-        "{asked:?}"
-    );
+    for (name, proxy) in [("gate-far", "HTTPS_PROXY"), ("gate-far-too", "https_proxy")] {
+        assert!(goes_through(name, FAR, proxy, None), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "needs the real parts that .ci/install brings"]
+fn what_no_proxy_is_for_arrives_without_it() {
+    let all = format!("{FAR}, {NEAR}");
+    for (name, proxy, without, expected) in [
+        ("gate-near", "HTTPS_PROXY", ("NO_PROXY", FAR), true),
+        ("gate-nearer", "HTTPS_PROXY", ("NO_PROXY", NEAR), false),
+        ("gate-nearest", "https_proxy", ("no_proxy", &*all), false),
+    ] {
+        let found = goes_through(name, NEAR, proxy, Some(without));
+        assert_eq!(found, expected, "{name}");
+    }
 }
 
 /// The registry is as closed as the tests above take it to be: without its authority, without a

@@ -13,6 +13,7 @@
 mod attested;
 mod audit;
 mod auth;
+mod binary;
 mod binding;
 mod cache;
 mod callers;
@@ -36,6 +37,7 @@ mod pullers;
 mod refusals;
 mod reload;
 mod rollback;
+mod secrets;
 mod shapes;
 mod source;
 mod stale;

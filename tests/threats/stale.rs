@@ -1,7 +1,7 @@
 //! What goes on being served while a registry is away, and what does not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pullgate::gate::Settings;
 use pullgate::oci::Digest;
@@ -121,6 +121,50 @@ async fn who_is_only_warned_goes_on_being_warned() {
         let is_one_of_ours = warnings.any(|warning| warning.as_bytes().starts_with(b"299 "));
         assert!(is_one_of_ours, "{:?}", answer.headers);
     }
+}
+
+// Nobody waits for a registry again and again that does not answer at all.
+#[tokio::test]
+async fn a_registry_that_hangs_is_waited_for_once() {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let world = World::with(Setup {
+        settings: Settings {
+            facts_ttl: Duration::ZERO,
+            ..asking()
+        },
+        upstream: |settings| settings.limits.answer_timeout = PATIENCE,
+        ..Setup::default()
+    })
+    .await;
+    let package = image::runnable("released").tagged("v1");
+    world.push("app", &package);
+    world.sign("app", &package, &release());
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    let hangs = world.registry.misbehave(Misdeed::Hang);
+    let digest = package.digest().to_string();
+    world.manifest("app", "v1").await.admits(&package.manifest);
+    for reference in [digest.as_str(), "v1", digest.as_str()] {
+        // What is repeated for a while is repeated no more.
+        world.reload(Setup::default().rules);
+        let begun = Instant::now();
+        let answer = world.manifest("app", reference).await;
+        answer.admits(&package.manifest);
+        assert!(answer.header("warning").starts_with("111 "), "{reference}");
+        assert!(begun.elapsed() < PATIENCE, "{reference}");
+    }
+    // It is asked all the same: what has moved meanwhile is seen.
+    let moved = image::runnable("moved").tagged("v1");
+    world.push("app", &moved);
+    world.sign("app", &moved, &release());
+    world.registry.forgive(hangs);
+    let begun = Instant::now();
+    while world.manifest("app", "v1").await.body != moved.manifest {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not asked");
+        world.reload(Setup::default().rules);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let answer = world.manifest("app", "v1").await;
+    assert_eq!(answer.header("warning"), "");
 }
 
 #[tokio::test]

@@ -3,125 +3,17 @@
 //! folder.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use pullgate::clock::Clock;
-use pullgate::sandbox::client::Client;
-use pullgate::sandbox::image::{self, Package};
-use pullgate::sandbox::registry::Registry;
-use pullgate::sandbox::sigstore::{Claim, Fault, Identity, Log, Recipe, Sigstore, signature_tag};
-use tempfile::TempDir;
+use pullgate::sandbox::image;
+use pullgate::sandbox::sigstore::{Claim, Fault, Identity, Log, Recipe, signature_tag};
 
-use crate::program::Program;
+use crate::binary::{Gate, Site};
 use crate::support::{HOST, recipe, release, stranger};
 
-/// How long the program may take to notice something.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an exemption lasts from the start on.
 const EXEMPT: i64 = 6;
-
-/// A registry, and a folder with a configuration.
-struct Site {
-    registry: Registry,
-    sigstore: Sigstore,
-    folder: TempDir,
-}
-
-/// The program on it.
-struct Gate {
-    client: Client,
-    program: Program,
-}
-
-impl Site {
-    async fn new(policies: &str) -> Self {
-        let now = Clock::system().now() - SignedDuration::from_secs(60);
-        let site = Self {
-            registry: Registry::start().await.expect("a port"),
-            sigstore: Sigstore::new(now),
-            folder: TempDir::new().expect("a folder"),
-        };
-        let url = site.registry.url();
-        let configuration = format!(
-            "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\npolicies: [policies.yaml]\n\
-             upstreams: {{ {HOST}: {{ url: {url:?} }} }}\ndefault_upstream: {HOST}\n\
-             trust_roots: {{ acme: {{ file: root.json }} }}\ndefault_trust_root: acme\n\
-             cache: {{ directory: cache, tag_ttl: 0s }}\n"
-        );
-        site.write("pullgate.yaml", &configuration);
-        site.write("root.json", &site.sigstore.trusted_root_json());
-        site.write("policies.yaml", &policies.replace("HOST", HOST));
-        site
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("a file");
-    }
-
-    fn run(&self) -> Gate {
-        let program = Program::start(env!("CARGO_BIN_EXE_pullgate"), self.folder.path());
-        Gate {
-            client: Client::new(&program.address),
-            program,
-        }
-    }
-
-    fn push(&self, repository: &str, content: &str) -> Package {
-        let package = image::runnable(content).tagged("v1");
-        self.registry.put_package(repository, &package);
-        package
-    }
-
-    fn sign(&self, repository: &str, package: &Package, recipe: &Recipe<'_>) {
-        let bundle = self.sigstore.sign_bundle(&package.descriptor(), recipe);
-        self.registry.put_package(repository, &bundle);
-    }
-
-    /// Pushes an image that is signed so, for a tag of its own.
-    fn signed(&self, repository: &str, recipe: &Recipe<'_>) -> Package {
-        let package = self.push(repository, &format!("{repository} {recipe:?}"));
-        self.sign(repository, &package, recipe);
-        package
-    }
-}
-
-impl Gate {
-    /// The word of a refusal, or `admitted`.
-    async fn verdict(&self, repository: &str, reference: impl ToString) -> String {
-        let target = format!("/v2/{repository}/manifests/{}", reference.to_string());
-        let answer = self.client.get(&target).await.expect("an answer");
-        if answer.status == StatusCode::OK {
-            return "admitted".to_owned();
-        }
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
-        let message = answer.message().unwrap_or_default();
-        let word = message.split(['[', ']']).nth(1);
-        word.unwrap_or_else(|| panic!("{message}")).to_owned()
-    }
-
-    async fn says(&self, repository: &str, reference: impl ToString, verdict: &str) {
-        let reference = reference.to_string();
-        let told = self.verdict(repository, &reference).await;
-        assert_eq!(told, verdict, "{repository} {reference}");
-    }
-
-    /// Waits until it says so.
-    async fn comes_to_say(&self, repository: &str, verdict: &str) {
-        let begun = Instant::now();
-        while self.verdict(repository, "v1").await != verdict {
-            assert!(begun.elapsed() < PATIENCE, "{repository} never {verdict}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn reload(&self) {
-        let pid = self.program.process.id().to_string();
-        let told = Command::new("kill").args(["-HUP", &pid]).status();
-        assert!(told.expect("kill").success());
-    }
-}
 
 const POLICIES: &str = r#"
 signers:

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
     time::SystemTime,
 };
 
@@ -97,6 +98,16 @@ impl Index {
 
     pub(super) fn release(&mut self, bytes: u64) {
         self.reserved = self.reserved.saturating_sub(bytes);
+    }
+
+    /// Those of the files in a range for which something holds.
+    pub(super) fn within(
+        &self,
+        range: RangeInclusive<FileName>,
+        holds: impl Fn(&FileName) -> bool,
+    ) -> Vec<FileName> {
+        let names = self.files.range(range).map(|(name, _)| *name);
+        names.filter(holds).collect()
     }
 
     pub(super) fn contains(&self, name: &FileName) -> bool {

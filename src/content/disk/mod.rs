@@ -1,10 +1,12 @@
 //! The cache directory. Sole home of its file system.
 //!
 //! ```text
-//! <directory>/lock                                   held while a process uses it
-//! <directory>/tmp/<number>                           half written, or on its way out
+//! <directory>/lock                                   held while a process begins to use it
+//! <directory>/tmp/<number>/lock                      held while that process uses it
+//! <directory>/tmp/<number>/<number>                  half written by it, or on its way out
 //! <directory>/blobs/sha256/ab/<hex>.<repository>     content, verified before it got its name
 //! <directory>/manifests/sha256/ab/<hex>.<repository>
+//! <directory>/evidence/sha256/ab/<hex>.<repository>
 //! ```
 //!
 //! A file's name says which bytes it holds and, as a hash, which repository of which registry
@@ -18,6 +20,11 @@
 //! believed: the first use in each process hashes it, and later ones ask the file system
 //! whether it has changed since. At the start nothing is read but names and sizes.
 //!
+//! Any number of processes may use it, each with an index of its own. What another has written is found
+//! by its name, and is hashed like all else before it is believed; what another has removed is not
+//! there. A process that has company takes stock once a minute while it writes, so the directory may
+//! hold more than its bound by what the others write in that time.
+//!
 //! Whoever calls is on a thread that may block. This room's index is locked for moments only.
 
 mod check;
@@ -25,6 +32,7 @@ mod draft;
 mod file;
 mod index;
 mod name;
+mod user;
 
 pub use check::check_directory;
 pub(super) use draft::Draft;
@@ -32,7 +40,8 @@ pub(super) use file::{Corrupt, StoredFile, open};
 pub(super) use name::{FileName, Kind};
 
 use std::{
-    fs::{self, DirEntry, File, FileTimes, Metadata, TryLockError},
+    collections::{HashMap, HashSet},
+    fs::{self, DirEntry, File, FileTimes, Metadata},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -47,13 +56,17 @@ use crate::clock::Clock;
 use crate::metrics::DiskFailure;
 use crate::metrics::Metrics;
 use crate::oci::Algorithm;
+use crate::oci::ImageName;
 
 use index::{Index, Stamp};
+use user::User;
 
 /// The most files that are kept, whatever room there is, since each is known in memory too.
 const FILES_MAX: usize = 150_000;
 /// How old the time of use on disk may get. It outlives the process; finer is not needed.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
+/// How often a process that has company takes stock, at most.
+const STOCK_TAKEN_EVERY: Duration = Duration::from_secs(60);
 /// For how long nothing is written after a write has failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -69,8 +82,9 @@ pub enum OpenError {
         /// What the file system says.
         error: io::Error,
     },
-    /// Another process uses it. Two would delete each other's files.
-    #[error("the cache directory {0:?} is used by another process")]
+    /// Another process begins to use it, and does not come to an end; or it is one of an early version,
+    /// which shared it with nobody.
+    #[error("the cache directory {0:?} is kept by another process, perhaps an older pullgate")]
     InUse(PathBuf),
 }
 
@@ -85,12 +99,13 @@ pub(super) struct Disk {
     temporary: AtomicU64,
     metrics: Arc<Metrics>,
     clock: Clock,
-    /// Locked as long as it is open.
-    _lock: File,
+    user: User,
+    /// When stock was taken last; nobody counts while another does.
+    counted_at: Mutex<Option<Instant>>,
 }
 
 impl Disk {
-    /// Takes the directory into use and removes what an earlier process left half done. Its
+    /// Takes the directory into use and removes what earlier processes left half done. Its
     /// content is counted by [`Disk::take_stock`].
     pub(super) fn open(
         root: &Path,
@@ -98,26 +113,7 @@ impl Disk {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let unusable = |error| OpenError::Unusable {
-            directory: root.to_owned(),
-            error,
-        };
-        let tmp = root.join("tmp");
-        fs::create_dir_all(&tmp).map_err(unusable)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(root.join("lock"))
-            .map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(root.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
-        for leftover in fs::read_dir(&tmp).map_err(unusable)?.flatten() {
-            fs::remove_file(leftover.path()).map_err(unusable)?;
-        }
+        let user = User::join(root)?;
         Ok(Self {
             root: root.to_owned(),
             bytes_max,
@@ -126,13 +122,45 @@ impl Disk {
             temporary: AtomicU64::new(0),
             metrics,
             clock,
-            _lock: lock,
+            user,
+            counted_at: Mutex::default(),
         })
     }
 
-    /// Counts what an earlier process has left, and makes it fit. Files can be read, and are
-    /// written, before it is done.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Which of those who use the directory this process is: the lowest number that is free.
+    pub(super) fn user_number(&self) -> u32 {
+        self.user.number()
+    }
+
+    /// Counts what others have left, and makes it fit. Files can be read, and are written, before it
+    /// is done.
     pub(super) fn take_stock(&self) {
+        let mut counted_at = lock(&self.counted_at);
+        self.count();
+        *counted_at = Some(Instant::now());
+        drop(counted_at);
+        self.make_room(0);
+    }
+
+    /// Takes stock where that is due: others write and remove files, too.
+    fn take_stock_in_company(&self) {
+        let Ok(mut counted_at) = self.counted_at.try_lock() else {
+            return;
+        };
+        let age = counted_at.map(|counted_at| counted_at.elapsed());
+        if age.is_some_and(|age| age >= STOCK_TAKEN_EVERY) {
+            if self.has_company() {
+                self.count();
+            }
+            *counted_at = Some(Instant::now());
+        }
+    }
+
+    fn count(&self) {
         let started = Instant::now();
         for kind in Kind::ALL {
             for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -142,13 +170,16 @@ impl Disk {
                 }
             }
         }
-        self.make_room(0);
-        let (files, bytes) = {
-            let index = self.index();
-            (index.len(), index.bytes())
-        };
+        let (files, bytes) = self.holds();
+        self.metrics.disk_holds(bytes);
         let took = started.elapsed();
         tracing::info!(files, bytes, ?took, "the cache directory is counted");
+    }
+
+    /// Files and bytes that are there, as far as is known.
+    pub(super) fn holds(&self) -> (usize, u64) {
+        let index = self.index();
+        (index.len(), index.bytes())
     }
 
     fn take_stock_of(&self, kind: Kind, algorithm: Algorithm, shard: &Path) {
@@ -159,6 +190,7 @@ impl Disk {
                 Some((name, stamp(&metadata), used(&metadata)))
             })
             .collect();
+        let there: HashSet<FileName> = found.iter().map(|(name, ..)| *name).collect();
         let mut index = self.index();
         for (name, stamp, used) in found {
             // What was used since the start is known better already.
@@ -166,6 +198,41 @@ impl Disk {
                 index.insert(name, stamp, used);
             }
         }
+        // It may have come after its folder was read.
+        let is_gone = |name: &FileName| !there.contains(name) && !name.path(&self.root).exists();
+        for gone in FileName::in_shard(kind, algorithm, shard)
+            .map_or_else(Vec::new, |shard| index.within(shard, is_gone))
+        {
+            index.remove(&gone);
+        }
+    }
+
+    /// The manifests that are there of these images, whoever has written them.
+    pub(super) fn manifests_of<'a>(
+        &self,
+        images: &'a [ImageName],
+    ) -> Vec<(&'a ImageName, FileName)> {
+        let by_mark: HashMap<_, _> = images
+            .iter()
+            .map(|image| (name::mark(&image.registry, &image.repository), image))
+            .collect();
+        let mut found = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let folder = self.root.join(Kind::Manifest.folder());
+            let folder = folder.join(algorithm.as_str());
+            let files = entries(&folder).flat_map(|shard| entries(&shard.path()));
+            found.extend(files.filter_map(|file| {
+                let name = file.file_name();
+                let name = FileName::parse(Kind::Manifest, algorithm, name.to_str()?)?;
+                Some((*by_mark.get(&name.mark())?, name))
+            }));
+        }
+        found
+    }
+
+    /// Whether other processes use the directory now.
+    pub(super) fn has_company(&self) -> bool {
+        self.user.has_company()
     }
 
     /// A file, if it is there. Whoever reads it verifies it, unless it says it is.
@@ -281,6 +348,7 @@ impl Disk {
     /// Promises room for so many more bytes, and takes it from what was not used for the
     /// longest time; false when there is none.
     fn make_room(&self, bytes: u64) -> bool {
+        self.take_stock_in_company();
         let mut evicted = Vec::new();
         let fits = {
             let mut index = self.index();
@@ -325,7 +393,7 @@ impl Disk {
 
     fn temporary_path(&self) -> PathBuf {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        self.root.join("tmp").join(number.to_string())
+        self.user.folder().join(number.to_string())
     }
 
     fn is_paused(&self) -> bool {
@@ -352,7 +420,7 @@ impl Disk {
 }
 
 /// What is in a folder; nothing, where it cannot be read or is not there.
-fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 

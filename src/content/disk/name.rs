@@ -1,28 +1,36 @@
 //! What files are called, and so what they are.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use crate::content::ContentKey;
 use crate::oci::Algorithm;
 use crate::oci::Digest;
+use crate::oci::RegistryHost;
+use crate::oci::Repository;
 
 /// What a file holds. A blob that happens to be a manifest is not one for those who ask for
 /// manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::content) enum Kind {
     /// The bytes of a manifest.
     Manifest,
     /// The bytes of a blob.
     Blob,
+    /// What proved something, written down as one.
+    Evidence,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::Manifest, Self::Blob];
+    pub(super) const ALL: [Self; 3] = [Self::Manifest, Self::Blob, Self::Evidence];
 
     pub(super) fn folder(self) -> &'static str {
         match self {
             Self::Manifest => "manifests",
             Self::Blob => "blobs",
+            Self::Evidence => "evidence",
         }
     }
 }
@@ -31,7 +39,7 @@ impl Kind {
 const MARK_BYTES: usize = 16;
 
 /// One file: what it holds, and the repository that it was had from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::content) struct FileName {
     pub(super) kind: Kind,
     pub(super) digest: Digest,
@@ -40,27 +48,65 @@ pub(in crate::content) struct FileName {
     mark: [u8; MARK_BYTES],
 }
 
+/// What stands for a repository.
+pub(super) fn mark(host: &RegistryHost, repository: &Repository) -> [u8; MARK_BYTES] {
+    // Neither part can contain the byte between them.
+    let full = format!("{host}\0{repository}");
+    let mut mark = [0; MARK_BYTES];
+    let hash = Digest::sha256(full.as_bytes());
+    mark.copy_from_slice(&hash.as_bytes()[..MARK_BYTES]);
+    mark
+}
+
 impl FileName {
     pub(in crate::content) fn new(kind: Kind, key: &ContentKey) -> Self {
-        // Neither part can contain the byte between them.
-        let full = format!("{}\0{}", key.host, key.repository);
-        let mut mark = [0; MARK_BYTES];
-        let hash = Digest::sha256(full.as_bytes());
-        mark.copy_from_slice(&hash.as_bytes()[..MARK_BYTES]);
         Self {
             kind,
             digest: key.digest,
-            mark,
+            mark: mark(&key.host, &key.repository),
         }
     }
 
+    /// The content's digest.
+    pub(in crate::content) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What stands for its repository.
+    pub(super) fn mark(&self) -> [u8; MARK_BYTES] {
+        self.mark
+    }
+
     /// The names that the same content can have, from the first to the last.
-    pub(super) fn siblings(&self) -> std::ops::RangeInclusive<Self> {
+    pub(super) fn siblings(&self) -> RangeInclusive<Self> {
         let marked = |digit| Self {
             mark: [digit; MARK_BYTES],
             ..*self
         };
         marked(0)..=marked(u8::MAX)
+    }
+
+    /// The names that files in this folder can have, from the first to the last.
+    pub(super) fn in_shard(
+        kind: Kind,
+        algorithm: Algorithm,
+        folder: &Path,
+    ) -> Option<RangeInclusive<Self>> {
+        let first = u8::from_str_radix(folder.file_name()?.to_str()?, 16).ok()?;
+        let bytes = match algorithm {
+            Algorithm::Sha256 => 32,
+            Algorithm::Sha512 => 64,
+        };
+        let bound = |digit: u8| {
+            let mut digest = vec![digit; bytes];
+            digest[0] = first;
+            Some(Self {
+                kind,
+                digest: Digest::from_bytes(algorithm, &digest)?,
+                mark: [digit; MARK_BYTES],
+            })
+        };
+        Some(bound(0)?..=bound(u8::MAX)?)
     }
 
     /// Where the file lies below the root.

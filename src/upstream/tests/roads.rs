@@ -143,6 +143,96 @@ async fn what_would_wait_too_long_for_its_turn_is_told_so_and_costs_the_registry
     assert_eq!(registry.asked().len(), 2);
 }
 
+#[tokio::test]
+async fn whoever_waits_for_their_turn_hears_of_a_rest_meanwhile() {
+    let registry = Registry::start(|_| reply(429, &[("Retry-After", "120")], b"")).await;
+    let upstream = registry.upstream_with(|settings| {
+        settings.limits.requests_per_second_max = 1;
+    });
+    let pulls = (0..2).map(|_| missing(&upstream));
+    for refused in futures_util::future::join_all(pulls).await {
+        let refused = refused.expect_err("a rest");
+        assert!(
+            matches!(refused, UpstreamError::RateLimited { .. }),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(registry.asked().len(), 1);
+}
+
+/// Answers as the tag says that is asked for.
+fn as_told(asked: &Asked) -> Reply {
+    match asked.target.rsplit('/').next().unwrap_or_default() {
+        "silent" => Reply::Hang(Vec::new()),
+        "down" => reply(503, &[], b""),
+        "busy" => reply(429, &[], b""),
+        "gone" => reply(404, &[], b""),
+        _ => reply(200, &[], b"{}"),
+    }
+}
+
+#[tokio::test]
+async fn a_registry_is_silent_that_gave_no_answer_in_time_and_none_since() {
+    let registry = Registry::start(as_told).await;
+    let upstream = registry.upstream_with(|settings| {
+        settings.limits.answer_timeout = Duration::from_millis(500);
+        settings.limits.blob_streams_max = 1;
+    });
+    assert!(!upstream.is_silent(), "nobody has asked");
+    manifest(&upstream, "down").await.expect_err("in trouble");
+    assert!(!upstream.is_silent(), "it says that it is in trouble");
+    let held = blob(&upstream, "app", 0).await;
+    let held = held.expect("a blob");
+    let no_place = blob(&upstream, "app", 0).await;
+    assert!(no_place.is_err());
+    assert!(!upstream.is_silent(), "nothing was asked");
+    manifest(&upstream, "silent").await.expect_err("too slow");
+    assert!(upstream.is_silent());
+    // What has asked nothing, or may have, changes nothing.
+    let no_place = blob(&upstream, "app", 0).await;
+    assert!(no_place.is_err());
+    assert!(upstream.is_silent());
+    manifest(&upstream, "busy").await.expect_err("limited");
+    assert!(upstream.is_silent());
+    drop(held);
+    // A "no" is an answer.
+    manifest(&upstream, "gone").await.expect_err("not there");
+    assert!(!upstream.is_silent());
+    let hurried = registry.upstream_with(|settings| {
+        settings.limits.manifest_deadline = Duration::from_millis(200);
+    });
+    let late = manifest(&hurried, "silent").await.expect_err("too slow");
+    let whole = Stage::Document;
+    assert!(matches!(late, UpstreamError::TimedOut { stage, .. } if stage == whole));
+    assert!(hurried.is_silent());
+    let nobody = nobody().await;
+    let refused = registry.upstream_with(|settings| {
+        settings.url = nobody.parse().expect("a URL");
+    });
+    missing(&refused).await.expect_err("nobody is there");
+    assert!(!refused.is_silent(), "it says at once that it is not there");
+}
+
+#[tokio::test]
+async fn a_registry_is_silent_when_all_of_its_addresses_are() {
+    let silent = Registry::start(|_| Reply::Hang(Vec::new())).await;
+    let told = Registry::start(as_told).await;
+    for (tag, expected) in [
+        ("fine", false),
+        ("down", false),
+        ("busy", false),
+        ("gone", false),
+        ("silent", true),
+    ] {
+        let upstream = silent.upstream_with(|settings| {
+            settings.more_urls = vec![told.url("").parse().expect("a URL")];
+            settings.limits.answer_timeout = Duration::from_millis(500);
+        });
+        let _ = manifest(&upstream, tag).await;
+        assert_eq!(upstream.is_silent(), expected, "{tag}");
+    }
+}
+
 /// A proxy on loopback that says what it was asked for and refuses.
 #[tokio::test]
 async fn tls_goes_through_the_proxy_and_plain_http_does_not() {

@@ -9,6 +9,7 @@ use crate::harness::cosign::Cosign;
 use crate::harness::front::Front;
 use crate::harness::process::Daemon;
 use crate::harness::process::Undertaker;
+use crate::harness::process::command;
 use crate::harness::web;
 
 /// A running gate.
@@ -38,7 +39,7 @@ impl Gate {
         Self::serve_in(&[], name, settings, policies, undertaker)
     }
 
-    /// The same, with these variables in its environment.
+    /// The same, with these variables in its environment, and none of the machine's proxies.
     pub(crate) fn serve_in(
         environment: &[(&str, &str)],
         name: &str,
@@ -47,7 +48,8 @@ impl Gate {
         undertaker: &Undertaker,
     ) -> Self {
         let settings = Self::configure(name, settings, policies, undertaker);
-        let mut program = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+        // By its whole path, which is looked for nowhere else.
+        let mut program = command(env!("CARGO_BIN_EXE_pullgate"));
         program
             .args(["serve", "--config"])
             .arg(settings)

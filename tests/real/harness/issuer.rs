@@ -26,17 +26,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
 use serde_json::json;
-use tokio::io::AsyncBufReadExt;
-use tokio::io::AsyncWriteExt;
-use tokio::io::BufReader;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::ct_log::der;
 use crate::harness::pki::ISSUER_HOST;
 use crate::harness::pki::Pki;
+use crate::harness::proxy::Proxy;
 use crate::harness::web;
 
 /// The provider, which mints tokens for whoever asks.
@@ -52,9 +49,11 @@ impl Issuer {
         let key = Arc::new(KeyPair::from_pkcs8(&der(&pki.read("issuer.key"))).expect("a key"));
         let (listener, provider) = web::listen(runtime);
         runtime.spawn(serve_tls(listener, acceptor(pki), Arc::clone(&key)));
-        let (listener, proxy) = web::listen(runtime);
-        runtime.spawn(connect_to(provider, listener));
-        Self { key, proxy }
+        let proxy = Proxy::start(&format!("{ISSUER_HOST}:443"), provider, runtime);
+        Self {
+            key,
+            proxy: proxy.address(),
+        }
     }
 
     /// The proxy that Fulcio has to use.
@@ -151,33 +150,4 @@ async fn discover(key: Arc<KeyPair>, request: Request<Incoming>) -> Response<Ful
         }
         _ => web::status(StatusCode::NOT_FOUND),
     }
-}
-
-/// A CONNECT proxy that knows one host.
-async fn connect_to(provider: SocketAddr, listener: TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(async move {
-            // A peer that hangs up is no event in a test.
-            let _ = tunnel(provider, stream).await;
-        });
-    }
-}
-
-async fn tunnel(provider: SocketAddr, stream: TcpStream) -> std::io::Result<()> {
-    let mut client = BufReader::new(stream);
-    let mut request = String::new();
-    client.read_line(&mut request).await?;
-    let mut line = String::new();
-    while client.read_line(&mut line).await? > 2 {
-        line.clear();
-    }
-    if !request.starts_with(&format!("CONNECT {ISSUER_HOST}:443 ")) {
-        return client
-            .write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-            .await;
-    }
-    let mut server = TcpStream::connect(provider).await?;
-    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
-    Ok(())
 }

@@ -11,6 +11,7 @@ pub(crate) mod office;
 mod pki;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod proxy;
 pub(crate) mod registry;
 mod rekor_v1;
 mod sigstore;

@@ -29,6 +29,8 @@ use crate::harness::process::Undertaker;
 
 /// How often the process is killed.
 const ROUNDS: usize = 100;
+/// How often one of several is.
+const SHARED_ROUNDS: usize = 30;
 /// After so many rounds it is asked for all that it has, while the registry is down.
 const ROUNDS_TO_A_LOOK: usize = 10;
 /// How many clients pull at a time.
@@ -255,11 +257,76 @@ fn a_hundred_kills_serve_no_wrong_byte_and_lose_nothing() {
     assert!(bytes <= NARROW_BYTES_MAX, "{bytes} bytes in the cache");
 }
 
+#[test]
+#[ignore = "kills programs thirty times; half a minute"]
+fn kills_among_those_who_share_a_cache_serve_no_wrong_byte_and_lose_nothing() {
+    let undertaker = Undertaker::call();
+    let mut chance = Chance::seeded();
+    let origin = Origin::start(&mut chance);
+    let cache = undertaker.folder("shared-cache");
+    let settings = origin.settings(&cache, ROOMY_BYTES_MAX);
+    let serve = |number: usize| {
+        let name = format!("shared-{number}");
+        Gate::serve(&name, &settings, POLICIES, &undertaker)
+    };
+    let mut gates = [0, 1, 2].map(|number| Some(serve(number)));
+    let mut cached = BTreeSet::new();
+    for round in 1..=SHARED_ROUNDS {
+        origin.registry.behave();
+        origin.cut_some(&mut chance);
+        let new_ones = origin.new_ones(&mut chance);
+        let killed = chance.index(gates.len());
+        let pause = Duration::from_millis(chance.below(200));
+        std::thread::scope(|scope| {
+            for gate in gates.iter().flatten() {
+                for _ in 0..2 {
+                    let (address, origin) = (gate.address().to_owned(), &origin);
+                    let new_ones = &new_ones;
+                    let numbers = [(); 4].map(|()| chance.index(origin.blobs.len()));
+                    scope.spawn(move || {
+                        for blob in new_ones {
+                            Origin::pull_one(&address, blob);
+                        }
+                        for number in numbers {
+                            origin.pull(&address, number);
+                        }
+                    });
+                }
+            }
+            std::thread::sleep(pause);
+            // SIGKILL, while they pull. The others go on, and so do their clients.
+            gates[killed] = None;
+        });
+        gates[killed] = Some(serve(killed));
+        if round % ROUNDS_TO_A_LOOK == 0 {
+            // Whichever is asked has what any of them has kept.
+            let served = gates.iter().flatten().map(|gate| look_at(&origin, gate));
+            let served: Vec<_> = served.collect();
+            for served in served {
+                let lost: Vec<_> = cached.difference(&served).collect();
+                assert!(lost.is_empty(), "lost: {lost:?}");
+                cached = served;
+            }
+            assert!(!cached.is_empty(), "nothing was ever cached");
+        }
+    }
+    drop(gates);
+    // Nothing is left of all that was under way.
+    let gate = serve(0);
+    let under_way = std::fs::read_dir(cache.join("tmp")).expect("a folder");
+    assert_eq!(under_way.count(), 1);
+    drop(gate);
+}
+
 /// With the registry down: what is served from the cache.
 fn look(origin: &Origin, settings: &str, undertaker: &Undertaker) -> BTreeSet<usize> {
+    let (gate, _) = start(settings, undertaker);
+    look_at(origin, &gate)
+}
+
+fn look_at(origin: &Origin, gate: &Gate) -> BTreeSet<usize> {
     origin.registry.behave();
     origin.registry.misbehave(Misdeed::DropConnection);
-    let (gate, _) = start(settings, undertaker);
     let numbers = 0..origin.blobs.len();
     let served = numbers.filter(|number| origin.pull(gate.address(), *number).is_some());
     served.collect()

@@ -44,45 +44,35 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        self.board(key, make).await.map_err(|_| Crashed)
-    }
-
-    /// Starts the flight for `key` with `make`, unless it is under way, and waits for nothing.
-    pub(crate) fn start<F>(&self, key: K, make: impl FnOnce() -> F)
-    where
-        F: Future<Output = V> + Send + 'static,
-    {
-        drop(self.board(key, make));
-    }
-
-    fn board<F>(&self, key: K, make: impl FnOnce() -> F) -> Landing<V>
-    where
-        F: Future<Output = V> + Send + 'static,
-    {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(landing) = under_way.get(&key) {
-            return landing.clone();
-        }
-        let (sender, receiver) = oneshot::channel();
-        let landing = receiver.shared();
-        under_way.insert(key.clone(), landing.clone());
-        let landed = Landed {
-            key,
-            under_way: Arc::clone(&self.under_way),
+        let landing = {
+            let mut under_way = self
+                .under_way
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            match under_way.get(&key) {
+                Some(landing) => landing.clone(),
+                None => {
+                    let (sender, receiver) = oneshot::channel();
+                    let landing = receiver.shared();
+                    under_way.insert(key.clone(), landing.clone());
+                    let landed = Landed {
+                        key,
+                        under_way: Arc::clone(&self.under_way),
+                    };
+                    // In a place of its own: moved into the task, it would be there twice.
+                    let flight = Box::pin(make());
+                    self.hands.begin(async move {
+                        let value = flight.await;
+                        // Off the list first: who comes now starts anew.
+                        drop(landed);
+                        // Nobody may be waiting any more, which is all right.
+                        let _ = sender.send(value);
+                    });
+                    landing
+                }
+            }
         };
-        // In a place of its own: moved into the task, it would be there twice.
-        let flight = Box::pin(make());
-        self.hands.begin(async move {
-            let value = flight.await;
-            // Off the list first: who comes now starts anew.
-            drop(landed);
-            // Nobody may be waiting any more, which is all right.
-            let _ = sender.send(value);
-        });
-        landing
+        landing.await.map_err(|_| Crashed)
     }
 }
 

@@ -113,7 +113,8 @@ fn client_certificate(
 }
 
 /// The proxy that the environment names, as every program of a machine shares it. Messages do
-/// not repeat its address, which may hold a password.
+/// not repeat its address, which may hold a password. Exceptions that cannot be read are told and
+/// skipped: what others put there is no reason not to start.
 pub(super) fn proxy() -> anyhow::Result<Option<Arc<upstream::Proxy>>> {
     let value = |name: &str| {
         let either = [name.to_owned(), name.to_ascii_lowercase()];
@@ -124,6 +125,13 @@ pub(super) fn proxy() -> anyhow::Result<Option<Arc<upstream::Proxy>>> {
         return Ok(None);
     };
     let exceptions = value("NO_PROXY").unwrap_or_default();
-    let proxy = upstream::Proxy::parse(&address, &exceptions).context("HTTPS_PROXY, NO_PROXY")?;
+    let proxy = upstream::Proxy::parse(&address, &exceptions).context("HTTPS_PROXY")?;
+    let skipped = proxy.unreadable_exceptions();
+    if !skipped.is_empty() {
+        tracing::warn!(
+            ?skipped,
+            "entries of NO_PROXY are skipped: with a `/`, only blocks of addresses are read"
+        );
+    }
     Ok(Some(Arc::new(proxy)))
 }

@@ -11,6 +11,7 @@ use super::{
     fill::{self, Progress},
     follow::Follower,
     inner::{given_up, lock},
+    spool::Listener,
     transfer::{Transfer, Verified},
 };
 use crate::metrics::CacheKind;
@@ -133,9 +134,19 @@ impl Store {
                         return Ok(Some(BlobAnswer::Whole { size, body }));
                     }
                 }
+                Progress::Passing { spool, size } => {
+                    let followed = progress.clone();
+                    let listener = Listener::join(&self.inner, upstream, key, followed, spool);
+                    return Ok(listener.map(|listener| BlobAnswer::Whole {
+                        size,
+                        body: BlobBody::stream(size, listener.into_stream()),
+                    }));
+                }
                 Progress::Asked | Progress::Growing { .. } => {}
                 Progress::Held(bytes) => return Ok(Some(BlobAnswer::held(bytes, range))),
-                Progress::Stored { .. } | Progress::Adrift { .. } => return Ok(None),
+                Progress::Stored { .. } | Progress::Adrift { .. } | Progress::Passed => {
+                    return Ok(None);
+                }
                 Progress::Alone(begun) => {
                     let begun = lock(&begun).take();
                     let transfer = match begun {

@@ -17,6 +17,7 @@ use super::{
     ContentKey,
     disk::{Draft, FileName, Kind},
     inner::{Inner, given_up, lock},
+    spool::Spool,
     transfer::Transfer,
 };
 use crate::oci::Digest;
@@ -59,6 +60,15 @@ pub(super) enum Progress {
         /// How many they are.
         at: u64,
     },
+    /// It cannot be kept, and passes through memory. Who comes early enough reads along.
+    Passing {
+        /// Its latest bytes.
+        spool: Arc<Spool>,
+        /// The size of the whole, by the upstream's claim.
+        size: Option<u64>,
+    },
+    /// All of it has passed, and was right.
+    Passed,
     /// It is not shared. The transfer that was begun is for the first who takes it.
     Alone(Arc<std::sync::Mutex<Option<Transfer>>>),
     /// It failed.
@@ -121,13 +131,15 @@ impl Drop for Listed {
 
 impl Fill {
     async fn run(&self, listed: Listed) {
-        let end = self.bring().await.unwrap_or_else(Progress::Failed);
+        let mut listed = Some(listed);
+        let end = self.bring(&mut listed).await;
+        let end = end.unwrap_or_else(Progress::Failed);
         // Off the list first: who comes now starts anew, and hears of no failure that is over.
         drop(listed);
         self.progress.send_replace(end);
     }
 
-    async fn bring(&self) -> Result<Progress, UpstreamError> {
+    async fn bring(&self, listed: &mut Option<Listed>) -> Result<Progress, UpstreamError> {
         // Another fill may have ended after its reader had looked and before this one began.
         if let Some(found) = self.at_hand().await {
             return Ok(found);
@@ -139,9 +151,12 @@ impl Fill {
             return self.collect(transfer, small).await;
         }
         let draft = self.inner.on_disk(move |disk| Draft::begin(disk, size));
-        match draft.await.flatten() {
-            Some(draft) => self.grow(transfer, draft).await,
-            None => Ok(Progress::Alone(Arc::new(Some(transfer).into()))),
+        if let Some(draft) = draft.await.flatten() {
+            return self.grow(transfer, draft).await;
+        }
+        match Arc::clone(&self.inner.spools).try_acquire_owned() {
+            Ok(place) => self.pass(transfer, Spool::new(place), listed).await,
+            Err(_) => Ok(Progress::Alone(Arc::new(Some(transfer).into()))),
         }
     }
 
@@ -246,6 +261,54 @@ impl Fill {
                 }
             });
         }
+    }
+
+    /// A large blob that cannot be kept, through memory.
+    async fn pass(
+        &self,
+        mut transfer: Transfer,
+        spool: Arc<Spool>,
+        listed: &mut Option<Listed>,
+    ) -> Result<Progress, UpstreamError> {
+        let size = transfer.size();
+        let expected = self.key.digest;
+        let mut hasher = Hasher::new(expected.algorithm());
+        let mut come = 0;
+        self.progress.send_replace(Progress::Passing {
+            spool: Arc::clone(&spool),
+            size,
+        });
+        while let Some(ready) = transfer.next_ready(BATCH_BYTES).await? {
+            if spool.is_full() {
+                // Whoever comes from now on has it brought once more, and is not alone with that.
+                listed.take();
+                if !spool.make_room().await {
+                    return Err(given_up(&self.key));
+                }
+            }
+            let hashed = self.inner.blocking(move || {
+                let bytes = Bytes::from(ready.concat());
+                hasher.update(&bytes);
+                (bytes, hasher)
+            });
+            let bytes;
+            (bytes, hasher) = hashed.await.ok_or_else(|| given_up(&self.key))?;
+            come += bytes.len() as u64;
+            if size.is_some_and(|size| come > size) {
+                return Err(other_size());
+            }
+            spool.push(bytes, hasher.clone());
+            self.progress.send_modify(|_| {});
+        }
+        let found = hasher.finish();
+        if found != expected {
+            return Err(wrong_bytes(expected, found));
+        }
+        if size.is_some_and(|size| size != come) {
+            return Err(other_size());
+        }
+        spool.finish();
+        Ok(Progress::Passed)
     }
 
     /// All has come: if it is right, the file gets its name.

@@ -122,9 +122,11 @@ impl Follower {
             }
             Progress::Failed(error) => return Err(error.clone().into()),
             // What grows in a file does not become one of these.
-            Progress::Asked | Progress::Held(_) | Progress::Alone(_) => {
-                return Err(BlobError::GivenUp);
-            }
+            Progress::Asked
+            | Progress::Held(_)
+            | Progress::Passing { .. }
+            | Progress::Passed
+            | Progress::Alone(_) => return Err(BlobError::GivenUp),
         })
     }
 

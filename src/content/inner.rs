@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     ContentKey, Document,
@@ -29,6 +29,8 @@ pub(super) struct Inner {
     pub(super) documents: moka::sync::Cache<ContentKey, Arc<Document>>,
     pub(super) blobs: moka::sync::Cache<ContentKey, Bytes>,
     pub(super) disk: Option<Arc<Disk>>,
+    /// Places for blobs that pass through memory, since they cannot be kept.
+    pub(super) spools: Arc<Semaphore>,
     pub(super) fills: Mutex<HashMap<ContentKey, watch::Sender<Progress>>>,
     /// By caller, where the registry is asked as one: a refusal is for nobody else.
     pub(super) document_flights: Flights<DocumentFlight, Answer<Arc<Document>>>,

@@ -23,6 +23,7 @@ mod parents;
 mod remembered;
 mod room;
 mod served;
+mod spool;
 mod survey;
 mod transfer;
 
@@ -41,6 +42,7 @@ pub use served::{Mark, Recalled, Served, TagKey, Unusable};
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::flight::Flights;
@@ -130,7 +132,8 @@ impl Store {
         let disk = match &settings.directory {
             Some(directory) => {
                 let bytes_max = settings.disk_bytes_max - hints_bytes_max;
-                let opened = Disk::open(directory, bytes_max, Arc::clone(&metrics), clock);
+                let (metrics, tasks) = (Arc::clone(&metrics), hands.tasks().clone());
+                let opened = Disk::open(directory, bytes_max, metrics, clock, tasks);
                 let disk = Arc::new(opened?);
                 let counted = Arc::clone(&disk);
                 hands.tasks().spawn_blocking(move || counted.take_stock());
@@ -143,7 +146,10 @@ impl Store {
             let notebook = Notebook::new(disk.root(), disk.user_number(), Arc::clone(&metrics));
             let notebook = Arc::new(notebook);
             let opened = Arc::clone(&notebook);
-            tasks.spawn_blocking(move || opened.open());
+            tasks.spawn_blocking(move || {
+                opened.open();
+                opened.adopt();
+            });
             let manifests = Arc::clone(disk);
             let parents = Arc::clone(&notebook);
             (
@@ -159,6 +165,13 @@ impl Store {
             hands.tasks().clone(),
         );
         let half = settings.memory_bytes_max / 2;
+        // What cannot be kept on disk passes through memory.
+        let for_spools = match disk {
+            Some(_) => 0,
+            None => half / 2,
+        };
+        let spools = usize::try_from(for_spools / spool::WINDOW_BYTES).unwrap_or(usize::MAX);
+        let spools = spools.min(Semaphore::MAX_PERMITS);
         let weigh = |bytes: usize| u32::try_from(bytes + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
         let inner = Inner {
             memory_blob_bytes_max: settings.memory_blob_bytes_max,
@@ -167,10 +180,11 @@ impl Store {
                 .weigher(move |_, document: &Arc<Document>| weigh(document.memory_bytes()))
                 .build(),
             blobs: moka::sync::Cache::builder()
-                .max_capacity(half)
+                .max_capacity(half - for_spools)
                 .weigher(move |_, bytes: &Bytes| weigh(bytes.len()))
                 .build(),
             disk,
+            spools: Arc::new(Semaphore::new(spools)),
             fills: std::sync::Mutex::default(),
             document_flights: Flights::new(hands.clone()),
             whole_flights: Flights::new(hands.clone()),
@@ -199,17 +213,26 @@ impl Store {
         self.remembered.as_ref()
     }
 
-    /// Keeps evidence on disk, where there is a directory: bytes whose digest the key has. `paid_for`
-    /// is let go when it is written.
-    pub fn keep_evidence(&self, key: &ContentKey, bytes: Bytes, paid_for: impl Send + 'static) {
-        if let Some(disk) = &self.inner.disk {
-            let (disk, name) = (Arc::clone(disk), FileName::new(Kind::Evidence, key));
-            let tasks = self.inner.hands.tasks();
-            tasks.spawn_blocking(move || {
-                disk.keep(name, &bytes);
-                drop((bytes, paid_for));
-            });
-        }
+    /// Keeps what `write_down` makes of evidence of an image on disk, where there is a directory, and
+    /// says then by which digest it is to be asked for.
+    pub fn keep_evidence(
+        &self,
+        image: ContentKey,
+        write_down: impl FnOnce() -> Option<Bytes> + Send + 'static,
+        kept: impl FnOnce(Digest) + Send + 'static,
+    ) {
+        let Some(disk) = self.inner.disk.clone() else {
+            return;
+        };
+        self.inner.hands.tasks().spawn_blocking(move || {
+            let Some(bytes) = write_down() else {
+                return;
+            };
+            let digest = Digest::sha256(&bytes);
+            let name = FileName::new(Kind::Evidence, &ContentKey { digest, ..image });
+            disk.keep(name, &bytes);
+            kept(digest);
+        });
     }
 
     /// Evidence that was kept, hashed.
@@ -247,6 +270,23 @@ impl Store {
             Ok(landed) => landed,
             // A crash is one flight's: whoever waited for it goes alone.
             Err(_) => self.bring_manifest(upstream, key).await,
+        }
+    }
+
+    /// A manifest by digest, where it is held or stored.
+    pub async fn manifest_at_hand(&self, key: &ContentKey) -> Option<Arc<Document>> {
+        match self.inner.documents.get(key) {
+            Some(document) => Some(document),
+            None => self.stored_manifest(key).await,
+        }
+    }
+
+    /// Counts as a use of a manifest's file, which is not read as long as the manifest is in memory.
+    pub fn use_manifest(&self, key: &ContentKey) {
+        if let Some(disk) = &self.inner.disk {
+            let (disk, name) = (Arc::clone(disk), FileName::new(Kind::Manifest, key));
+            let tasks = self.inner.hands.tasks();
+            tasks.spawn_blocking(move || disk.has(&name));
         }
     }
 

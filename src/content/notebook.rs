@@ -12,7 +12,12 @@ use std::{
     hash::Hash,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction};
@@ -28,6 +33,12 @@ const QUEUE_MAX: usize = 100_000;
 /// What files of stores are called, before the number of whose they are, and after it.
 const NAME: &str = "hints";
 const EXTENSION: &str = "redb";
+/// What one ends in that is taken over.
+const TAKEN: &str = "taken";
+/// How often it is looked for stores of processes that live no more, at most.
+const ADOPTED_EVERY: Duration = Duration::from_secs(10);
+/// How long another process may take to let go of the store.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of the store's pages that are held in memory.
 const PAGES_BYTES_MAX: usize = 4 << 20;
 
@@ -38,7 +49,9 @@ pub(super) type Failure = Box<redb::Error>;
 pub(super) struct Notebook {
     path: PathBuf,
     database: Mutex<State>,
-    knows_all: bool,
+    /// When it was looked for what others have left.
+    adopted_at: Mutex<Option<Instant>>,
+    lacks_some: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -60,17 +73,83 @@ impl Notebook {
             other => format!("{NAME}-{other}.{EXTENSION}"),
         };
         Self {
-            knows_all: knows_all(directory, &name),
             path: directory.join(name),
             database: Mutex::default(),
+            adopted_at: Mutex::default(),
+            lacks_some: AtomicBool::new(false),
             metrics,
         }
     }
 
-    /// Whether all hints that were ever written in the directory are in this store, as far as can be
-    /// told: it is there, if anything is, and no other process has left one.
-    pub(super) fn knows_all(&self) -> bool {
-        self.knows_all
+    /// Whether hints were once written in this directory that are not in this store, as far as can be
+    /// told: it had to be begun anew, or others have theirs.
+    pub(super) fn lacks_some(&self) -> bool {
+        self.lacks_some.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the stores of processes that live no more, now and then.
+    pub(super) fn adopt(&self) {
+        // Nobody waits for who is at it.
+        let Ok(mut adopted_at) = self.adopted_at.try_lock() else {
+            return;
+        };
+        let is_due = |at: Instant| at.elapsed() >= ADOPTED_EVERY;
+        if !adopted_at.is_none_or(is_due) {
+            return;
+        }
+        let mut is_left = false;
+        for store in self.others() {
+            match self.take_over(&store) {
+                Ok(true) => tracing::info!(?store, "the hints of another process are taken over"),
+                Ok(false) => is_left = true,
+                Err(error) => {
+                    tracing::warn!(?store, %error, "hints of another process cannot be read");
+                    let aside = store.with_extension("damaged");
+                    fs::rename(&store, aside).ok();
+                }
+            }
+        }
+        self.lacks_some.fetch_or(is_left, Ordering::Relaxed);
+        *adopted_at = Some(Instant::now());
+    }
+
+    fn others(&self) -> Vec<PathBuf> {
+        let files = self.path.parent().map(fs::read_dir);
+        let files = files.into_iter().flatten().flatten().flatten();
+        let is_store = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_store = [EXTENSION, TAKEN].map(|end| name.ends_with(&format!(".{end}")));
+            name.starts_with(NAME) && is_store.contains(&true) && *path != self.path
+        };
+        files.map(|file| file.path()).filter(is_store).collect()
+    }
+
+    /// False where a process lives that has it, and where it cannot be written down here.
+    fn take_over(&self, store: &Path) -> Result<bool, Failure> {
+        let opened = catch_unwind(|| Database::open(store));
+        let from = match opened {
+            Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => return Ok(false),
+            Ok(opened) => opened.map_err(failure)?,
+            Err(_) => {
+                return Err(failure(redb::Error::Corrupted(
+                    "it cannot be opened".into(),
+                )));
+            }
+        };
+        // Whoever begins to use its name meanwhile has a new one, and not this one.
+        let taken = store.with_extension(TAKEN);
+        fs::rename(store, &taken).map_err(failure)?;
+        let written = self.with(|database| {
+            let transaction = database.begin_write().map_err(failure)?;
+            parents::take_over(&from, &transaction)?;
+            remembered::take_over(&from, &transaction)?;
+            transaction.commit().map_err(failure)
+        });
+        drop(from);
+        if written.is_some() {
+            fs::remove_file(taken).map_err(failure)?;
+        }
+        Ok(written.is_some())
     }
 
     /// Does something with the database. Where that fails because the file is damaged, the
@@ -109,19 +188,44 @@ impl Notebook {
         }
     }
 
-    /// Opens the file, or a new one in its place.
+    /// Opens the file, or a new one in its place where it is damaged.
     fn begin(&self) -> Option<Arc<Database>> {
-        for attempt in 0..2 {
-            match catch_unwind(AssertUnwindSafe(|| create(&self.path))) {
-                Ok(Ok(database)) => return Some(Arc::new(database)),
-                Ok(Err(error)) => self.failed(&*error),
-                Err(_) => self.failed(&"it crashed while it was opened"),
+        let is_missing = !self.path.exists();
+        let begun = Instant::now();
+        let mut is_anew = false;
+        loop {
+            let created = catch_unwind(AssertUnwindSafe(|| create(&self.path)));
+            let is_damaged = match created {
+                Ok(Ok(database)) => {
+                    let has_content = self.path.with_file_name("manifests").exists();
+                    let lacks_some = (is_missing || is_anew) && has_content;
+                    self.lacks_some.fetch_or(lacks_some, Ordering::Relaxed);
+                    return Some(Arc::new(database));
+                }
+                // Somebody who takes it over is done with it in a moment.
+                Ok(Err(error)) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
+                    if begun.elapsed() >= OPENED_WITHIN {
+                        self.failed(&*error);
+                        return None;
+                    }
+                    thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
+                Ok(Err(error)) => {
+                    self.failed(&*error);
+                    !is_of_the_disk(&error)
+                }
+                Err(_) => {
+                    self.failed(&"it crashed while it was opened");
+                    true
+                }
+            };
+            if !is_damaged || is_anew {
+                return None;
             }
-            if attempt == 0 {
-                self.put_aside();
-            }
+            self.put_aside();
+            is_anew = true;
         }
-        None
     }
 
     /// Moves the file out of the way. One such file is kept, for whoever wants to know.
@@ -137,17 +241,6 @@ impl Notebook {
         self.metrics.disk_failed(DiskFailure::Hints);
         tracing::warn!(%error, "the store of hints fails");
     }
-}
-
-fn knows_all(directory: &Path, name: &str) -> bool {
-    let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names = files.map(|file| file.file_name().to_string_lossy().into_owned());
-    let is_another = |file: &String| {
-        file != name && file.starts_with(NAME) && file.ends_with(&format!(".{EXTENSION}"))
-    };
-    let is_there = directory.join(name).exists();
-    let is_new = !directory.join("manifests").exists();
-    (is_there || is_new) && !names.any(|file| is_another(&file))
 }
 
 fn create(path: &Path) -> Result<Database, Failure> {
@@ -280,6 +373,18 @@ pub(super) fn decode(mut bytes: &[u8]) -> Vec<Digest> {
 
 pub(super) fn failure(error: impl Into<redb::Error>) -> Failure {
     Box::new(error.into())
+}
+
+/// Whether the disk is to blame, or the system, and the file may be right.
+fn is_of_the_disk(error: &redb::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        redb::Error::Io(error) => !matches!(
+            error.kind(),
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
 }
 
 /// Whether the file is to blame, and not the disk.

@@ -9,7 +9,8 @@
 use std::sync::{Arc, Mutex};
 
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition, WriteTransaction,
 };
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +21,7 @@ use super::{
     notebook::{
         Failure, Notebook, Queue, decode, encode, failure, forget_oldest, in_one, next_number,
     },
-    survey::{Listed, Survey},
+    survey::{Listed, Read, Survey},
 };
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -64,7 +65,7 @@ impl Parents {
     ) -> Self {
         let entries_max = bytes_max / ENTRY_BYTES;
         Self(Arc::new(Shared {
-            survey: Survey::new(disk, !notebook.knows_all()),
+            survey: Survey::new(disk),
             notebook,
             entries_max: entries_max.clamp(*ENTRIES.start(), *ENTRIES.end()),
             queue: Mutex::default(),
@@ -72,37 +73,66 @@ impl Parents {
         }))
     }
 
-    /// The manifests that were seen to list a digest, the latest first: where to look.
+    /// The manifests that were seen to list a digest, the latest first: where to look. Where none is
+    /// known, the manifests on disk are read of which others have written some.
     pub async fn of(&self, child: &ContentKey) -> Vec<Digest> {
-        let known = self.known(child).await;
-        if known.is_empty() && self.0.survey.may_find_something() {
-            self.learn(child).await;
-            return self.known(child).await;
+        let (known, may_learn) = self.look(child, |known| known.is_empty()).await;
+        match may_learn && self.learn(child).await {
+            true => self.look(child, |_| false).await.0,
+            false => known,
         }
-        known
     }
 
-    async fn known(&self, child: &ContentKey) -> Vec<Digest> {
+    /// The same, with what can be learned from the manifests on disk; `None` where there is nothing to
+    /// learn. For those who would say "no" otherwise.
+    pub async fn of_anew(&self, child: &ContentKey) -> Option<Vec<Digest>> {
+        let (_, may_learn) = self.look(child, |_| true).await;
+        match may_learn && self.learn(child).await {
+            true => Some(self.look(child, |_| false).await.0),
+            false => None,
+        }
+    }
+
+    /// What the store knows; and, where that is wanted, whether there may be more on disk.
+    async fn look(
+        &self,
+        child: &ContentKey,
+        wants_more: impl FnOnce(&[Digest]) -> bool + Send + 'static,
+    ) -> (Vec<Digest>, bool) {
         let (shared, child) = (Arc::clone(&self.0), child.clone());
-        let reading = self.0.tasks.spawn_blocking(move || shared.read(&child));
-        reading.await.unwrap_or_default()
+        let looking = self.0.tasks.spawn_blocking(move || {
+            let mut known = shared.read(&child);
+            let mut may_learn = wants_more(&known);
+            if may_learn {
+                shared.notebook.adopt();
+                known = shared.read(&child);
+                let lacks_some = shared.notebook.lacks_some();
+                may_learn = lacks_some || shared.survey.has_company();
+            }
+            (known, may_learn)
+        });
+        looking.await.unwrap_or_default()
     }
 
-    /// Has the manifests of a digest's repository read that were not.
-    async fn learn(&self, child: &ContentKey) {
+    /// Has the manifests of a digest's repository read that were not; false where that failed.
+    async fn learn(&self, child: &ContentKey) -> bool {
         let image = ImageName {
             registry: child.host.clone(),
             repository: child.repository.clone(),
         };
-        let Some(turn) = self.0.survey.turn_for(&image).await else {
-            return;
-        };
-        let shared = Arc::clone(&self.0);
-        let reading = self.0.tasks.spawn_blocking(move || {
-            shared.survey.read(turn, |listed| shared.write(listed));
-        });
-        // A crash is told by what is not found then.
-        reading.await.ok();
+        while let Some(turn) = self.0.survey.turn_for(&image).await {
+            let (shared, asked) = (Arc::clone(&self.0), image.clone());
+            let reading = self.0.tasks.spawn_blocking(move || {
+                let learn = |listed: &Listed| shared.write(listed, Rank::Learned);
+                shared.survey.read(turn, &asked, learn)
+            });
+            match reading.await {
+                Ok(Read::All) => return true,
+                Ok(Read::Some) => {}
+                Ok(Read::Failed) | Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// Notes that `parent` was seen to list the children. It is written soon.
@@ -132,23 +162,34 @@ impl Shared {
     fn write_queue(&self) {
         let next = || lock(&self.queue).next();
         while let Some(batch) = next() {
-            self.write(&batch);
+            self.write(&batch, Rank::Admitted);
         }
     }
 
     /// Writes in which manifests digests were seen; true when that is done.
-    fn write(&self, batch: &Listed) -> bool {
+    fn write(&self, batch: &Listed, rank: Rank) -> bool {
+        let entries_max = self.entries_max;
         let written = self.notebook.with(|database| {
-            let merge =
-                |transaction: &_, (child, seen): (&_, &Vec<_>)| merge(transaction, child, seen);
+            let merge = |transaction: &_, (child, seen): (&_, &Vec<_>)| {
+                merge(transaction, child, seen, rank, entries_max)
+            };
             in_one(database, batch, merge, |transaction| {
                 let table = transaction.open_table(PARENTS).map_err(failure)?;
                 let by_age = transaction.open_table(BY_AGE).map_err(failure)?;
-                forget_oldest(table, by_age, self.entries_max)
+                forget_oldest(table, by_age, entries_max)
             })
         });
         written.is_some()
     }
+}
+
+/// How much is known of a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    /// It was admitted: it comes first, and drives out what was not seen for long.
+    Admitted,
+    /// It is there, and may be anybody's: it takes what is free, and no more.
+    Learned,
 }
 
 pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
@@ -165,11 +206,13 @@ fn stored(database: &Database, child: &ContentKey) -> Result<Vec<Digest>, Failur
     Ok(found.map_or_else(Vec::new, |found| parents(found.value().1)))
 }
 
-/// Puts the parents of one digest before those that are known; false when that changes nothing.
+/// Puts the parents of one digest to those that are known; false when that changes nothing.
 fn merge(
     transaction: &WriteTransaction,
     child: &ContentKey,
     seen: &[Digest],
+    rank: Rank,
+    entries_max: u64,
 ) -> Result<bool, Failure> {
     let mut table = transaction.open_table(PARENTS).map_err(failure)?;
     let mut by_age = transaction.open_table(BY_AGE).map_err(failure)?;
@@ -180,23 +223,57 @@ fn merge(
         Some((age, known)) => (Some(age), known),
         None => (None, Vec::new()),
     };
-    let mut all: Vec<Digest> = seen.iter().rev().copied().collect();
-    let earlier = known.iter().filter(|parent| !seen.contains(parent));
-    all.extend(earlier);
+    let is_full = by_age.len().map_err(failure)? >= entries_max;
+    if rank == Rank::Learned && age.is_none() && is_full {
+        return Ok(false);
+    }
+    let seen: Vec<Digest> = seen.iter().rev().copied().collect();
+    let (first, second) = match rank {
+        Rank::Admitted => (&seen, &known),
+        Rank::Learned => (&known, &seen),
+    };
+    let mut all = first.clone();
+    all.extend(second.iter().filter(|parent| !first.contains(parent)));
     all.truncate(PARENTS_MAX);
     if all == known {
         return Ok(false);
     }
+    let number = match (age, rank) {
+        (Some(age), Rank::Learned) => age,
+        _ => next_number(&by_age)?,
+    };
     if let Some(age) = age {
         by_age.remove(age).map_err(failure)?;
     }
-    let number = next_number(&by_age)?;
     by_age.insert(number, key).map_err(failure)?;
     let encoded: Vec<u8> = all.iter().flat_map(encode).collect();
     table
         .insert(key, (number, encoded.as_slice()))
         .map_err(failure)?;
     Ok(true)
+}
+
+/// Takes over what another store has, where there is a place for it.
+pub(super) fn take_over(from: &Database, to: &WriteTransaction) -> Result<(), Failure> {
+    let transaction = from.begin_read().map_err(failure)?;
+    let table = transaction.open_table(PARENTS).map_err(failure)?;
+    for row in table.iter().map_err(failure)? {
+        let (name, row) = row.map_err(failure)?;
+        let (host, repository, digest) = name.value();
+        let child = decode(digest).first().and_then(|digest| {
+            Some(ContentKey {
+                host: host.parse().ok()?,
+                repository: repository.parse().ok()?,
+                digest: *digest,
+            })
+        });
+        if let Some(child) = child {
+            let mut seen = parents(row.value().1);
+            seen.reverse();
+            merge(to, &child, &seen, Rank::Learned, *ENTRIES.end())?;
+        }
+    }
+    Ok(())
 }
 
 fn key<'a>(child: &'a ContentKey, digest: &'a [u8]) -> (&'a str, &'a str, &'a [u8]) {
@@ -213,16 +290,19 @@ fn parents(bytes: &[u8]) -> Vec<Digest> {
 mod tests {
     use std::{fs, path::Path};
 
-    use redb::ReadableTableMetadata as _;
-
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
 
     fn parents(directory: &Path) -> Parents {
+        parents_of(directory, 0)
+    }
+
+    fn parents_of(directory: &Path, user: u32) -> Parents {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let disk = Disk::open(directory, 1 << 20, Arc::clone(&metrics), Clock::system());
-        let notebook = Arc::new(Notebook::new(directory, 0, metrics));
+        let (metrics_of_disk, tasks) = (Arc::clone(&metrics), TaskTracker::new());
+        let disk = Disk::open(directory, 1 << 20, metrics_of_disk, Clock::system(), tasks);
+        let notebook = Arc::new(Notebook::new(directory, user, metrics));
         Parents::new(
             notebook,
             Arc::new(disk.expect("opens")),
@@ -266,6 +346,55 @@ mod tests {
         assert_eq!(store.of(&child("app", 2)).await[0], digest(119));
         assert_eq!(store.of(&child("other", 1)).await, []);
         end(store).await;
+    }
+
+    // THREATS G5: what anybody may have pushed takes what is free.
+    #[tokio::test]
+    async fn what_is_only_learned_drives_nothing_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = parents(directory.path());
+        store.add(vec![child("app", 1)], digest(100));
+        end(store.clone()).await;
+        let junk = (0..40).map(digest).collect();
+        let max = u32::try_from(*ENTRIES.start()).expect("few");
+        let mut listed = Listed::from([(child("app", 1), junk)]);
+        listed.extend((2..=max + 10).map(|number| (child("app", number), vec![digest(1)])));
+        assert!(store.0.write(&listed, Rank::Learned));
+        let found = store.of(&child("app", 1)).await;
+        assert_eq!((found[0], found.len()), (digest(100), PARENTS_MAX));
+        let others = Listed::from([(child("other", 1), vec![digest(1)])]);
+        assert!(store.0.write(&others, Rank::Learned));
+        assert_eq!(store.of(&child("other", 1)).await, []);
+        assert!(store.0.write(&others, Rank::Admitted));
+        assert_eq!(store.of(&child("other", 1)).await, [digest(1)]);
+        end(store).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_process_left_is_taken_over_and_what_lives_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let (first, second) = (
+            parents_of(directory.path(), 0),
+            parents_of(directory.path(), 1),
+        );
+        first.add(vec![child("app", 1)], digest(100));
+        second.add(vec![child("app", 2)], digest(200));
+        end(first.clone()).await;
+        end(second).await;
+        let third = parents_of(directory.path(), 2);
+        // It is open still.
+        assert_eq!(third.of(&child("app", 1)).await, []);
+        assert_eq!(third.of(&child("app", 2)).await, [digest(200)]);
+        assert!(path("hints.redb").exists());
+        assert!(!path("hints-1.redb").exists());
+        drop(first);
+        end(third).await;
+        let fourth = parents_of(directory.path(), 2);
+        assert_eq!(fourth.of(&child("app", 1)).await, [digest(100)]);
+        assert_eq!(fourth.of(&child("app", 2)).await, [digest(200)]);
+        assert!(!path("hints.redb").exists());
+        end(fourth).await;
     }
 
     #[tokio::test]

@@ -92,9 +92,14 @@ impl Remembered {
 
 impl Shared {
     fn read(&self, name: Name) -> Option<Memory> {
-        self.notebook
-            .with(|database| stored(database, name))
-            .flatten()
+        let look = || {
+            let stored = self.notebook.with(|database| stored(database, name));
+            stored.flatten()
+        };
+        look().or_else(|| {
+            self.notebook.adopt();
+            look()
+        })
     }
 
     fn write_queue(&self) {
@@ -125,13 +130,7 @@ fn stored(database: &Database, name: Name) -> Result<Option<Memory>, Failure> {
     let transaction = database.begin_read().map_err(failure)?;
     let table = transaction.open_table(REMEMBERED).map_err(failure)?;
     let found = table.get(name).map_err(failure)?;
-    Ok(found.and_then(|found| {
-        let (_, at, digest) = found.value();
-        Some(Memory {
-            digest: *decode(digest).first()?,
-            at: Timestamp::from_microsecond(at).ok()?,
-        })
-    }))
+    Ok(found.and_then(|found| memory(found.value())))
 }
 
 /// Puts what a name stands for in the place of what is there; false when that changes nothing.
@@ -157,6 +156,34 @@ fn change(
     let row = (row.0, row.1, row.2.as_slice());
     table.insert(name, row).map_err(failure)?;
     Ok(true)
+}
+
+/// Takes over what another store has of what is not known, or is older here.
+pub(super) fn take_over(from: &Database, to: &WriteTransaction) -> Result<(), Failure> {
+    let transaction = from.begin_read().map_err(failure)?;
+    let table = transaction.open_table(REMEMBERED).map_err(failure)?;
+    for row in table.iter().map_err(failure)? {
+        let (name, row) = row.map_err(failure)?;
+        let Some(theirs) = memory(row.value()) else {
+            continue;
+        };
+        let ours = {
+            let table = to.open_table(REMEMBERED).map_err(failure)?;
+            let ours = table.get(name.value()).map_err(failure)?;
+            ours.and_then(|row| memory(row.value()))
+        };
+        if ours.is_none_or(|ours| ours.at < theirs.at) {
+            change(to, name.value(), Some(theirs))?;
+        }
+    }
+    Ok(())
+}
+
+fn memory((_, at, digest): (u64, i64, &[u8])) -> Option<Memory> {
+    Some(Memory {
+        digest: *decode(digest).first()?,
+        at: Timestamp::from_microsecond(at).ok()?,
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What the manifests on disk list, for digests of which no hint is known: other processes that share
 //! the directory have written them, or hints were lost.
 //!
-//! Names of files are read for all who wait, and for no more than a tenth of the time; each manifest is
-//! read once.
+//! Names of files are read for all who wait, and for no more than a part of the time; each manifest is
+//! read once, so many in one go.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,9 +28,10 @@ const CHILDREN_MAX: usize = 1000;
 const BATCH: usize = 256;
 /// How long it is believed that nobody else uses the directory.
 const COMPANY_SOUGHT_EVERY: Duration = Duration::from_secs(1);
-/// For so many times as long as a survey took there is none, but for no longer than this.
-const REST: u32 = 9;
-const REST_MAX: Duration = Duration::from_secs(2);
+/// For so many times as long as a survey took there is none.
+const REST: u32 = 4;
+/// How long one takes, but for the names. What is left then is for the next.
+const GO_MAX: Duration = Duration::from_secs(1);
 
 /// In which manifests digests were seen.
 pub(super) type Listed = HashMap<ContentKey, Vec<Digest>>;
@@ -49,16 +50,26 @@ pub(super) struct Survey {
     hasher: RandomState,
 }
 
+/// What came of a survey, for one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// All of its manifests were read.
+    All,
+    /// There are more.
+    Some,
+    /// What they list could not be written down.
+    Failed,
+}
+
 /// The right to read for all who wait, until it is dropped.
 pub(super) type Turn = tokio::sync::OwnedMutexGuard<Instant>;
 
 impl Survey {
-    /// `inherits`: there may be manifests on disk of which hints were never written, or are lost.
-    pub(super) fn new(disk: Arc<Disk>, inherits: bool) -> Self {
+    pub(super) fn new(disk: Arc<Disk>) -> Self {
         let now = Instant::now();
         Self {
             disk,
-            alone_at: Mutex::new((!inherits).then_some(now)),
+            alone_at: Mutex::new(Some(now)),
             wanted: Mutex::default(),
             turn: Arc::new(tokio::sync::Mutex::new(now)),
             read: Mutex::default(),
@@ -66,9 +77,9 @@ impl Survey {
         }
     }
 
-    /// Whether there may be manifests of which this process does not know. Who once had company has
-    /// it for good.
-    pub(super) fn may_find_something(&self) -> bool {
+    /// Whether others use the directory, and write manifests of which this process knows nothing. Who
+    /// once had company has it for good.
+    pub(super) fn has_company(&self) -> bool {
         let mut alone_at = lock(&self.alone_at);
         let is_old = |at: &Instant| at.elapsed() >= COMPANY_SOUGHT_EVERY;
         if alone_at.as_ref().is_some_and(is_old) {
@@ -89,49 +100,71 @@ impl Survey {
         Some(turn)
     }
 
-    /// Reads the manifests of all images that are wanted, as far as they were not read, and has
-    /// `learn` write down what they list. What it cannot write is read again the next time.
-    pub(super) fn read(&self, mut turn: Turn, learn: impl Fn(&Listed) -> bool) {
+    /// Reads the manifests of all images that are wanted, as far as they were not read and there is
+    /// time, and has `learn` write down what they list. Says what came of it for one of them; what is
+    /// left goes on being wanted.
+    pub(super) fn read(
+        &self,
+        mut turn: Turn,
+        asked: &ImageName,
+        learn: impl Fn(&Listed) -> bool,
+    ) -> Read {
         let started = Instant::now();
         let images: Vec<ImageName> = std::mem::take(&mut *lock(&self.wanted))
             .into_iter()
             .collect();
         let named = self.disk.manifests_of(&images);
-        let unread: Vec<_> = {
+        let mut unread: Vec<(u64, &ImageName, FileName)> = {
             let read = lock(&self.read);
-            let hash = |name: &FileName| self.hasher.hash_one(name);
-            let named = named
-                .into_iter()
-                .map(|(image, name)| (hash(&name), image, name));
-            named.filter(|(hash, ..)| !read.contains(hash)).collect()
+            let named = named.into_iter();
+            let hashed = named.map(|(image, name)| (self.hasher.hash_one(name), image, name));
+            hashed.filter(|(hash, ..)| !read.contains(hash)).collect()
         };
-        for batch in unread.chunks(BATCH) {
+        // Whoever has its turn is served first.
+        unread.sort_by_key(|(_, image, _)| *image == asked);
+        let listing = started.elapsed();
+        let mut outcome = Read::All;
+        while !unread.is_empty() && outcome == Read::All {
+            if started.elapsed() >= listing + GO_MAX {
+                let is_left = unread.iter().any(|(_, image, _)| *image == asked);
+                outcome = if is_left { Read::Some } else { Read::All };
+                break;
+            }
+            let batch = unread.split_off(unread.len().saturating_sub(BATCH));
             let mut listed = Listed::new();
-            for (_, image, name) in batch {
-                self.list(image, *name, &mut listed);
-            }
-            if learn(&listed) {
-                let mut read = lock(&self.read);
-                if read.len() >= READ_MAX {
-                    read.clear();
+            let mut hashes = Vec::new();
+            for (hash, image, name) in batch {
+                if self.list(image, name, &mut listed) {
+                    hashes.push(hash);
                 }
-                read.extend(batch.iter().map(|(hash, ..)| *hash));
             }
+            if !learn(&listed) {
+                outcome = Read::Failed;
+            }
+            let mut read = lock(&self.read);
+            if read.len() >= READ_MAX {
+                read.clear();
+            }
+            read.extend(hashes);
         }
+        lock(&self.wanted).extend(unread.into_iter().map(|(_, image, _)| image.clone()));
         let now = Instant::now();
-        *turn = now + ((now - started) * REST).min(REST_MAX);
+        *turn = now + (now - started) * REST;
+        outcome
     }
 
-    fn list(&self, image: &ImageName, name: FileName, listed: &mut Listed) {
+    /// Notes what a manifest lists; false where it could not be read now.
+    fn list(&self, image: &ImageName, name: FileName, listed: &mut Listed) -> bool {
         // What is not what its name says is removed by whoever reads it.
-        let bytes = self.disk.find(name).and_then(|file| file.whole().ok());
-        let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes, None).ok());
-        let Some(manifest) = manifest else {
-            return;
+        let Some(bytes) = self.disk.find(name).and_then(|file| file.whole().ok()) else {
+            return false;
         };
-        for child in manifest.descriptors().take(CHILDREN_MAX) {
-            let key = ContentKey::of(image, child.digest);
-            listed.entry(key).or_default().push(name.digest());
+        if let Ok(manifest) = Manifest::parse(&bytes, None) {
+            for child in manifest.descriptors().take(CHILDREN_MAX) {
+                let key = ContentKey::of(image, child.digest);
+                listed.entry(key).or_default().push(name.digest());
+            }
         }
+        true
     }
 }

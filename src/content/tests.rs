@@ -23,12 +23,15 @@ const NAME: &str = "acme/app";
 const SMALL: u64 = 1000;
 /// What a cut leaves, so that a fill is under way.
 const PART: usize = 100_000;
+/// Blobs that may pass through memory at once, where there is memory for that.
+const SPOOLS: usize = 3;
 
 /// A registry, and what is to be kept of it.
 pub(super) struct World {
     pub(super) registry: Registry,
     upstream: Upstream,
     directory: Option<TempDir>,
+    memory_bytes_max: u64,
     pub(super) disk_bytes_max: u64,
 }
 
@@ -42,7 +45,16 @@ impl World {
             upstream: Upstream::new(settings).expect("builds"),
             registry,
             directory: None,
+            memory_bytes_max: 10 << 20,
             disk_bytes_max: 100 << 20,
+        }
+    }
+
+    /// With memory for some blobs that pass through it.
+    async fn roomy() -> Self {
+        Self {
+            memory_bytes_max: 4 * SPOOLS as u64 * spool::WINDOW_BYTES,
+            ..Self::start().await
         }
     }
 
@@ -57,7 +69,7 @@ impl World {
     /// A store of its own process, as it were.
     pub(super) fn open(&self) -> Process {
         let settings = Settings {
-            memory_bytes_max: 10 << 20,
+            memory_bytes_max: self.memory_bytes_max,
             memory_blob_bytes_max: SMALL,
             directory: self.directory.as_ref().map(|it| it.path().to_owned()),
             disk_bytes_max: self.disk_bytes_max,
@@ -253,6 +265,85 @@ async fn a_hundred_readers_of_a_small_blob_cost_one_transfer_without_a_directory
             .all(|read| read.expect("all of it") == bytes)
     );
     assert_eq!(world.blob_requests(), 1);
+    process.end().await;
+}
+
+// What cannot be kept is shared by all who ask at once, however large it is: each piece comes once.
+#[tokio::test]
+async fn readers_of_a_large_blob_cost_one_transfer_without_a_directory() {
+    let world = World::roomy().await;
+    let bytes = content(12 << 20);
+    let key = world.put(&bytes);
+    let hold = world.registry.misbehave(Misdeed::Hang);
+    let process = world.open();
+    let readers = join_all((0..20).map(|_| process.read(&key)));
+    let (read, ()) = tokio::join!(readers, async {
+        world.registry.wait_for(1, is_blob).await;
+        world.registry.forgive(hold);
+    });
+    for read in read {
+        assert!(read.expect("all of it") == bytes);
+    }
+    assert_eq!(world.blob_requests(), 1);
+    // Nothing is kept of it, nor is anything in its place.
+    assert!(process.read(&key).await.expect("all of it") == bytes);
+    assert_eq!(world.blob_requests(), 2);
+    assert_eq!(process.store.inner.spools.available_permits(), SPOOLS);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn late_comers_read_along_without_a_directory_and_wrong_bytes_have_no_end() {
+    let world = World::roomy().await;
+    let bytes = content(300_000);
+    let key = world.put(&bytes);
+    world.hold_half_way();
+    let process = world.open();
+    let mut first = process.body(&key).await;
+    world.held_half_way().await;
+    let mut late = process.body(&key).await;
+    let (one, other) = tokio::join!(first.frame(), late.frame());
+    for frame in [one, other] {
+        let frame = frame.expect("more").expect("no error");
+        let read = frame.into_data().expect("data");
+        assert_eq!(read, bytes[..read.len()]);
+    }
+    world.registry.behave();
+    for body in [first, late] {
+        whole(body).await.expect("the rest");
+    }
+    assert_eq!(world.blob_requests(), 2);
+
+    let mut wrong = bytes.to_vec();
+    wrong[299_999] ^= 1;
+    world.registry.misbehave(Misdeed::WrongBytes(wrong.into()));
+    let (one, other) = tokio::join!(process.read(&key), process.read(&key));
+    for read in [one, other] {
+        assert!(matches!(read, Err(BlobError::Upstream(_))), "{read:?}");
+    }
+    process.end().await;
+}
+
+// Who takes nothing does not keep others from all of it for long.
+#[tokio::test]
+async fn the_slow_hold_up_nobody_for_long_without_a_directory() {
+    let world = World::roomy().await;
+    let bytes = content(12 << 20);
+    let key = world.put(&bytes);
+    let hold = world.registry.misbehave(Misdeed::Hang);
+    let process = world.open();
+    let (slow, quick) = tokio::join!(process.body(&key), async {
+        world.registry.wait_for(1, is_blob).await;
+        world.registry.forgive(hold);
+        process.body(&key).await
+    });
+    assert!(whole(quick).await.expect("all of it") == bytes);
+    // It has gone on alone from where it stood, and the slow one has what is its own.
+    assert_eq!(world.blob_requests(), 2);
+    let from = |request: &Recorded| is_blob(request) && request.header("range").is_some();
+    assert_eq!(world.registry.count(from), 1);
+    assert!(whole(slow).await.expect("all of it") == bytes);
+    assert_eq!(world.blob_requests(), 2);
     process.end().await;
 }
 

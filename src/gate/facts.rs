@@ -1,6 +1,7 @@
 //! Facts: gathered once per digest and trust epoch, whatever policies make of them.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use crate::evidence;
 use crate::evidence::Place;
 use crate::gate::Gate;
 use crate::gate::Ruling;
-use crate::gate::find::STALE_RETRY;
+use crate::gate::find::{STALE_RETRY, in_grace};
 use crate::gate::refusal::{Cause, Doubt};
 use crate::gate::table::{Key, Table};
 use crate::metrics::CacheKind;
@@ -227,15 +228,19 @@ impl Gate {
             }
         };
         let kept_by = self.place(upstream, content, source.map(Arc::as_ref))?;
-        if kept_by.upstream.is_silent()
-            && let Some(stale) = self
-                .old_facts(&key, &material, silent(kept_by.upstream))
-                .await
+        let landing = self.0.facts_flights.join(key.clone(), flight);
+        let mut landing = pin!(landing);
+        let landed = in_grace(kept_by.upstream, &mut landing).await;
+        if landed.is_none()
+            && let doubt = silent(kept_by.upstream)
+            && let Some(stale) = self.old_facts(&key, &material, doubt).await
         {
-            self.0.facts_flights.start(key, flight);
             return Ok(Arc::new(stale));
         }
-        let landed = self.0.facts_flights.join(key.clone(), flight).await;
+        let landed = match landed {
+            Some(landed) => landed,
+            None => landing.await,
+        };
         let gathered = landed.unwrap_or_else(|_| Err(crashed()))?;
         if let (Some(doubt), Some(retry_at)) = (&gathered.doubt, gathered.retry_at)
             && let Some(stale) = self.old_facts(&key, &material, doubt.clone()).await
@@ -263,7 +268,11 @@ impl Gate {
         if self.held_facts(key).is_none() {
             let (gate, recalled, material) = (self.clone(), key.clone(), Arc::clone(material));
             let recall = || async move {
-                if let Some(entry) = gate.remembered_facts(&recalled, material).await {
+                let remembered = gate.remembered_facts(&recalled, material).await;
+                // What has been gathered meanwhile is better.
+                if let Some(entry) = remembered
+                    && gate.held_facts(&recalled).is_none()
+                {
                     gate.0.facts.insert(&recalled, &entry);
                 }
             };
@@ -309,13 +318,16 @@ impl Gate {
         let find = evidence::find(place, digest, limits, &search.share, detached);
         let found = Box::pin(find).await;
         let failures = found.failures;
+        let has_all_roots = material.missing.is_empty();
         let Proven {
             mut facts,
             evidence,
         } = self.prove(found.evidence, key, material).await?;
         facts.truncated = found.truncated;
-        if failures.is_empty() {
-            self.remember_evidence(key, &evidence, gathered_at, search);
+        // What proves nothing for want of a root to prove it with is not gone.
+        let is_known = !evidence.is_empty() || has_all_roots;
+        if failures.is_empty() && is_known {
+            self.remember_evidence(key, evidence, gathered_at, search);
         }
         let is_away = !failures.is_empty() && failures.iter().all(evidence::Failure::is_transient);
         Ok(FactsEntry {

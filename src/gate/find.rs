@@ -1,9 +1,12 @@
 //! Finding a manifest: from what is asked for to its bytes. Nothing is judged here.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use tokio::time::timeout;
 
 use crate::content::ContentKey;
 use crate::content::Document;
@@ -29,6 +32,22 @@ use crate::upstream::UpstreamError;
 
 /// How long an answer by a stale tag, or by old facts, is repeated before the upstream is tried again.
 pub(super) const STALE_RETRY: Duration = Duration::from_secs(5);
+
+/// How long somebody waits for a registry that gave no answer in time a moment ago, where what is old
+/// will do.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What a flight brings: `None` where it would be worth while not to wait for it, since its registry is
+/// silent. It goes on.
+pub(super) async fn in_grace<T>(
+    upstream: &Upstream,
+    landing: impl Future<Output = T>,
+) -> Option<T> {
+    match upstream.is_silent() {
+        true => timeout(GRACE, landing).await.ok(),
+        false => Some(landing.await),
+    }
+}
 
 /// A manifest that was found, and how long its finding holds.
 pub(super) struct Found {
@@ -90,8 +109,8 @@ impl Gate {
     /// that answers otherwise the next time changes nothing. Where it says that the tag names what it
     /// named before, the bytes of that are had by their digest, which costs registries nothing.
     ///
-    /// Nobody waits for a registry that gave no answer in time a moment ago, where what the tag named
-    /// before will do: it is asked all the same, and who comes next has the answer.
+    /// Nobody waits long for a registry that gave no answer in time a moment ago, where what the tag
+    /// named before will do: it is asked all the same, and who comes next has the answer.
     async fn resolve(
         &self,
         upstream: &Upstream,
@@ -106,7 +125,7 @@ impl Gate {
             .cache_requested(CacheKind::Tags, fresh.is_some());
         if let Some(resolved) = fresh {
             let until = resolved.at + settings.tag_ttl;
-            return Ok(self.named(upstream, image, resolved, until, false).await);
+            return Ok(self.named(upstream, image, resolved, until).await);
         }
         let (gate, flown, upstream_of_flight) =
             (self.clone(), (image.clone(), tag.clone()), upstream.clone());
@@ -116,13 +135,18 @@ impl Gate {
             landed.await.map_err(Arc::new)
         };
         let flown_by = (image.clone(), tag.clone(), upstream.asker_key());
-        if upstream.is_silent()
-            && let Some(before) = self.named_before(image, tag, known).await
+        let landing = self.0.tag_flights.join(flown_by, flight);
+        let mut landing = pin!(landing);
+        let landed = in_grace(upstream, &mut landing).await;
+        if landed.is_none()
+            && let Some(found) = self.named_before(image, tag, known).await
         {
-            self.0.tag_flights.start(flown_by, flight);
-            return Ok(self.named_still(upstream, image, before).await);
+            return Ok(Ok(found));
         }
-        let landed = self.0.tag_flights.join(flown_by, flight).await;
+        let landed = match landed {
+            Some(landed) => landed,
+            None => landing.await,
+        };
         match landed.map_err(|_| crashed())? {
             Ok((document, at)) => Ok(Ok(Found {
                 document,
@@ -131,10 +155,8 @@ impl Gate {
                 named: Named::ByRegistry,
             })),
             Err(error) if error.is_transient() => {
-                match self.named_before(image, tag, known).await {
-                    Some(before) => Ok(self.named_still(upstream, image, before).await),
-                    None => Ok(Err(UpstreamError::clone(&error))),
-                }
+                let before = self.named_before(image, tag, known).await;
+                Ok(before.ok_or_else(|| UpstreamError::clone(&error)))
             }
             Err(error) => Ok(Err(UpstreamError::clone(&error))),
         }
@@ -167,29 +189,27 @@ impl Gate {
     }
 
     /// What a tag named when it was last asked for, where that is young enough to stand for what it
-    /// names.
+    /// names, and at hand.
     async fn named_before(
         &self,
         image: &ImageName,
         tag: &Tag,
         known: Option<Resolved>,
-    ) -> Option<Resolved> {
+    ) -> Option<Found> {
         let before = match known {
-            Some(known) => Some(known),
-            None => self.remembered_tag(image, tag).await,
+            Some(known) => known,
+            None => self.remembered_tag(image, tag).await?,
         };
-        before.filter(|before| before.at.elapsed() < self.0.settings.stale_ttl)
-    }
-
-    /// What a tag named before, while nobody can say what it names.
-    async fn named_still(
-        &self,
-        upstream: &Upstream,
-        image: &ImageName,
-        before: Resolved,
-    ) -> Result<Found, UpstreamError> {
-        let until = Instant::now() + STALE_RETRY;
-        self.named(upstream, image, before, until, true).await
+        if before.at.elapsed() >= self.0.settings.stale_ttl {
+            return None;
+        }
+        let key = ContentKey::of(image, before.digest);
+        Some(Found {
+            document: self.0.content.manifest_at_hand(&key).await?,
+            until: Instant::now() + STALE_RETRY,
+            stale: true,
+            named: before.named,
+        })
     }
 
     /// What a tag names now, `before` being what it named before.
@@ -225,14 +245,13 @@ impl Gate {
         image: &ImageName,
         resolved: Resolved,
         until: Instant,
-        stale: bool,
     ) -> Result<Found, UpstreamError> {
         let key = ContentKey::of(image, resolved.digest);
         let document = self.0.content.manifest(upstream, &key).await?;
         Ok(Found {
             document,
             until,
-            stale,
+            stale: false,
             named: resolved.named,
         })
     }

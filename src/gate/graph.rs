@@ -57,6 +57,7 @@ struct Notes {
     expires_at: Option<Instant>,
     ends_at: Option<Timestamp>,
     stale: bool,
+    unread: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -96,6 +97,11 @@ impl<'a> Scope<'a> {
     /// Whether old facts stand for such as could not be had.
     pub(super) fn is_stale(&self) -> bool {
         self.notes().stale
+    }
+
+    /// Whether a manifest around it is there and could not be read.
+    pub(super) fn left_some_unread(&self) -> bool {
+        self.notes().unread
     }
 
     /// When the oldest of the facts were gathered.
@@ -263,7 +269,9 @@ impl<'a> Scope<'a> {
             Ok(document) => Some(document),
             Err(error) => {
                 if error.is_transient() {
-                    self.notes().doubt.get_or_insert(Cause::of_upstream(&error));
+                    let mut notes = self.notes();
+                    notes.doubt.get_or_insert(Cause::of_upstream(&error));
+                    notes.unread = true;
                 }
                 None
             }

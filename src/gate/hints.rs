@@ -156,6 +156,27 @@ impl Hints {
         })
     }
 
+    /// Learns parents that others have written; true where there are some that were not known.
+    pub(super) async fn learn(&self, key: &ContentKey) -> bool {
+        let Some(store) = &self.store else {
+            return false;
+        };
+        let Some(stored) = store.of_anew(key).await else {
+            return false;
+        };
+        let mut is_news = false;
+        self.update(key, |hint| {
+            for parent in stored {
+                if hint.parents.len() < PARENTS_MAX && !hint.parents.contains(&parent) {
+                    hint.parents.push(parent);
+                    is_news = true;
+                }
+            }
+            is_news
+        });
+        is_news
+    }
+
     /// How often what was noted and not used has grown old. What was noted two turns ago may be
     /// forgotten, and is noted again by whoever still rests on it.
     pub(super) fn turns(&self) -> u64 {

@@ -55,7 +55,7 @@ impl Gate {
         let shape = shape_of(document);
         let key = &ContentKey::of(&ask.image, *document.digest());
         let asked = Arc::new(DockerReference::asking(&ask.image, &ask.reference));
-        let mut not_before = None;
+        let (mut not_before, mut has_learned) = (None, false);
         let mut watch = Watch::new(policies, ask);
         for _ in 0..ROUNDS_MAX {
             let earlier = self.recall(&watch).await;
@@ -73,7 +73,10 @@ impl Gate {
                 self.judge_once(key, policies, subject, earlier).await
             };
             let mut judgement = judge(&subject).await?;
-            if !judgement.is_complete() && scope.may_lie_around() {
+            // What is its own root as long as no index lists it.
+            let is_root = subject.tagged && shape == Shape::Image;
+            let minds_parents = is_root && policies.iter().any(|policy| policy.minds_parents());
+            if (!judgement.is_complete() || minds_parents) && scope.may_lie_around() {
                 scope.look_around(key, document, &mut subject).await;
                 judgement = judge(&subject).await?;
             }
@@ -83,8 +86,17 @@ impl Gate {
                 not_before = Some(started);
                 continue;
             }
+            // Before anybody is told "no", it is asked what others may have admitted meanwhile.
+            let is_last = !judgement.is_admitted() && scope.may_lie_around() && !has_learned;
+            if is_last && scope.doubt().is_none() {
+                has_learned = true;
+                if self.0.hints.learn(key).await {
+                    continue;
+                }
+            }
             let weighs_all = policies.iter().any(|policy| policy.weighs_all_evidence());
-            if (!judgement.is_admitted() || weighs_all)
+            let needs_all = weighs_all || (minds_parents && scope.left_some_unread());
+            if (!judgement.is_admitted() || needs_all)
                 && let Some(doubt) = scope.doubt()
             {
                 return Err(doubt);

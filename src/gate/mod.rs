@@ -150,6 +150,9 @@ const DISGUISES_MAX: u64 = 50_000;
 /// How many manifests have what they list read at a time, each up to `evidence_bytes_max`.
 const DISGUISE_PLACES: usize = 4;
 
+/// How many records of evidence are read and proven at a time, each up to all that one search may find.
+const RECALL_PLACES: usize = 4;
+
 /// What is asked for by name: the key of an admission. Registry, repository and reference are
 /// members of their own, so no name can run into another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -206,6 +209,7 @@ struct Inner {
     facts_flights: Flights<FactsKey, Result<Arc<FactsEntry>, Cause>>,
     /// Of what was remembered.
     recalls: Flights<FactsKey, ()>,
+    recall_places: Semaphore,
     tags: Table<Resolved>,
     tag_flights: Flights<TagFlight, TagAnswer>,
     hints: Hints,
@@ -286,6 +290,7 @@ impl Gate {
                 facts: HeldFacts::new(PROVEN_BYTES_MAX, UNPROVEN_BYTES_MAX),
                 facts_flights: Flights::new(hands.clone()),
                 recalls: Flights::new(hands.clone()),
+                recall_places: Semaphore::new(RECALL_PLACES),
                 tags: Table::new(TAGS_BYTES_MAX),
                 tag_flights: Flights::new(hands),
                 hints: Hints::new(HINTS_BYTES_MAX, content.parents().cloned()),

@@ -10,6 +10,8 @@ use crate::gate::{Doubt, Refusal, Settings};
 use crate::oci::Digest;
 use crate::oci::Reference;
 use crate::oci::Tag;
+use crate::policy::Mode;
+use crate::policy::Policy;
 use crate::policy::Requirement;
 use crate::policy::Signs;
 
@@ -23,16 +25,16 @@ fn by_tag() -> Reference {
 
 /// A process that goes on with what is old.
 fn open(world: &World, pinned: Digest) -> Process {
+    let pinned = Requirement::Digests([pinned].into());
+    open_under(world, policy("pinned", pinned, Signs::Either))
+}
+
+fn open_under(world: &World, policy: Policy) -> Process {
     let settings = Settings {
         stale_ttl: HOUR,
         ..settings()
     };
-    let pinned = Requirement::Digests([pinned].into());
-    world.open_with(
-        settings,
-        Clock::system(),
-        vec![policy("pinned", pinned, Signs::Either)],
-    )
+    world.open_with(settings, Clock::system(), vec![policy])
 }
 
 fn remembered(process: &Process) -> &Remembered {
@@ -145,6 +147,36 @@ async fn an_edited_store_names_nothing_that_policy_does_not() {
     let process = open(&world, world.index);
     process.manifest(by_tag()).await.expect("the index");
     process.end().await;
+}
+
+// THREATS C8: where nothing is proven, nothing tells what the tag named from what somebody has put there.
+#[tokio::test]
+async fn where_nothing_is_proven_what_is_remembered_names_nothing() {
+    let unsigned = Requirement::AllowUnsigned {
+        because: "it is a mirror".into(),
+        until: None,
+    };
+    let pinned = |world: &World| Requirement::Digests([world.outsider].into());
+    for is_warned in [false, true] {
+        let world = World::start().await;
+        let policy = match is_warned {
+            false => policy("unsigned", unsigned.clone(), Signs::Either),
+            true => Policy {
+                mode: Mode::Warn,
+                ..policy("warned", pinned(&world), Signs::Either)
+            },
+        };
+        let process = open_under(&world, policy.clone());
+        process.manifest(by_tag()).await.expect("the index");
+        process.end().await;
+        world.registry.stop().await;
+        let process = open_under(&world, policy);
+        let answer = process.manifest(by_tag()).await;
+        assert_eq!(doubt(answer), Doubt::UpstreamUnreachable);
+        let by_digest = process.manifest(Reference::Digest(world.index)).await;
+        by_digest.expect("the index");
+        process.end().await;
+    }
 }
 
 fn digest_of_nothing() -> Digest {

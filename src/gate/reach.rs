@@ -87,8 +87,12 @@ impl Gate {
             return Err(self.not_reached(image, key.digest, answer));
         }
         let (mut doubt, tries) = (None, Tries::default());
-        let hint = self.0.hints.of(key).await;
-        for parent in &hint.parents {
+        let mut parents = self.0.hints.of(key).await.parents;
+        let mut looked_at = 0;
+        // Before anybody is told "no", it is asked what others may have admitted meanwhile.
+        while looked_at < parents.len() || self.learned(key, &mut parents).await {
+            let parent = &parents[looked_at];
+            looked_at += 1;
             let parent = ContentKey {
                 digest: *parent,
                 ..key.clone()
@@ -111,10 +115,23 @@ impl Gate {
             None => NotReached::No,
         };
         // Where no manifest had to be looked at, there is nothing to spare.
-        if !hint.parents.is_empty() {
+        if !parents.is_empty() {
             self.0.unreached.tell(asking, ruling.generation, answer);
         }
         Err(self.not_reached(image, key.digest, answer))
+    }
+
+    /// Adds parents that are not known yet to those that are; false where there are none.
+    async fn learned(&self, key: &ContentKey, parents: &mut Vec<Digest>) -> bool {
+        if !self.0.hints.learn(key).await {
+            return false;
+        }
+        let all = self.0.hints.noted(key).parents;
+        let before = parents.len();
+        let news = all.into_iter().filter(|parent| !parents.contains(parent));
+        let news: Vec<Digest> = news.collect();
+        parents.extend(news);
+        parents.len() > before
     }
 
     /// Whether `parent`, as it is judged now, lists the blob. A hint says where to look; the

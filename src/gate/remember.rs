@@ -11,8 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use crate::content::ContentKey;
 use crate::content::Memory;
+use crate::content::Remembered;
 use crate::evidence;
 use crate::gate::Gate;
 use crate::gate::Resolved;
@@ -53,10 +56,10 @@ impl Gate {
         let noted_at = same.and_then(|known| known.noted_at);
         let often = NOTED_EVERY.min(self.0.settings.stale_ttl / 10);
         let is_noted = noted_at.is_some_and(|noted_at| at.duration_since(noted_at) < often);
-        if !is_noted && let Some(remembered) = self.0.content.remembered() {
-            // Later than it was asked for by as long as the answer took.
-            let at = self.0.clock.now() - at.elapsed();
+        if !is_noted && let Some(remembered) = self.remembered() {
+            let at = self.clock_at(at);
             remembered.note(tag_name(image, tag), Some(Memory { digest, at }));
+            self.0.content.use_manifest(&ContentKey::of(image, digest));
         }
         let resolved = Resolved {
             digest,
@@ -71,14 +74,14 @@ impl Gate {
     /// A tag is there no more.
     pub(super) fn forget_tag(&self, image: &ImageName, tag: &Tag) {
         self.0.tags.remove(&super::tag_key(image, tag));
-        if let Some(remembered) = self.0.content.remembered() {
+        if let Some(remembered) = self.remembered() {
             remembered.note(tag_name(image, tag), None);
         }
     }
 
     /// What a tag named before this process began.
     pub(super) async fn remembered_tag(&self, image: &ImageName, tag: &Tag) -> Option<Resolved> {
-        let remembered = self.0.content.remembered()?;
+        let remembered = self.remembered()?;
         let memory = remembered.recall(tag_name(image, tag)).await?;
         Some(Resolved {
             digest: memory.digest,
@@ -93,25 +96,26 @@ impl Gate {
     pub(super) fn remember_evidence(
         &self,
         key: &FactsKey,
-        evidence: &[Evidence],
+        evidence: Vec<Evidence>,
         gathered_at: Instant,
         search: Search,
     ) {
-        let Some(remembered) = self.0.content.remembered() else {
+        let Some(remembered) = self.remembered().cloned() else {
             return;
         };
-        let record = (!evidence.is_empty()).then(|| evidence::write_down(evidence));
-        let memory = record.flatten().map(|record| {
-            let digest = Digest::sha256(&record);
-            let kept_as = ContentKey {
-                digest,
-                ..key.content.clone()
-            };
-            self.0.content.keep_evidence(&kept_as, record, search);
-            let at = self.0.clock.now() - gathered_at.elapsed();
-            Memory { digest, at }
-        });
-        remembered.note(key.remembered_as(), memory);
+        let (name, at) = (key.remembered_as(), self.clock_at(gathered_at));
+        if evidence.is_empty() {
+            remembered.note(name, None);
+            return;
+        }
+        let write_down = move || evidence::write_down(&evidence);
+        let kept = move |digest| {
+            remembered.note(name, Some(Memory { digest, at }));
+            drop(search);
+        };
+        self.0
+            .content
+            .keep_evidence(key.content.clone(), write_down, kept);
     }
 
     /// The facts that evidence from before this process began proves now, where it is young enough to
@@ -121,18 +125,20 @@ impl Gate {
         key: &FactsKey,
         material: Arc<Material>,
     ) -> Option<FactsEntry> {
-        let remembered = self.0.content.remembered()?;
+        let remembered = self.remembered()?;
         let memory = remembered.recall(key.remembered_as()).await?;
         let gathered_at = self.instant_of(&memory)?;
         if gathered_at.elapsed() >= self.0.settings.stale_ttl {
             return None;
         }
+        let _place = self.0.recall_places.acquire().await.ok()?;
         let kept_as = ContentKey {
             digest: memory.digest,
             ..key.content.clone()
         };
         let record = self.0.content.kept_evidence(&kept_as).await?;
-        let evidence = evidence::read_back(record);
+        let reading = self.0.proofs.run(move || evidence::read_back(record));
+        let evidence = reading.await.ok()?;
         let proven = self.prove(evidence, key, material).await.ok()?;
         Some(FactsEntry {
             facts: Arc::new(proven.facts),
@@ -141,6 +147,17 @@ impl Gate {
             retry_at: None,
             stale: true,
         })
+    }
+
+    /// The store, where there is one and what is old is wanted at all.
+    fn remembered(&self) -> Option<&Remembered> {
+        let is_wanted = !self.0.settings.stale_ttl.is_zero();
+        self.0.content.remembered().filter(|_| is_wanted)
+    }
+
+    /// The wall clock's time of a moment that has passed.
+    fn clock_at(&self, moment: Instant) -> Timestamp {
+        self.0.clock.now() - moment.elapsed()
     }
 
     /// When something was remembered, by the clock that does not jump; `None` for what is said to be

@@ -71,6 +71,31 @@ async fn what_one_process_admits_the_others_serve_the_children_of() {
     other.end().await;
 }
 
+// THREATS G1: a "no" that one process has given ends with what another has admitted since.
+#[tokio::test]
+async fn before_a_no_it_is_asked_what_others_have_admitted() {
+    let world = World::start().await;
+    let (one, other) = (world.open(), world.open());
+    let layer = Digest::sha256(LAYER);
+    let child = Reference::Digest(world.child);
+    // It knows of one that lists the layer, which is refused.
+    let refused = world.registry.put_image("app", None, &[LAYER, b"more"]);
+    let answer = other.manifest(Reference::Digest(refused)).await;
+    assert_eq!(reason(answer), Reason::DeniedByPolicy);
+    let answer = other.manifest(child.clone()).await;
+    assert_eq!(reason(answer), Reason::DeniedByPolicy);
+    one.manifest(Reference::Tag(tag()))
+        .await
+        .expect("the index");
+    one.manifest(child.clone()).await.expect("its child");
+    one.settled().await;
+    assert_eq!(other.blob(layer).await.expect("its layer"), LAYER);
+    let served = other.manifest(child).await;
+    assert_eq!(served.expect("its child"), world.child);
+    one.end().await;
+    other.end().await;
+}
+
 // THREATS G5: what anybody may push does not hide what was admitted.
 #[tokio::test]
 async fn refused_manifests_do_not_hide_what_the_store_knows() {

@@ -50,6 +50,9 @@ impl Gate {
         let manifest = manifest.map_err(|error| self.deny(ask, document, malformed(error)))?;
         let unjudged = self.unjudged(ruling, place, ask, manifest, &policies);
         if let Some(grounds) = unjudged.await? {
+            if found.named == Named::AsRemembered && grounds == Grounds::Unjudged {
+                return Err(self.only_remembered(ask));
+            }
             return Ok(self.admission(ruling, ask, found, grounds, Arc::default(), None));
         }
         if policies.is_empty() {
@@ -65,6 +68,10 @@ impl Gate {
             stale,
         } = judged.map_err(|cause| self.unavailable(cause, ask.asked(), Some(key.digest)))?;
         if judgement.is_admitted() {
+            let is_vouched = policies.iter().any(|policy| policy.vouches());
+            if found.named == Named::AsRemembered && !is_vouched {
+                return Err(self.only_remembered(ask));
+            }
             found.stale |= stale;
             let grounds = Grounds::Judged(judgement);
             return Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)));
@@ -76,7 +83,8 @@ impl Gate {
                 let (grounds, validity) = (index.decision.grounds.clone(), index.validity.clone());
                 Ok(self.admission(ruling, ask, found, grounds, facts, Some(validity)))
             }
-            None if found.named == Named::AsRemembered => {
+            // What it names now may be better, but for those who refuse whatever it is.
+            None if found.stale && !policies.iter().any(|policy| policy.forbids()) => {
                 let text =
                     "what its tag named before is refused, and what it names now nobody can say";
                 let cause = Cause::new(Doubt::UpstreamUnreachable, text);
@@ -84,6 +92,15 @@ impl Gate {
             }
             None => Err(self.fell_short(ask, document, judgement, facts)),
         }
+    }
+
+    /// What a tag named before this process began is on disk, where somebody may have edited it: so it
+    /// has to be content that somebody vouches for.
+    fn only_remembered(&self, ask: &Ask) -> Refusal {
+        let text = "what its tag names nobody can say now, and policy asks for no proof by which what \
+                    it named before could be told from what somebody has put there";
+        let cause = Cause::new(Doubt::UpstreamUnreachable, text);
+        self.unavailable(cause, ask.asked(), None)
     }
 
     /// Why a manifest may leave that no policy judges: it is evidence, or none matches and the

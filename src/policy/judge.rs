@@ -216,6 +216,22 @@ impl Policy {
         }
     }
 
+    /// True when it minds who lists an image also where the image's own facts would do.
+    #[must_use]
+    pub fn minds_parents(&self) -> bool {
+        self.signs == Signs::Index && matches!(self.requirement, Requirement::Proven(_))
+    }
+
+    /// True when it admits only what is proven, or what it pins.
+    #[must_use]
+    pub fn vouches(&self) -> bool {
+        self.mode == Mode::Enforce
+            && matches!(
+                self.requirement,
+                Requirement::Proven(_) | Requirement::Digests(_)
+            )
+    }
+
     /// The next moment at which it may say something else about the same facts.
     fn changes_after(&self, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
         match &self.requirement {

@@ -129,6 +129,39 @@ pub(super) fn walk_again(
     })
 }
 
+/// The versions of the documents that verify, whether or not they have expired: of the root, and below
+/// it of the timestamp, the snapshot and the targets, 0 for one that does not. The first that
+/// differs says which documents are newer: under another root, versions may begin anew.
+pub(super) fn versions(pinned: &[u8], documents: &Documents) -> [u64; 4] {
+    let Ok(mut trusted) = TrustedMetadataSet::from_root(pinned) else {
+        return [0; 4];
+    };
+    let text = |name: &str| {
+        documents
+            .get(name)
+            .map(String::as_bytes)
+            .unwrap_or_default()
+    };
+    loop {
+        let next = trusted.root().version.saturating_add(1);
+        let root = text(&format!("root_history/{next}.root.json"));
+        if trusted.update_root(root).is_err() {
+            break;
+        }
+    }
+    // Then nothing had expired. Each is refused where the one before it was.
+    let at = Timestamp::MIN;
+    let _ = trusted.update_timestamp(text("timestamp.json"), at);
+    let _ = trusted.update_snapshot(text("snapshot.json"), at);
+    let _ = trusted.update_targets(text("targets.json"), at);
+    [
+        trusted.root().version,
+        trusted.timestamp().map_or(0, Role::version),
+        trusted.snapshot().map_or(0, Role::version),
+        trusted.targets_role("targets").map_or(0, Role::version),
+    ]
+}
+
 /// What `sigstore-tuf` does not ask: it counts the names of keys towards a threshold, and one key
 /// under two names would count twice.
 fn sound(root: &Root) -> Result<(), String> {

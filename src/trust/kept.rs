@@ -15,6 +15,7 @@ use crate::trust::chain;
 use crate::trust::chain::Walked;
 use crate::trust::mirror::Mirror;
 use crate::trust::shelf;
+use crate::trust::shelf::Documents;
 use crate::trust::shelf::Saved;
 use crate::trust::shelf::Shelf;
 use crate::upstream::Upstream;
@@ -68,6 +69,8 @@ pub struct Kept {
 #[derive(Debug, Default)]
 struct State {
     saved: Saved,
+    /// Whether there is something in it that was not on disk when that was last looked at.
+    is_unsaved: bool,
     held: Option<Held>,
     failures: u32,
     /// When the mirror is to be asked again; at once where nothing is said.
@@ -205,6 +208,8 @@ impl Kept {
         let seen = shelf.documents();
         let outcome = walked.and_then(|walked| self.usable(&walked).map(|root| (walked, root)));
         let mut state = self.state();
+        let is_new = outcome.is_ok() || state.saved.seen != seen;
+        state.is_unsaved |= is_new;
         let outcome = match outcome {
             Ok((walked, root)) => {
                 state.saved.good.clone_from(&seen);
@@ -228,7 +233,8 @@ impl Kept {
             }
         };
         state.saved.seen = seen;
-        self.save(&state.saved);
+        drop(state);
+        self.save(now);
         outcome
     }
 
@@ -241,21 +247,64 @@ impl Kept {
         Ok(same.map_or_else(|| Arc::new(root), |held| held.root))
     }
 
-    fn save(&self, saved: &Saved) {
+    /// Writes down what is new. Others may share the file: what they have written since, and is
+    /// newer, stays there and is taken up. Of two that write at the same moment the last one
+    /// wins, until the other's next refresh.
+    fn save(&self, now: Timestamp) {
         let Some(file) = self.settings.file.as_deref() else {
             return;
         };
-        if self.settings.writes
-            && let Err(error) = shelf::save(saved, file)
-        {
-            // It is in memory, and is written again with the next refresh.
-            tracing::warn!(root = %self.settings.name, %error, "the trust root cannot be kept on disk");
+        let ours = {
+            let state = self.state();
+            if !self.settings.writes || !state.is_unsaved {
+                return;
+            }
+            state.saved.clone()
+        };
+        // What cannot be read may be newer, and stays as it is.
+        let newest = shelf::load(file).and_then(|there| {
+            let newest = newer_of(&self.settings.pinned, &there, ours, now);
+            if newest != there {
+                shelf::save(&newest, file)?;
+            }
+            Ok(newest)
+        });
+        match newest {
+            Ok(newest) => {
+                let mut state = self.state();
+                state.saved = newest;
+                state.is_unsaved = false;
+            }
+            Err(error) => {
+                // It is in memory, and is written with the next refresh.
+                tracing::warn!(root = %self.settings.name, %error, "the trust root cannot be kept on disk");
+            }
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The newer of what was seen, and the newer of what was good; of the same, that which was
+/// confirmed last. Only what verifies counts, so that nothing that was put there stays for ever.
+fn newer_of(pinned: &[u8], there: &Saved, mut ours: Saved, now: Timestamp) -> Saved {
+    let versions = |documents: &Documents| chain::versions(pinned, documents);
+    if versions(&there.seen) > versions(&ours.seen) {
+        ours.seen.clone_from(&there.seen);
+    }
+    // A time that is yet to come is no confirmation: none of ours would ever replace it.
+    let good = |saved: &Saved| {
+        let confirmed_at = saved.confirmed_at;
+        let confirmed_at = confirmed_at.filter(|confirmed_at| *confirmed_at <= now);
+        (versions(&saved.good), confirmed_at)
+    };
+    if good(there) > good(&ours) {
+        ours.good.clone_from(&there.good);
+        ours.confirmed_at = there.confirmed_at;
+    }
+    ours
 }
 
 /// What is on disk, when it still leads from the pinned root to a trust root.

@@ -7,8 +7,10 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    hash::{BuildHasher as _, RandomState},
     io::{self, Read as _, Write as _},
     path::Path,
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -42,16 +44,17 @@ pub(super) struct Saved {
 /// # Errors
 /// When the file is there and cannot be read.
 pub(super) fn load(path: &Path) -> io::Result<Saved> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(FILE_BYTES_MAX).read_to_string(&mut text)?,
+        Ok(file) => file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::default()),
         Err(error) => return Err(error),
     };
-    Ok(serde_json::from_str(&text).unwrap_or_default())
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-/// Writes all of it or nothing: a crash leaves the old file or the new one.
+/// Writes all of it or nothing: a crash leaves the old file or the new one. Others may write the same
+/// file meanwhile: each has a draft of its own, so that the file is always what one of them wrote.
 ///
 /// # Errors
 /// When the disk says no.
@@ -60,11 +63,22 @@ pub(super) fn save(saved: &Saved, path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let draft = path.with_extension("draft");
-    let mut file = File::create(&draft)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
+    // In containers every process may have the same number. `RandomState` is seeded by the system,
+    // which is chance enough.
+    let chance = RandomState::new().hash_one(());
+    let draft = path.with_extension(format!("{}-{chance:x}.draft", process::id()));
+    let written = write(&bytes, &draft).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        // Nobody would write it anew, under a name by chance.
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write(bytes: &[u8], path: &Path) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// What the TUF client keeps, in memory.
@@ -130,4 +144,61 @@ fn is_versioned(name: &str) -> bool {
     version.is_some_and(|version| {
         !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn saved(text: String) -> Saved {
+        Saved {
+            seen: [("root.json".to_owned(), text)].into(),
+            ..Saved::default()
+        }
+    }
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("a directory").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.collect()
+    }
+
+    #[test]
+    fn many_save_at_once_and_what_one_of_them_wrote_is_there() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("trust/acme.json");
+        thread::scope(|scope| {
+            for writer in 1..=8_usize {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..4 {
+                        let text = writer.to_string().repeat(10_000 * writer);
+                        save(&saved(text), path).expect("it is written");
+                        let there = load(path).expect("it can be read");
+                        assert_ne!(there, Saved::default(), "it does not parse");
+                    }
+                });
+            }
+        });
+        assert_eq!(names_in(&folder.path().join("trust")), ["acme.json"]);
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_place_leaves_no_draft() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("acme.json");
+        fs::create_dir(&path).expect("a folder in its place");
+        save(&saved("{}".to_owned()), &path).expect_err("no file replaces a folder");
+        assert_eq!(names_in(folder.path()), ["acme.json"]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_an_empty_shelf() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("acme.json");
+        fs::write(&path, [0xff, 0xfe]).expect("a file");
+        assert_eq!(load(&path).expect("it can be read"), Saved::default());
+    }
 }

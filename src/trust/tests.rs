@@ -191,6 +191,85 @@ async fn what_was_seen_in_a_refresh_that_broke_off_is_not_forgotten() {
     refuses(&world, &restarted, "rollback detected for timestamp").await;
 }
 
+// Two processes share the file, and one of them is behind.
+#[tokio::test]
+async fn who_is_behind_takes_nothing_from_the_file() {
+    let mut world = World::new().await;
+    let behind = world.had().await;
+    let old = world.repository.files.clone();
+    world.repository.publish(&trusted_root());
+    world.mirror.serve(&world.repository);
+    let ahead = world.had().await;
+    let good = document(&ahead, world.now);
+    assert_ne!(document(&behind, world.now), good);
+    let path = world.directory.path().join("acme.json");
+    let read = || std::fs::read(&path).expect("the file");
+    let written = read();
+    // A refresh that fails has nothing to say.
+    world.mirror.down(true);
+    let error = behind.refresh(world.now).await.expect_err("no mirror");
+    assert!(matches!(error, WalkError::Unreachable(_)), "{error}");
+    assert_eq!(read(), written);
+    // One that succeeds at a mirror that is behind as well has something, which is older.
+    world.mirror.down(false);
+    world.repository.files = old;
+    world.mirror.serve(&world.repository);
+    let later = world.now + days(1);
+    behind.refresh(later).await.expect("nothing newer is known");
+    assert_eq!(read(), written);
+    assert_eq!(document(&world.open(), world.now), good);
+    // From then on it knows what the other has seen.
+    let error = behind.refresh(later).await.expect_err("an older state");
+    let error = error.to_string();
+    assert!(error.contains("rollback detected for timestamp"), "{error}");
+}
+
+#[tokio::test]
+async fn of_two_who_share_the_file_each_keeps_what_is_newer() {
+    let mut world = World::new().await;
+    let (one, other) = (world.had().await, world.open());
+    let old = world.repository.files.clone();
+    // One sees a newer timestamp, and no more.
+    world.repository.publish(&trusted_root());
+    world.repository.files.remove("2.snapshot.json");
+    world.mirror.serve(&world.repository);
+    one.refresh(world.now).await.expect_err("half a state");
+    // The other has what is older confirmed, and later.
+    world.repository.files = old;
+    world.mirror.serve(&world.repository);
+    let later = world.now + days(1);
+    other.refresh(later).await.expect("a good mirror");
+    let restarted = Kept::open(world.settings(), later);
+    assert_eq!(restarted.standing(later).confirmed_at, Some(later));
+    let error = restarted.refresh(later).await.expect_err("an older state");
+    let error = error.to_string();
+    assert!(error.contains("rollback detected for timestamp"), "{error}");
+}
+
+// What others put there counts as far as it verifies.
+#[tokio::test]
+async fn a_file_that_nobody_signed_is_replaced() {
+    let world = World::new().await;
+    let kept = world.had().await;
+    let good = document(&kept, world.now);
+    let path = world.directory.path().join("acme.json");
+    let mut other = World::new().await;
+    other.repository.publish(&trusted_root());
+    other.mirror.serve(&other.repository);
+    other.had().await;
+    std::fs::copy(other.directory.path().join("acme.json"), &path).expect("a copy");
+    kept.refresh(world.now).await.expect("a good mirror");
+    assert_eq!(document(&world.open(), world.now), good);
+    // A confirmation that is yet to come is none.
+    let text = std::fs::read_to_string(&path).expect("the file");
+    let mut saved: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    saved["confirmed_at"] = json!("2030-01-01T00:00:00Z");
+    std::fs::write(&path, saved.to_string()).expect("the file");
+    kept.refresh(world.now).await.expect("a good mirror");
+    let confirmed_at = world.open().standing(world.now).confirmed_at;
+    assert_eq!(confirmed_at, Some(world.now));
+}
+
 #[tokio::test]
 async fn documents_of_two_states_are_refused() {
     let mut world = World::new().await;

@@ -1,6 +1,6 @@
 //! The way out through a proxy: whom it is for, and the CONNECT that opens it (RFC 9110, 9.3.6).
 
-use std::{fmt, io, net::IpAddr, str::FromStr};
+use std::{fmt, io, net::IpAddr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Uri;
@@ -22,6 +22,7 @@ pub struct Proxy {
     /// The value of `Proxy-Authorization`.
     authorization: Option<Secret>,
     exceptions: Vec<Exception>,
+    unreadable_exceptions: Vec<String>,
 }
 
 /// An entry of `NO_PROXY`: who is reached without the proxy, at any port or at one.
@@ -50,15 +51,13 @@ pub enum ParseProxyError {
     /// TLS to the proxy itself, or SOCKS.
     #[error("only http:// proxies are spoken to; what goes through them is TLS all the same")]
     Scheme,
-    /// An exception with a slash in it that is no block of addresses.
-    #[error("an entry of NO_PROXY has a `/` and is no block of addresses, like 10.0.0.0/8")]
-    Block,
 }
 
 impl Proxy {
     /// Reads the values of `HTTPS_PROXY` and `NO_PROXY`. Of the latter, `*` is everything, a name
     /// is itself and all below it, an address is itself, and a block of addresses
-    /// (`10.0.0.0/8`) is all that are in it. All but a block may have a port.
+    /// (`10.0.0.0/8`) is all that are in it. All but a block may have a port. What has a slash and is
+    /// no block is skipped: the variable is there for other programs too, who put paths into it.
     ///
     /// # Errors
     /// [`ParseProxyError`]; it does not repeat the text, which may hold a password.
@@ -84,24 +83,31 @@ impl Proxy {
         let name = Uri::try_from(host).map_err(|_| ParseProxyError::NotAnUrl)?;
         let name = name.host().ok_or(ParseProxyError::NotAnUrl)?;
         let uri = format!("http://{name}:{port}");
+        let mut read = Vec::new();
+        let mut unreadable = Vec::new();
+        for entry in exceptions.split([',', ' ']).map(str::trim) {
+            let text = entry.trim_start_matches("*.").trim_start_matches('.');
+            match Exception::read(text) {
+                _ if text.is_empty() => {}
+                Some(exception) => read.push(exception),
+                None => unreadable.push(without_login(entry).to_owned()),
+            }
+        }
         Ok(Self {
             uri: uri.parse().map_err(|_| ParseProxyError::NotAnUrl)?,
             authorization: login.map(|login| {
                 let login = BASE64_STANDARD.encode(decoded(login));
                 Secret::new(&format!("Basic {login}"))
             }),
-            exceptions: exceptions
-                .split([',', ' '])
-                .map(|exception| {
-                    exception
-                        .trim()
-                        .trim_start_matches("*.")
-                        .trim_start_matches('.')
-                })
-                .filter(|exception| !exception.is_empty())
-                .map(str::parse::<Exception>)
-                .collect::<Result<Vec<_>, _>>()?,
+            exceptions: read,
+            unreadable_exceptions: unreadable,
         })
+    }
+
+    /// The entries of `NO_PROXY` that were skipped, without what may be a password in them.
+    #[must_use]
+    pub fn unreadable_exceptions(&self) -> &[String] {
+        &self.unreadable_exceptions
     }
 
     /// Where it listens.
@@ -163,21 +169,18 @@ impl Exception {
         };
         is_meant && self.port.is_none_or(|only| only == port)
     }
-}
 
-impl FromStr for Exception {
-    type Err = ParseProxyError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    /// `None` for what has a slash and is no block of addresses.
+    fn read(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
         if let Some((first, bits)) = text.split_once('/') {
-            let first = address(first).ok_or(ParseProxyError::Block)?;
-            let bits: u32 = bits.parse().map_err(|_| ParseProxyError::Block)?;
+            let first = address(first)?;
+            let bits: u32 = bits.parse().ok()?;
             if bits > bits_of(first) {
-                return Err(ParseProxyError::Block);
+                return None;
             }
             let whom = Whom::Addresses(first, bits);
-            return Ok(Self { whom, port: None });
+            return Some(Self { whom, port: None });
         }
         let with_port = match address(&text) {
             // Its colons are an address's and none is a port's.
@@ -194,8 +197,13 @@ impl FromStr for Exception {
             Some(address) => Whom::Addresses(address, bits_of(address)),
             None => Whom::Names(host.to_owned()),
         };
-        Ok(Self { whom, port })
+        Some(Self { whom, port })
     }
+}
+
+/// The entry from its host on, where it has a user and a password before that.
+fn without_login(entry: &str) -> &str {
+    entry.rsplit_once('@').map_or(entry, |(_, host)| host)
 }
 
 /// The address that a host is, where it is one; of version 6 with brackets or without.
@@ -371,9 +379,11 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_slash_is_a_block_or_an_error() {
-        for exceptions in [
+    fn what_has_a_slash_and_is_no_block_is_skipped_and_named() {
+        for entry in [
+            "/var/run/docker.sock",
             "https://r.acme.test/",
+            "*.acme.test/",
             "r.acme.test/8",
             "10.0.0.0/33",
             "10.0.0.0/-1",
@@ -383,11 +393,19 @@ mod tests {
             "10/8",
             "/8",
             "fd00::/129",
-            "acme.test, 10.0.0.0/8/8",
+            "10.0.0.0/8/8",
         ] {
-            let error = Proxy::parse("proxy.acme.test:3128", exceptions).expect_err(exceptions);
-            assert_eq!(error, ParseProxyError::Block, "{exceptions}");
+            let exceptions = format!("a.test,{entry}, 10.0.0.0/8 ,");
+            let proxy = Proxy::parse("proxy.acme.test:3128", &exceptions).expect("a proxy");
+            assert_eq!(proxy.unreadable_exceptions(), [entry]);
+            // It excepts nobody, and takes nothing from the others.
+            assert!(is_for(&exceptions, "https://r.acme.test/"), "{entry}");
+            assert!(!is_for(&exceptions, "https://a.test/"), "{entry}");
+            assert!(!is_for(&exceptions, "https://10.1.2.3/"), "{entry}");
         }
+        let proxy = Proxy::parse("proxy.acme.test:3128", "http://me:secret@r.test/, , .");
+        let proxy = proxy.expect("a proxy");
+        assert_eq!(proxy.unreadable_exceptions(), ["r.test/"]);
     }
 
     #[test]

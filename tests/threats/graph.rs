@@ -1,5 +1,7 @@
 //! The graph: indexes, their members, blobs, and what is passed off as a signature.
 
+use std::time::Duration;
+
 use pullgate::gate;
 use pullgate::oci::{Descriptor, Digest, media_type};
 use pullgate::policy::{Policy, Signs};
@@ -95,6 +97,35 @@ async fn g2_a_member_of_no_admitted_index_is_denied() {
     let answer = world.manifest("elsewhere", "v1").await;
     answer.admits(&elsewhere.manifest);
     denied("unsigned").await;
+}
+
+// THREATS G3: where the index has to be signed, a tag makes no root of an image that an index is known
+// to list, though it is signed itself.
+#[tokio::test]
+async fn g3_a_tag_makes_no_root_of_what_an_index_lists() {
+    let world = World::with(Setup {
+        settings: gate::Settings {
+            unsigned_ttl: Duration::ZERO,
+            ..settings()
+        },
+        ..Setup::ruled(rules(vec![signs(Signs::Index)]))
+    })
+    .await;
+    let (index, [member, _]) = push_index(&world, "app", "member");
+    world.sign("app", &member, &release());
+    let alone = image::runnable("of no index").tagged("alone");
+    world.push("app", &alone);
+    world.sign("app", &alone, &release());
+    world.manifest("app", "alone").await.admits(&alone.manifest);
+    world.manifest("app", "v1").await.denies("unsigned");
+    world.push("app", &member.clone().tagged("v1-amd64"));
+    for reference in ["v1-amd64".to_owned(), member.digest().to_string()] {
+        let answer = world.manifest("app", &reference).await;
+        assert_eq!(answer.status, http::StatusCode::FORBIDDEN, "{reference}");
+    }
+    world.sign("app", &index, &release());
+    let answer = world.manifest("app", "v1-amd64").await;
+    answer.admits(&member.manifest);
 }
 
 // THREATS G3: what a signature has to cover is what the policy says: the index, each platform's

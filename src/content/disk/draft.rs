@@ -29,11 +29,16 @@ impl Draft {
     /// the disk fails.
     pub(in crate::content) fn begin(disk: &Arc<Disk>, size: Option<u64>) -> Option<Self> {
         let reserved = on_disk(size.unwrap_or(STEP_BYTES));
-        if disk.is_paused() || !disk.make_room(reserved) {
+        if disk.is_paused() {
+            return None;
+        }
+        disk.have_stock_taken();
+        if !disk.make_room(reserved) {
             return None;
         }
         let path = disk.temporary_path();
-        match File::create_new(&path) {
+        let created = disk.in_folder(|| File::create_new(&path));
+        match created {
             Ok(file) => Some(Self {
                 disk: Arc::clone(disk),
                 path,
@@ -73,6 +78,7 @@ impl Draft {
         if needed <= self.reserved {
             return Ok(());
         }
+        self.disk.have_stock_taken();
         let more = (needed - self.reserved).max(STEP_BYTES);
         if !self.disk.make_room(more) {
             return Err(ErrorKind::StorageFull.into());
@@ -83,7 +89,7 @@ impl Draft {
 
     /// Gives the file its name: all its bytes have hashed to the digest.
     pub(in crate::content) fn publish(self, name: FileName) {
-        if let Err(error) = self.disk.admit(name, &self.path) {
+        if let Err(error) = self.disk.admit(name, &self.path, &self.file) {
             self.disk.failed(DiskFailure::Write, &error);
         }
     }

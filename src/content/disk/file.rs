@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
@@ -18,12 +18,15 @@ use crate::oci::Hasher;
 
 /// Bytes that are read at a time while a file is verified on its own.
 const VERIFY_BYTES: u64 = 1 << 20;
+/// The largest file that is read as a whole. What is read so is far smaller, if it is what it says.
+const WHOLE_BYTES_MAX: u64 = 256 << 20;
 
-/// The file does not hold what its name says, or cannot be read, and is gone.
+/// The file does not hold what its name says, or cannot be read. It is gone, so asking again helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::content) struct Corrupt;
 
-/// A file that is open. Evicting it takes nothing from whoever reads it.
+/// A file that is open. Evicting it takes nothing from whoever reads it on the same machine. On another one
+/// that shares the directory by a network file system, a read may fail (`ESTALE`).
 #[derive(Debug)]
 pub(in crate::content) struct StoredFile {
     disk: Arc<Disk>,
@@ -113,13 +116,14 @@ impl StoredFile {
 
     fn conclude(&mut self) -> Result<(), Corrupt> {
         let right = match self.hasher.take() {
-            Some(hasher) => self.at == self.stamp.bytes && hasher.finish() == self.name.digest,
-            None => self.verified && self.is_as_it_was(),
+            Some(hasher) => Ok(self.at == self.stamp.bytes && hasher.finish() == self.name.digest),
+            None => self.is_as_it_was(),
         };
-        if !right || !self.note_verified() {
-            return Err(self.corrupt());
+        match right.and_then(|right| Ok(right && self.note_verified()?)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.corrupt()),
+            Err(error) => Err(self.broken(&error)),
         }
-        Ok(())
     }
 
     fn look(&self) -> io::Result<Stamp> {
@@ -128,13 +132,16 @@ impl StoredFile {
 
     /// Whether the file is the one that was verified. One that was touched meanwhile is hashed once
     /// more: names and times change when another repository shares it, and when it is evicted.
-    fn is_as_it_was(&mut self) -> bool {
+    fn is_as_it_was(&mut self) -> io::Result<bool> {
+        if !self.verified {
+            return Ok(false);
+        }
         let known = {
             let index = self.disk.index();
-            let now = self.look();
-            now.is_ok_and(|now| index.is_verified(&now, &self.name.digest))
+            let now = self.look()?;
+            index.is_verified(&now, &self.name.digest)
         };
-        known || self.hash_again().unwrap_or(false)
+        Ok(known || self.hash_again()?)
     }
 
     fn hash_again(&mut self) -> io::Result<bool> {
@@ -153,21 +160,23 @@ impl StoredFile {
     }
 
     /// Lets others know that the file is right; false where it changed while it was read.
-    fn note_verified(&mut self) -> bool {
+    fn note_verified(&mut self) -> io::Result<bool> {
         let mut index = self.disk.index();
-        let Ok(now) = self.look() else {
-            return false;
-        };
+        let now = self.look()?;
         self.verified = true;
         if now == self.stamp {
             index.verified(now, self.name.digest);
         }
-        now.has_bytes_of(&self.stamp)
+        Ok(now.has_bytes_of(&self.stamp))
     }
 
     /// All of it.
     pub(in crate::content) fn whole(mut self) -> Result<Bytes, Corrupt> {
         let size = self.size();
+        // A file may say that it is larger than all memory, and take no place on disk.
+        if size > WHOLE_BYTES_MAX {
+            return Err(self.corrupt());
+        }
         let room = usize::try_from(size).unwrap_or(usize::MAX);
         self.read(size, Room::own(room, None))
     }
@@ -189,13 +198,24 @@ impl StoredFile {
         Ok(())
     }
 
+    /// A read has failed.
     fn broken(&self, error: &io::Error) -> Corrupt {
-        self.disk.failed(DiskFailure::Read, error);
-        self.corrupt()
+        match error.kind() {
+            // It is shorter than it was.
+            ErrorKind::UnexpectedEof => return self.corrupt(),
+            // Another machine has removed it. What has its name now, if anything, is another file.
+            ErrorKind::StaleNetworkFileHandle => self.disk.failed(DiskFailure::Read, error),
+            // Who asks next would find it again, and fail again, and so would all others.
+            _ => {
+                self.disk.failed(DiskFailure::Read, error);
+                self.disk.discard(&self.name, self.stamp.inode);
+            }
+        }
+        Corrupt
     }
 
     fn corrupt(&self) -> Corrupt {
-        self.disk.discard(&self.name, self.stamp.inode);
+        self.disk.discard_corrupt(&self.name, self.stamp.inode);
         Corrupt
     }
 }
@@ -229,4 +249,48 @@ fn read_from_memory(file: &File, into: &mut [u8]) -> usize {
 #[cfg(not(target_os = "linux"))]
 fn read_from_memory(_: &File, _: &mut [u8]) -> usize {
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::content::disk::tests::{metric, name, open as open_disk};
+
+    const CORRUPT: &str = "pullgate_cache_disk_corrupt_total";
+    const FAILED: &str = r#"pullgate_cache_disk_failures_total{operation="read"}"#;
+
+    #[test]
+    fn what_is_larger_than_memory_is_not_read_into_it() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = open_disk(root.path(), 1 << 20);
+        let path = name(b"content").path(root.path());
+        fs::create_dir_all(path.parent().expect("a folder")).expect("is made");
+        let file = File::create_new(&path).expect("a file");
+        file.set_len(WHOLE_BYTES_MAX + 1).expect("a hole");
+        let found = disk.find(name(b"content")).expect("a file");
+        assert_eq!(found.whole(), Err(Corrupt));
+        assert!(!path.exists());
+        assert_eq!(metric(&disk, CORRUPT), 1);
+    }
+
+    #[test]
+    fn only_what_is_at_fault_itself_is_removed_and_only_wrong_bytes_are_corrupt() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = open_disk(root.path(), 1 << 20);
+        let path = name(b"content").path(root.path());
+        for (kind, there, corrupt, failed) in [
+            (ErrorKind::StaleNetworkFileHandle, true, 0, 1),
+            (ErrorKind::Other, false, 0, 2),
+            (ErrorKind::UnexpectedEof, false, 1, 2),
+        ] {
+            disk.keep(name(b"content"), b"content");
+            let found = disk.find(name(b"content")).expect("a file");
+            assert_eq!(found.broken(&io::Error::from(kind)), Corrupt);
+            assert_eq!(path.exists(), there, "{kind}");
+            let counted = (metric(&disk, CORRUPT), metric(&disk, FAILED));
+            assert_eq!(counted, (corrupt, failed), "{kind}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::name::FileName;
+use super::{USE_NOTED_EVERY, name::FileName};
 use crate::oci::Digest;
 
 /// What a file takes on disk, roughly: whole blocks.
@@ -57,6 +57,8 @@ pub(super) struct Index {
 struct Entry {
     inode: u64,
     used: Use,
+    /// When this process last had its use noted on disk.
+    noted: SystemTime,
 }
 
 /// A use of a file. The number keeps uses of one moment apart.
@@ -126,7 +128,12 @@ impl Index {
         let used = self.next_use(at);
         self.by_use.insert(used, name);
         let inode = stamp.inode;
-        self.files.insert(name, Entry { inode, used });
+        let entry = Entry {
+            inode,
+            used,
+            noted: SystemTime::UNIX_EPOCH,
+        };
+        self.files.insert(name, entry);
         let shared = self.inodes.entry(inode).or_insert(Inode {
             files: 0,
             bytes: on_disk(stamp.bytes),
@@ -152,14 +159,44 @@ impl Index {
         }
     }
 
-    /// Notes a use; answers when the last one was.
-    pub(super) fn touch(&mut self, name: &FileName, at: SystemTime) -> Option<SystemTime> {
+    /// Notes a use; false where the file is not known.
+    pub(super) fn touch(&mut self, name: &FileName, at: SystemTime) -> bool {
         let used = self.next_use(at);
-        let entry = self.files.get_mut(name)?;
+        let Some(entry) = self.files.get_mut(name) else {
+            return false;
+        };
         let before = std::mem::replace(&mut entry.used, used);
         self.by_use.remove(&before);
         self.by_use.insert(used, *name);
-        Some(before.at)
+        true
+    }
+
+    /// Notes a use of which the file system tells, if it is later than the last one that is known.
+    pub(super) fn learn_use(&mut self, name: &FileName, at: SystemTime) {
+        let known = self.files.get(name);
+        if known.is_some_and(|entry| entry.used.at < at) {
+            self.touch(name, at);
+        }
+    }
+
+    /// Whether a use is to be noted on disk, where the last one is that the file system tells of, whoever
+    /// has noted it. It is taken for noted then: a file that takes no notes is not asked each time.
+    pub(super) fn is_note_due(
+        &mut self,
+        name: &FileName,
+        on_disk: SystemTime,
+        now: SystemTime,
+    ) -> bool {
+        let Some(entry) = self.files.get_mut(name) else {
+            return false;
+        };
+        let age = now.duration_since(entry.noted.max(on_disk));
+        // What is from the future is recent.
+        let is_due = age.is_ok_and(|age| age >= USE_NOTED_EVERY);
+        if is_due {
+            entry.noted = now;
+        }
+        is_due
     }
 
     fn next_use(&mut self, at: SystemTime) -> Use {
@@ -245,11 +282,41 @@ mod tests {
         index.insert(new, stamp(2, 10), second(2));
         index.insert(old, stamp(1, 10), second(1));
         assert_eq!(index.oldest(), Some(old));
-        assert_eq!(index.touch(&old, second(3)), Some(second(1)));
+        assert!(index.touch(&old, second(3)));
         assert_eq!(index.oldest(), Some(new));
         index.remove(&new);
         index.remove(&old);
         assert_eq!((index.oldest(), index.bytes(), index.len()), (None, 0, 0));
+    }
+
+    #[test]
+    fn the_latest_use_counts_whoever_it_was() {
+        let mut index = Index::default();
+        let (one, other) = (name("app", b"one"), name("app", b"other"));
+        index.insert(one, stamp(1, 10), second(2));
+        index.insert(other, stamp(2, 10), second(3));
+        index.learn_use(&one, second(1));
+        assert_eq!(index.oldest(), Some(one));
+        index.learn_use(&one, second(4));
+        assert_eq!(index.oldest(), Some(other));
+        index.learn_use(&name("app", b"unknown"), second(9));
+        assert_eq!(index.len(), 2);
+    }
+
+    #[test]
+    fn a_use_is_noted_now_and_then_whether_or_not_the_disk_takes_it() {
+        let mut index = Index::default();
+        let file = name("app", b"file");
+        index.insert(file, stamp(1, 10), second(0));
+        let mut is_due = |on_disk, now| index.is_note_due(&file, second(on_disk), second(now));
+        assert!(!is_due(100, 699));
+        assert!(is_due(100, 700));
+        assert!(!is_due(100, 1299));
+        // Another's note.
+        assert!(!is_due(1000, 1300));
+        assert!(is_due(1000, 1600));
+        // A clock that is ahead.
+        assert!(!is_due(9000, 5000));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! <directory>/lock                                   held while a process begins to use it
 //! <directory>/tmp/<number>/lock                      held while that process uses it
-//! <directory>/tmp/<number>/<number>                  half written by it, or on its way out
+//! <directory>/tmp/<number>/<chance>.<number>         half written by it, or on its way out
 //! <directory>/blobs/sha256/ab/<hex>.<repository>     content, verified before it got its name
 //! <directory>/manifests/sha256/ab/<hex>.<repository>
 //! <directory>/evidence/sha256/ab/<hex>.<repository>
@@ -22,8 +22,11 @@
 //!
 //! Any number of processes may use it, each with an index of its own. What another has written is found
 //! by its name, and is hashed like all else before it is believed; what another has removed is not
-//! there. A process that has company takes stock once a minute while it writes, so the directory may
-//! hold more than its bound by what the others write in that time.
+//! there. A process that has company takes stock once a minute while it writes, by a task, so the
+//! directory may hold more than its bound by what the others write in that time. On a network file
+//! system locks may be lost, and two processes may take one folder below `tmp` for theirs: so what is
+//! half done is named by chance, and what got its name is believed only if it is the file that was
+//! written.
 //!
 //! Whoever calls is on a thread that may block. This room's index is locked for moments only.
 
@@ -42,6 +45,7 @@ pub(super) use name::{FileName, Kind};
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, DirEntry, File, FileTimes, Metadata},
+    hash::{BuildHasher as _, RandomState},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -51,6 +55,8 @@ use std::{
     },
     time::{Duration, Instant, SystemTime},
 };
+
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::metrics::DiskFailure;
@@ -97,21 +103,25 @@ pub(super) struct Disk {
     /// Nothing is written before, since writing has failed.
     paused_until: Mutex<Option<Instant>>,
     temporary: AtomicU64,
+    /// Keeps temporary names apart from those of others, who may have the same folder by mistake.
+    chance: u64,
     metrics: Arc<Metrics>,
     clock: Clock,
     user: User,
-    /// When stock was taken last; nobody counts while another does.
+    tasks: TaskTracker,
+    /// When stock was taken last, or a task was begun that will. Locked while somebody counts.
     counted_at: Mutex<Option<Instant>>,
 }
 
 impl Disk {
     /// Takes the directory into use and removes what earlier processes left half done. Its
-    /// content is counted by [`Disk::take_stock`].
+    /// content is counted by [`Disk::take_stock`], and now and then by one of `tasks`.
     pub(super) fn open(
         root: &Path,
         bytes_max: u64,
         metrics: Arc<Metrics>,
         clock: Clock,
+        tasks: TaskTracker,
     ) -> Result<Self, OpenError> {
         let user = User::join(root)?;
         Ok(Self {
@@ -120,9 +130,11 @@ impl Disk {
             index: Mutex::default(),
             paused_until: Mutex::default(),
             temporary: AtomicU64::new(0),
+            chance: RandomState::new().hash_one(()),
             metrics,
             clock,
             user,
+            tasks,
             counted_at: Mutex::default(),
         })
     }
@@ -140,32 +152,52 @@ impl Disk {
     /// is done.
     pub(super) fn take_stock(&self) {
         let mut counted_at = lock(&self.counted_at);
-        self.count();
+        self.count(|| true);
         *counted_at = Some(Instant::now());
         drop(counted_at);
         self.make_room(0);
     }
 
-    /// Takes stock where that is due: others write and remove files, too.
-    fn take_stock_in_company(&self) {
+    /// Has stock taken where that is due: others write and remove files, too. By a task, since on a
+    /// network file system it takes long, and whoever is about to write does not wait for it.
+    fn have_stock_taken(self: &Arc<Self>) {
+        // While somebody counts it is not due.
         let Ok(mut counted_at) = self.counted_at.try_lock() else {
             return;
         };
         let age = counted_at.map(|counted_at| counted_at.elapsed());
-        if age.is_some_and(|age| age >= STOCK_TAKEN_EVERY) {
-            if self.has_company() {
-                self.count();
-            }
-            *counted_at = Some(Instant::now());
+        if self.tasks.is_closed() || age.is_none_or(|age| age < STOCK_TAKEN_EVERY) {
+            return;
+        }
+        // Nor is it for who comes before the task has begun.
+        *counted_at = Some(Instant::now());
+        drop(counted_at);
+        let disk = Arc::clone(self);
+        self.tasks
+            .spawn_blocking(move || disk.take_stock_in_company());
+    }
+
+    fn take_stock_in_company(&self) {
+        let mut counted_at = lock(&self.counted_at);
+        // The program does not wait for it when it ends.
+        let is_counted = self.has_company() && self.count(|| !self.tasks.is_closed());
+        *counted_at = Some(Instant::now());
+        drop(counted_at);
+        if is_counted {
+            self.make_room(0);
         }
     }
 
-    fn count(&self) {
+    /// Counts all that is there, as long as it is to go on; false when it was not.
+    fn count(&self, goes_on: impl Fn() -> bool) -> bool {
         let started = Instant::now();
         for kind in Kind::ALL {
             for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
                 let folder = self.root.join(kind.folder()).join(algorithm.as_str());
                 for shard in entries(&folder) {
+                    if !goes_on() {
+                        return false;
+                    }
                     self.take_stock_of(kind, algorithm, &shard.path());
                 }
             }
@@ -174,6 +206,7 @@ impl Disk {
         self.metrics.disk_holds(bytes);
         let took = started.elapsed();
         tracing::info!(files, bytes, ?took, "the cache directory is counted");
+        true
     }
 
     /// Files and bytes that are there, as far as is known.
@@ -193,8 +226,10 @@ impl Disk {
         let there: HashSet<FileName> = found.iter().map(|(name, ..)| *name).collect();
         let mut index = self.index();
         for (name, stamp, used) in found {
-            // What was used since the start is known better already.
-            if !index.contains(&name) {
+            // What is known may have been used by this process, or by another one, last.
+            if index.contains(&name) {
+                index.learn_use(&name, used);
+            } else {
                 index.insert(name, stamp, used);
             }
         }
@@ -237,8 +272,8 @@ impl Disk {
 
     /// A file, if it is there. Whoever reads it verifies it, unless it says it is.
     pub(super) fn find(self: &Arc<Self>, name: FileName) -> Option<StoredFile> {
-        let (file, mut stamp) = match open(&name.path(&self.root)) {
-            Ok((file, metadata)) => (file, stamp(&metadata)),
+        let (file, mut stamp, noted) = match open(&name.path(&self.root)) {
+            Ok((file, metadata)) => (file, stamp(&metadata), used(&metadata)),
             Err(error) => {
                 self.index().remove(&name);
                 if error.kind() != ErrorKind::NotFound {
@@ -253,9 +288,10 @@ impl Disk {
             if !index.has(&name, &stamp) {
                 index.insert(name, stamp, now);
             }
-            let noted = index.touch(&name, now);
-            let age = noted.and_then(|noted| now.duration_since(noted).ok());
-            if age.is_none_or(|age| age >= USE_NOTED_EVERY) {
+            index.touch(&name, now);
+            // Each note is a change of the file, after which all others hash it once more: one that
+            // any of them has made will do.
+            if index.is_note_due(&name, noted, now) {
                 stamp = note_use(&mut index, &file, stamp, (&name, now));
             }
             index.is_verified(&stamp, &name.digest)
@@ -272,7 +308,7 @@ impl Disk {
     /// True when the file is there already; that is a use of it.
     pub(super) fn has(&self, name: &FileName) -> bool {
         let now = self.now();
-        self.index().touch(name, now).is_some() && name.path(&self.root).exists()
+        self.index().touch(name, now) && name.path(&self.root).exists()
     }
 
     /// Writes verified bytes, unless they are there.
@@ -288,12 +324,14 @@ impl Disk {
     }
 
     /// Gives a finished file its name. Where another repository has the same content, that is
-    /// shared instead, and the caller's file is not needed any more.
-    fn admit(&self, name: FileName, temporary: &Path) -> io::Result<()> {
+    /// shared instead, and the caller's file is not needed any more. `file` is the one whose bytes have
+    /// hashed to the digest.
+    fn admit(&self, name: FileName, temporary: &Path, file: &File) -> io::Result<()> {
         let path = name.path(&self.root);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
+        let hashed = file.metadata().ok().map(|metadata| metadata.ino());
         // Renames and links happen under the lock, so that an eviction takes either the old
         // file or the new one, in the index and in the file system.
         let mut index = self.index();
@@ -306,7 +344,9 @@ impl Disk {
         index.insert(name, stamp, self.now());
         match shared {
             Some(before) => index.touched(&before, stamp, &name.digest),
-            None => index.verified(stamp, name.digest),
+            None if hashed == Some(stamp.inode) => index.verified(stamp, name.digest),
+            // Another process has put something there meanwhile: its next use hashes it.
+            None => {}
         }
         self.metrics.disk_holds(index.bytes());
         Ok(())
@@ -326,16 +366,21 @@ impl Disk {
         Ok(before)
     }
 
-    /// Removes a file that does not hold what its name says, under all its names.
-    fn discard(&self, name: &FileName, inode: u64) {
+    /// Removes a file that does not hold what its name says.
+    fn discard_corrupt(&self, name: &FileName, inode: u64) {
         self.metrics.disk_corrupt();
         tracing::warn!(
             digest = %name.digest,
             "a file in the cache directory was corrupt and is removed"
         );
+        self.discard(name, inode);
+    }
+
+    /// Removes a file that is of no use, under all its names.
+    fn discard(&self, name: &FileName, inode: u64) {
         let mut index = self.index();
         for same in index.same_bytes(name, inode) {
-            // Only the file that was found corrupt: it may have been replaced.
+            // Only the file that was found to be so: it may have been replaced.
             let path = same.path(&self.root);
             if fs::metadata(&path).is_ok_and(|found| found.ino() == inode) {
                 self.remove(&path);
@@ -348,7 +393,6 @@ impl Disk {
     /// Promises room for so many more bytes, and takes it from what was not used for the
     /// longest time; false when there is none.
     fn make_room(&self, bytes: u64) -> bool {
-        self.take_stock_in_company();
         let mut evicted = Vec::new();
         let fits = {
             let mut index = self.index();
@@ -366,12 +410,13 @@ impl Disk {
                     break false;
                 };
                 index.remove(&oldest);
-                // Out of the way at once; the slow part, giving back its blocks, comes after.
-                let grave = self.temporary_path();
-                if fs::rename(oldest.path(&self.root), &grave).is_ok() {
+                // Out of the way at once; the slow part, giving back its blocks, comes after. Others
+                // may have removed it before.
+                let (path, grave) = (oldest.path(&self.root), self.temporary_path());
+                if self.in_folder(|| fs::rename(&path, &grave)).is_ok() {
                     evicted.push(grave);
+                    self.metrics.disk_evicted();
                 }
-                self.metrics.disk_evicted();
             }
         };
         for grave in &evicted {
@@ -393,7 +438,21 @@ impl Disk {
 
     fn temporary_path(&self) -> PathBuf {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        self.user.folder().join(number.to_string())
+        let name = format!("{:016x}.{number}", self.chance);
+        self.user.folder().join(name)
+    }
+
+    /// Does something in the folder for what is half done. It is made anew where another process has
+    /// removed it: where locks were lost, one that lives may be taken for one that is gone.
+    fn in_folder<T>(&self, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let folder = self.user.folder();
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::NotFound && !folder.exists() => {
+                fs::create_dir_all(folder)?;
+                attempt()
+            }
+            done => done,
+        }
     }
 
     fn is_paused(&self) -> bool {
@@ -462,4 +521,180 @@ fn used(metadata: &Metadata) -> SystemTime {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::ContentKey;
+    use crate::oci::Digest;
+
+    /// Room for two small files.
+    const TWO: u64 = 8192;
+
+    /// One of the processes that share a directory.
+    pub(super) fn open(root: &Path, bytes_max: u64) -> Arc<Disk> {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let tasks = TaskTracker::new();
+        let opened = Disk::open(root, bytes_max, metrics, Clock::system(), tasks);
+        Arc::new(opened.expect("opens"))
+    }
+
+    pub(super) fn name(content: &[u8]) -> FileName {
+        let key = ContentKey {
+            host: "acme.test".parse().expect("a host"),
+            repository: "app".parse().expect("a repository"),
+            digest: Digest::sha256(content),
+        };
+        FileName::new(Kind::Blob, &key)
+    }
+
+    pub(super) fn metric(disk: &Disk, name: &str) -> u64 {
+        let text = disk.metrics.render().expect("text");
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.map_or(0, |value| value.trim().parse().expect("a number"))
+    }
+
+    fn keep(disk: &Arc<Disk>, content: &[u8]) {
+        disk.keep(name(content), content);
+    }
+
+    fn is_there(disk: &Disk, content: &[u8]) -> bool {
+        name(content).path(&disk.root).exists()
+    }
+
+    /// Makes it look as if it had come, and were used last, so many seconds ago.
+    fn make_old(disk: &Disk, content: &[u8], seconds: u64) {
+        let at = disk.now() - Duration::from_secs(seconds);
+        let path = name(content).path(&disk.root);
+        let file = File::options().write(true).open(path).expect("a file");
+        let times = FileTimes::new().set_accessed(at).set_modified(at);
+        file.set_times(times).expect("are set");
+    }
+
+    fn accessed(disk: &Disk, content: &[u8]) -> SystemTime {
+        let metadata = fs::metadata(name(content).path(&disk.root)).expect("a file");
+        metadata.accessed().expect("a time")
+    }
+
+    #[test]
+    fn temporary_names_of_two_processes_never_meet() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (one, other) = (open(root.path(), TWO), open(root.path(), TWO));
+        let paths = [&one, &one, &other, &other].map(|disk| disk.temporary_path());
+        let names: HashSet<_> = paths.iter().filter_map(|path| path.file_name()).collect();
+        assert_eq!(names.len(), 4);
+    }
+
+    #[test]
+    fn who_has_lost_its_folder_writes_and_evicts_all_the_same() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = open(root.path(), TWO);
+        let lose = || fs::remove_dir_all(disk.user.folder()).expect("is removed");
+        lose();
+        keep(&disk, b"old");
+        keep(&disk, b"new");
+        lose();
+        keep(&disk, b"next");
+        let there = [&b"old"[..], b"new", b"next"].map(|content| is_there(&disk, content));
+        assert_eq!(there, [false, true, true]);
+    }
+
+    #[test]
+    fn what_is_not_the_file_that_was_written_is_not_believed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = open(root.path(), TWO);
+        let publish = |stranger: Option<&Path>| {
+            let mut draft = Draft::begin(&disk, Some(5)).expect("room");
+            draft.append(b"right").expect("writes");
+            if let Some(stranger) = stranger {
+                fs::rename(stranger, draft.path()).expect("is in its place");
+            }
+            draft.publish(name(b"right"));
+            disk.find(name(b"right")).expect("a file")
+        };
+        let stranger = root.path().join("stranger");
+        fs::write(&stranger, b"wrong").expect("writes");
+        let found = publish(Some(&stranger));
+        assert!(!found.is_verified());
+        assert_eq!(found.whole(), Err(Corrupt));
+        assert!(disk.find(name(b"right")).is_none());
+        let found = publish(None);
+        assert!(found.is_verified());
+        assert_eq!(found.whole().expect("all of it"), &b"right"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_task_takes_stock_unless_the_program_ends() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (one, other) = (open(root.path(), TWO), open(root.path(), TWO));
+        one.take_stock();
+        let begin_when_due = || {
+            *lock(&one.counted_at) = Instant::now().checked_sub(STOCK_TAKEN_EVERY);
+            drop(Draft::begin(&one, Some(1)));
+        };
+        keep(&other, b"first");
+        begin_when_due();
+        while !one.tasks.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(one.holds().0, 1);
+        keep(&other, b"second");
+        // One is enough.
+        drop(Draft::begin(&one, Some(1)));
+        assert!(one.tasks.is_empty());
+        one.tasks.close();
+        begin_when_due();
+        assert!(one.tasks.is_empty());
+        // One that is under way then ends early.
+        one.take_stock_in_company();
+        assert_eq!(one.holds().0, 1);
+    }
+
+    #[test]
+    fn what_others_use_stays() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (one, other) = (open(root.path(), TWO), open(root.path(), TWO));
+        keep(&one, b"in use");
+        keep(&one, b"unused");
+        make_old(&one, b"in use", 9000);
+        make_old(&one, b"unused", 8000);
+        other.take_stock();
+        assert!(one.find(name(b"in use")).is_some());
+        other.take_stock();
+        keep(&other, b"new");
+        let there = [&b"in use"[..], b"unused", b"new"].map(|content| is_there(&one, content));
+        assert_eq!(there, [true, false, true]);
+    }
+
+    #[test]
+    fn a_use_is_noted_by_one_for_all() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (one, other) = (open(root.path(), TWO), open(root.path(), TWO));
+        keep(&one, b"content");
+        make_old(&one, b"content", 9000);
+        other.take_stock();
+        let before = accessed(&one, b"content");
+        assert!(one.find(name(b"content")).is_some());
+        let noted = accessed(&one, b"content");
+        assert!(noted > before);
+        for disk in [&other, &one] {
+            assert!(disk.find(name(b"content")).is_some());
+            assert_eq!(accessed(&one, b"content"), noted);
+        }
+    }
+
+    #[test]
+    fn what_was_gone_already_was_not_evicted() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = open(root.path(), TWO);
+        let evictions = || metric(&disk, "pullgate_cache_disk_evictions_total");
+        keep(&disk, b"gone");
+        keep(&disk, b"there");
+        fs::remove_file(name(b"gone").path(root.path())).expect("is removed");
+        keep(&disk, b"new");
+        assert_eq!(evictions(), 0);
+        keep(&disk, b"newer");
+        assert_eq!(evictions(), 1);
+    }
 }

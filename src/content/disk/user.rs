@@ -2,12 +2,15 @@
 //! its locks. Each has a folder of its own for what is half done, and shows by a lock that it lives.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, DirEntry, File, TryLockError},
     io::{self, ErrorKind},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
+
+use rustix::fs::OFlags;
 
 use super::OpenError;
 
@@ -38,13 +41,13 @@ impl User {
         let all = root.join("tmp");
         fs::create_dir_all(&all).map_err(unusable)?;
         // One begins at a time, so that nobody takes another who begins for one who is gone.
-        let entrance = open_lock(&root.join("lock")).map_err(unusable)?;
+        let entrance = open_lock(&root.join("lock"), true).map_err(unusable)?;
         if !locked_in_time(&entrance).map_err(unusable)? {
             return Err(OpenError::InUse(root.to_owned()));
         }
         clean_up(&all).map_err(unusable)?;
         let (number, folder) = new_folder(&all).map_err(unusable)?;
-        let lock = open_lock(&folder.join("lock")).map_err(unusable)?;
+        let lock = open_lock(&folder.join("lock"), true).map_err(unusable)?;
         lock.lock().map_err(unusable)?;
         Ok(Self {
             number,
@@ -72,9 +75,18 @@ impl User {
     }
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
+/// Opens what is a file, and nothing else, as `file::open` does: a link may lead out of the directory,
+/// and a pipe holds up whoever opens it.
+fn open_lock(path: &Path, create: bool) -> io::Result<File> {
+    let at_once = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(at_once.bits()).map_err(io::Error::other)?;
     let mut options = File::options();
-    options.create(true).truncate(false).write(true).open(path)
+    options.create(create).truncate(false).write(true);
+    let lock = options.custom_flags(flags).open(path)?;
+    if !lock.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    Ok(lock)
 }
 
 /// Locks it, unless others have it for too long.
@@ -90,23 +102,38 @@ fn locked_in_time(lock: &File) -> io::Result<bool> {
     }
 }
 
+/// Removes what nobody uses. What cannot be removed stays, and so does what may be used as far as
+/// anybody can tell: it takes room, and keeps nobody from beginning.
 fn clean_up(all: &Path) -> io::Result<()> {
     for entry in fs::read_dir(all)?.flatten() {
-        let path = entry.path();
-        match entry.file_type()?.is_dir() {
-            true if is_used(&path)? => {}
-            true => fs::remove_dir_all(&path)?,
-            false => fs::remove_file(&path)?,
+        if let Err(error) = remove_unused(&entry) {
+            tracing::warn!(
+                path = ?entry.path(),
+                %error,
+                "what may be left over in the cache directory stays there"
+            );
         }
     }
     Ok(())
 }
 
+fn remove_unused(entry: &DirEntry) -> io::Result<()> {
+    let path = entry.path();
+    match entry.file_type()?.is_dir() {
+        true if is_used(&path)? => Ok(()),
+        true => fs::remove_dir_all(&path),
+        false => fs::remove_file(&path),
+    }
+}
+
 /// Whether a process that lives has this folder.
 fn is_used(folder: &Path) -> io::Result<bool> {
-    let lock = match File::options().write(true).open(folder.join("lock")) {
+    let lock = match open_lock(&folder.join("lock"), false) {
         Ok(lock) => lock,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        // Nothing is in a file, such as one that could not be removed.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
         Err(error) => return Err(error),
     };
     match lock.try_lock() {
@@ -130,7 +157,14 @@ fn new_folder(all: &Path) -> io::Result<(u32, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
     use super::*;
+
+    fn make_pipe(path: &Path) {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo").success());
+    }
 
     #[test]
     fn each_has_a_place_of_its_own_and_leaves_it_to_the_next() {
@@ -151,6 +185,49 @@ mod tests {
         assert!(!root.path().join("tmp/stray").exists());
         drop(second);
         assert!(!third.has_company());
+    }
+
+    #[test]
+    fn a_folder_of_which_nobody_can_tell_stays_and_keeps_nobody_out() {
+        let root = tempfile::tempdir().expect("a directory");
+        let elsewhere = root.path().join("elsewhere");
+        fs::write(&elsewhere, "").expect("a file");
+        let lock = |number: u32| {
+            let folder = root.path().join("tmp").join(number.to_string());
+            fs::create_dir_all(&folder).expect("a folder");
+            folder.join("lock")
+        };
+        fs::create_dir(lock(0)).expect("a folder");
+        symlink(&elsewhere, lock(1)).expect("a link");
+        make_pipe(&lock(2));
+        // Nobody has this one.
+        fs::write(lock(3), "").expect("a file");
+        let user = User::join(root.path()).expect("joins");
+        assert_eq!(user.number(), 3);
+        assert!(user.has_company());
+        for number in 0..3 {
+            assert!(fs::symlink_metadata(lock(number)).is_ok(), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_entrance_that_is_no_file_is_refused() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (entrance, elsewhere) = (root.path().join("lock"), root.path().join("elsewhere"));
+        symlink(&elsewhere, &entrance).expect("a link");
+        User::join(root.path()).expect_err("a link");
+        assert!(!elsewhere.exists());
+        fs::remove_file(&entrance).expect("the link");
+        make_pipe(&entrance);
+        User::join(root.path()).expect_err("a pipe");
+    }
+
+    #[test]
+    fn a_file_is_no_company() {
+        let root = tempfile::tempdir().expect("a directory");
+        let user = User::join(root.path()).expect("joins");
+        fs::write(root.path().join("tmp/stray"), "half").expect("a file");
+        assert!(!user.has_company());
     }
 
     #[test]

@@ -105,6 +105,29 @@ async fn what_was_admitted_outlives_a_kill_while_the_registry_is_away() {
     }
 }
 
+// An update while the old program still runs: the new one finds what the old one has left.
+#[tokio::test]
+async fn what_a_program_remembered_goes_to_the_one_that_takes_its_place() {
+    let site = Site::new(RELEASES).await;
+    let package = site.released("app");
+    let old = site.run();
+    pull(&site, &old, "app", &package).await;
+    remembered(&site, &[&package]).await;
+    let new = site.run();
+    site.registry.misbehave(Misdeed::DropConnection);
+    new.manifest("app", "v1").await.cannot_tell(AWAY);
+    drop(old);
+    // It looks every ten seconds.
+    let begun = Instant::now();
+    while new.manifest("app", "v1").await.status != http::StatusCode::OK {
+        assert!(begun.elapsed() < PATIENCE, "it is not found");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let answer = new.manifest("app", "v1").await;
+    answer.admits(&package.manifest);
+    assert!(is_stale(&answer));
+}
+
 // What is remembered says nothing while the registry can.
 #[tokio::test]
 async fn a_signature_that_is_gone_is_gone_after_a_kill() {

@@ -152,7 +152,7 @@ struct Seat {
 }
 
 enum Phase {
-    Listening(Listener),
+    Listening(Box<Listener>),
     Drifting(BoxStream<'static, Result<Bytes, BlobError>>),
 }
 
@@ -177,7 +177,7 @@ impl Listener {
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
-        stream::try_unfold(Phase::Listening(self), |phase| async move {
+        stream::try_unfold(Phase::Listening(Box::new(self)), |phase| async move {
             match phase {
                 Phase::Listening(listener) => listener.next().await,
                 Phase::Drifting(mut stream) => match stream.next().await {
@@ -188,7 +188,7 @@ impl Listener {
         })
     }
 
-    async fn next(mut self) -> Result<Option<(Bytes, Phase)>, BlobError> {
+    async fn next(mut self: Box<Self>) -> Result<Option<(Bytes, Phase)>, BlobError> {
         loop {
             if let Progress::Failed(error) = &*self.progress.borrow_and_update() {
                 return Err(error.clone().into());
@@ -228,7 +228,9 @@ impl Listener {
     }
 
     /// Goes on alone.
-    async fn leave(self) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+    async fn leave(
+        self: Box<Self>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         let (at, hasher) = (self.seat.at, self.seat.hasher.clone());
         drop(self.seat);
         let metrics = &self.inner.metrics;

@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,8 +29,6 @@ const READ_MAX: usize = 500_000;
 const CHILDREN_MAX: usize = 1000;
 /// Manifests whose children are written at once.
 const BATCH: usize = 256;
-/// How long it is believed that nobody else uses the directory.
-const COMPANY_SOUGHT_EVERY: Duration = Duration::from_secs(1);
 /// For so many times as long as a survey took there is none.
 const REST: u32 = 4;
 /// How long one takes, but for the names. What is left then is for the next.
@@ -39,8 +40,8 @@ pub(super) type Listed = HashMap<ContentKey, Vec<Digest>>;
 #[derive(Debug)]
 pub(super) struct Survey {
     disk: Arc<Disk>,
-    /// When it was looked whether others use the directory, unless they are known to.
-    alone_at: Mutex<Option<Instant>>,
+    /// Others were seen to use the directory.
+    had_company: AtomicBool,
     /// Whose manifests are to be read.
     wanted: Mutex<HashSet<ImageName>>,
     /// Of whoever reads for all; when the next may begin.
@@ -69,7 +70,7 @@ impl Survey {
         let now = Instant::now();
         Self {
             disk,
-            alone_at: Mutex::new(Some(now)),
+            had_company: AtomicBool::new(false),
             wanted: Mutex::default(),
             turn: Arc::new(tokio::sync::Mutex::new(now)),
             read: Mutex::default(),
@@ -80,12 +81,10 @@ impl Survey {
     /// Whether others use the directory, and write manifests of which this process knows nothing. Who
     /// once had company has it for good.
     pub(super) fn has_company(&self) -> bool {
-        let mut alone_at = lock(&self.alone_at);
-        let is_old = |at: &Instant| at.elapsed() >= COMPANY_SOUGHT_EVERY;
-        if alone_at.as_ref().is_some_and(is_old) {
-            *alone_at = (!self.disk.has_company()).then(Instant::now);
-        }
-        alone_at.is_none()
+        let had = self.had_company.load(Ordering::Relaxed);
+        let has = had || self.disk.has_company();
+        self.had_company.store(has, Ordering::Relaxed);
+        has
     }
 
     /// Waits until the manifests of an image were read after this was called; or until it is the

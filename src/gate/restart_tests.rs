@@ -1,8 +1,12 @@
 //! Closure over a restart: what hints on disk do, and what they cannot do.
 
+use std::time::Duration;
+
+use crate::clock::Clock;
 use crate::gate::Refusal;
+use crate::gate::Settings;
 use crate::gate::hints::Named;
-use crate::gate::test_world::{LAYER, World, key, policy, reason};
+use crate::gate::test_world::{LAYER, World, key, policy, reason, settings};
 use crate::oci::Digest;
 use crate::oci::Reference;
 use crate::oci::Tag;
@@ -74,26 +78,48 @@ async fn what_one_process_admits_the_others_serve_the_children_of() {
 // THREATS G1: a "no" that one process has given ends with what another has admitted since.
 #[tokio::test]
 async fn before_a_no_it_is_asked_what_others_have_admitted() {
-    let world = World::start().await;
-    let (one, other) = (world.open(), world.open());
-    let layer = Digest::sha256(LAYER);
-    let child = Reference::Digest(world.child);
-    // It knows of one that lists the layer, which is refused.
-    let refused = world.registry.put_image("app", None, &[LAYER, b"more"]);
-    let answer = other.manifest(Reference::Digest(refused)).await;
-    assert_eq!(reason(answer), Reason::DeniedByPolicy);
-    let answer = other.manifest(child.clone()).await;
-    assert_eq!(reason(answer), Reason::DeniedByPolicy);
-    one.manifest(Reference::Tag(tag()))
-        .await
-        .expect("the index");
-    one.manifest(child.clone()).await.expect("its child");
-    one.settled().await;
-    assert_eq!(other.blob(layer).await.expect("its layer"), LAYER);
-    let served = other.manifest(child).await;
-    assert_eq!(served.expect("its child"), world.child);
-    one.end().await;
-    other.end().await;
+    for of_a_blob in [true, false] {
+        let world = World::start().await;
+        let settings = Settings {
+            unsigned_ttl: Duration::ZERO,
+            ..settings()
+        };
+        let pinned = Requirement::Digests([world.index].into());
+        let policies = vec![policy("pinned", pinned, Signs::Either)];
+        let other = world.open_with(settings, Clock::system(), policies);
+        let one = world.open();
+        let layer = Digest::sha256(LAYER);
+        let child = Reference::Digest(world.child);
+        // It knows of an image that lists the layer, or of an index that lists the child.
+        let known = match of_a_blob {
+            true => vec![world.registry.put_image("app", None, &[LAYER, b"more"])],
+            false => vec![
+                world
+                    .registry
+                    .put_index("app", None, &[world.child, world.outsider]),
+                world.child,
+            ],
+        };
+        for manifest in known {
+            let answer = other.manifest(Reference::Digest(manifest)).await;
+            assert_eq!(reason(answer), Reason::DeniedByPolicy);
+        }
+        if of_a_blob {
+            assert_eq!(reason(other.blob(layer).await), Reason::NotReachable);
+        }
+        one.manifest(Reference::Tag(tag()))
+            .await
+            .expect("the index");
+        one.manifest(child.clone()).await.expect("its child");
+        one.settled().await;
+        if of_a_blob {
+            assert_eq!(other.blob(layer).await.expect("its layer"), LAYER);
+        }
+        let served = other.manifest(child).await;
+        assert_eq!(served.expect("its child"), world.child);
+        one.end().await;
+        other.end().await;
+    }
 }
 
 // THREATS G5: what anybody may push does not hide what was admitted.

@@ -929,7 +929,7 @@ async fn who_asks_whether_they_are_known_has_a_place_and_their_token_needs_none(
 /// A storm of first pulls is spread over time, all that it asks for together, and what is asked for
 /// once more as well.
 #[tokio::test]
-async fn a_storm_comes_at_the_registrys_pace() {
+async fn a_storm_comes_at_the_pace_of_the_registry() {
     const PACE: u32 = 20;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let book = Arc::clone(&seen);

@@ -1,5 +1,5 @@
-//! A day of unique digests in fast motion: what the gate holds is bounded (THREATS D6), with the
-//! facts of a hundred thousand digests among it.
+//! A day of unique digests and repositories in fast motion: what the gate holds is bounded, and so is
+//! what it counts by (THREATS D6), with the facts of a hundred thousand digests among it.
 //!
 //! `PULLGATE_MEMORY_DIGESTS` makes the day longer, and `PULLGATE_PROGRAM` names another build of
 //! the program: docs/PERFORMANCE.md has what was seen.
@@ -45,6 +45,10 @@ const DIGESTS: usize = 200_000;
 /// After so many the memory is looked at.
 const LOOK: usize = 50_000;
 const CLIENTS: usize = 16;
+/// Digests in one repository.
+const TOGETHER: usize = 8;
+/// What is counted, and by what, whatever is pulled.
+const SERIES_MAX: usize = 1000;
 /// Pulls that wait for the search for their signatures, and what each may have.
 const WAITING: usize = 1000;
 const WAITING_BYTES_MAX: usize = 64 << 10;
@@ -66,8 +70,8 @@ fn resident_bytes(gate: &Program) -> usize {
 }
 
 /// A registry that makes up what it is asked for: any tag names a manifest of its own, and in the
-/// repository `signed` each has a signature by one key. Of those in `mute` it tells no signature and no
-/// lack of one. It holds nothing beyond an answer but the payloads that are about to be fetched.
+/// repositories below `signed` each has a signature by one key. Of those in `mute` it tells no signature
+/// and no lack of one. It holds nothing beyond an answer but the payloads that are about to be fetched.
 struct Registry {
     sigstore: Sigstore,
     key: KeyPair,
@@ -90,7 +94,8 @@ impl Registry {
         if let Some((_, tag)) = path.split_once("/manifests/t") {
             return answered(manifest(tag));
         }
-        if let Some((_, tag)) = path.split_once("/signed/manifests/sha256-")
+        if path.starts_with("/v2/signed/")
+            && let Some((_, tag)) = path.split_once("/manifests/sha256-")
             && let Some(hex) = tag.strip_suffix(".sig")
         {
             self.searches.fetch_add(1, Ordering::Relaxed);
@@ -183,8 +188,8 @@ fn start(folder: &Path, upstream: &str, key: &KeyPair) -> Program {
     );
     let policy = "signers: { someone: { key: { file: key.pub }, transparency_log: not_required } }\n\
          policies:\n\
-         - { name: open, images: [r.test/open], unsafe_allow_unsigned: { until: 2999-01-01, because: test } }\n\
-         - { name: signed, images: [r.test/signed, r.test/shut, r.test/mute], signed_by: someone }\n";
+         - { name: open, images: [r.test/open/*], unsafe_allow_unsigned: { until: 2999-01-01, because: test } }\n\
+         - { name: signed, images: [r.test/signed/*, r.test/shut/*, r.test/mute], signed_by: someone }\n";
     for (file, text) in [
         ("pullgate.yaml", config.as_str()),
         ("policy.yaml", policy),
@@ -199,13 +204,14 @@ fn start(folder: &Path, upstream: &str, key: &KeyPair) -> Program {
 
 /// The repository that a digest is asked for in, and the answer: those that are to be held are
 /// signed; of the others two are, one is exempted, and one is refused.
-fn plan(number: usize) -> (&'static str, u16) {
-    match number % 4 {
+fn plan(number: usize) -> (String, u16) {
+    let (above, status) = match number % 4 {
         _ if number < HELD => ("signed", 200),
         0 | 1 => ("signed", 200),
         2 => ("open", 200),
         _ => ("shut", 403),
-    }
+    };
+    (format!("{above}/r{}", number / TOGETHER), status)
 }
 
 /// Asks for these digests, each once, by many connections.
@@ -307,4 +313,9 @@ async fn memory_stays_flat_over_a_day_of_digests() {
     let full = seen[2];
     let most = seen.iter().max().expect("looked at");
     assert!(*most < full + full / 10, "{full} bytes grew to {most}");
+    let metrics = Client::new(&gate.admin).get("/metrics").await;
+    let text = String::from_utf8(metrics.expect("metrics").body.to_vec()).expect("text");
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    println!("{series} series");
+    assert!(series < SERIES_MAX, "{series} series");
 }

@@ -283,7 +283,8 @@ impl Fill {
                 // Whoever comes from now on has it brought once more, and is not alone with that.
                 listed.take();
                 if !spool.make_room().await {
-                    return Err(given_up(&self.key));
+                    // Nobody is left to tell. Who sits down at this very moment asks again.
+                    return Ok(Progress::Passed);
                 }
             }
             let hashed = self.inner.blocking(move || {

@@ -6,6 +6,7 @@
 //! Content is kept per repository, so that what one tenant may read says nothing about
 //! another's.
 
+mod adopt;
 mod blob;
 mod blobs;
 mod body;
@@ -143,7 +144,12 @@ impl Store {
         };
         let (bytes_max, tasks) = (hints_bytes_max / 2, hands.tasks());
         let kept = disk.as_ref().map(|disk| {
-            let notebook = Notebook::new(disk.root(), disk.user_number(), Arc::clone(&metrics));
+            let notebook = Notebook::new(
+                disk.root(),
+                disk.user_number(),
+                Arc::clone(&metrics),
+                disk.clock().clone(),
+            );
             let notebook = Arc::new(notebook);
             let opened = Arc::clone(&notebook);
             tasks.spawn_blocking(move || {

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -23,6 +23,7 @@ use std::{
 use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction};
 
 use super::{inner::lock, parents, remembered};
+use crate::clock::Clock;
 use crate::metrics::DiskFailure;
 use crate::metrics::Metrics;
 use crate::oci::Algorithm;
@@ -31,28 +32,30 @@ use crate::oci::Digest;
 /// What waits to be written, in each queue. More is dropped, since nothing rests on it.
 const QUEUE_MAX: usize = 100_000;
 /// What files of stores are called, before the number of whose they are, and after it.
-const NAME: &str = "hints";
-const EXTENSION: &str = "redb";
-/// What one ends in that is taken over.
-const TAKEN: &str = "taken";
-/// How often it is looked for stores of processes that live no more, at most.
-const ADOPTED_EVERY: Duration = Duration::from_secs(10);
+pub(super) const NAME: &str = "hints";
+pub(super) const EXTENSION: &str = "redb";
 /// How long another process may take to let go of the store.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of the store's pages that are held in memory.
 const PAGES_BYTES_MAX: usize = 4 << 20;
+
+/// Rows that are taken over from another store at once.
+pub(super) const TAKEN_AT_ONCE: usize = 1000;
 
 pub(super) type Failure = Box<redb::Error>;
 
 /// The store.
 #[derive(Debug)]
 pub(super) struct Notebook {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     database: Mutex<State>,
     /// When it was looked for what others have left.
-    adopted_at: Mutex<Option<Instant>>,
-    lacks_some: AtomicBool,
+    pub(super) adopted_at: Mutex<Option<Instant>>,
+    pub(super) lacks_some: AtomicBool,
+    /// How often it was begun anew.
+    beginnings: AtomicU64,
     metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +70,7 @@ enum State {
 impl Notebook {
     /// The store in this directory, which is [opened](Self::open) later. It is of one process at a
     /// time: `user` says of which, where several use the directory.
-    pub(super) fn new(directory: &Path, user: u32, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(directory: &Path, user: u32, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let name = match user {
             0 => format!("{NAME}.{EXTENSION}"),
             other => format!("{NAME}-{other}.{EXTENSION}"),
@@ -77,7 +80,9 @@ impl Notebook {
             database: Mutex::default(),
             adopted_at: Mutex::default(),
             lacks_some: AtomicBool::new(false),
+            beginnings: AtomicU64::new(0),
             metrics,
+            clock,
         }
     }
 
@@ -87,69 +92,9 @@ impl Notebook {
         self.lacks_some.load(Ordering::Relaxed)
     }
 
-    /// Takes over the stores of processes that live no more, now and then.
-    pub(super) fn adopt(&self) {
-        // Nobody waits for who is at it.
-        let Ok(mut adopted_at) = self.adopted_at.try_lock() else {
-            return;
-        };
-        let is_due = |at: Instant| at.elapsed() >= ADOPTED_EVERY;
-        if !adopted_at.is_none_or(is_due) {
-            return;
-        }
-        let mut is_left = false;
-        for store in self.others() {
-            match self.take_over(&store) {
-                Ok(true) => tracing::info!(?store, "the hints of another process are taken over"),
-                Ok(false) => is_left = true,
-                Err(error) => {
-                    tracing::warn!(?store, %error, "hints of another process cannot be read");
-                    let aside = store.with_extension("damaged");
-                    fs::rename(&store, aside).ok();
-                }
-            }
-        }
-        self.lacks_some.fetch_or(is_left, Ordering::Relaxed);
-        *adopted_at = Some(Instant::now());
-    }
-
-    fn others(&self) -> Vec<PathBuf> {
-        let files = self.path.parent().map(fs::read_dir);
-        let files = files.into_iter().flatten().flatten().flatten();
-        let is_store = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let is_store = [EXTENSION, TAKEN].map(|end| name.ends_with(&format!(".{end}")));
-            name.starts_with(NAME) && is_store.contains(&true) && *path != self.path
-        };
-        files.map(|file| file.path()).filter(is_store).collect()
-    }
-
-    /// False where a process lives that has it, and where it cannot be written down here.
-    fn take_over(&self, store: &Path) -> Result<bool, Failure> {
-        let opened = catch_unwind(|| Database::open(store));
-        let from = match opened {
-            Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => return Ok(false),
-            Ok(opened) => opened.map_err(failure)?,
-            Err(_) => {
-                return Err(failure(redb::Error::Corrupted(
-                    "it cannot be opened".into(),
-                )));
-            }
-        };
-        // Whoever begins to use its name meanwhile has a new one, and not this one.
-        let taken = store.with_extension(TAKEN);
-        fs::rename(store, &taken).map_err(failure)?;
-        let written = self.with(|database| {
-            let transaction = database.begin_write().map_err(failure)?;
-            parents::take_over(&from, &transaction)?;
-            remembered::take_over(&from, &transaction)?;
-            transaction.commit().map_err(failure)
-        });
-        drop(from);
-        if written.is_some() {
-            fs::remove_file(taken).map_err(failure)?;
-        }
-        Ok(written.is_some())
+    /// How often the store was begun anew: what was written before is not in it.
+    pub(super) fn beginnings(&self) -> u64 {
+        self.beginnings.load(Ordering::Relaxed)
     }
 
     /// Does something with the database. Where that fails because the file is damaged, the
@@ -200,6 +145,9 @@ impl Notebook {
                     let has_content = self.path.with_file_name("manifests").exists();
                     let lacks_some = (is_missing || is_anew) && has_content;
                     self.lacks_some.fetch_or(lacks_some, Ordering::Relaxed);
+                    if is_anew || is_missing {
+                        self.beginnings.fetch_add(1, Ordering::Relaxed);
+                    }
                     return Some(Arc::new(database));
                 }
                 // Somebody who takes it over is done with it in a moment.
@@ -376,7 +324,7 @@ pub(super) fn failure(error: impl Into<redb::Error>) -> Failure {
 }
 
 /// Whether the disk is to blame, or the system, and the file may be right.
-fn is_of_the_disk(error: &redb::Error) -> bool {
+pub(super) fn is_of_the_disk(error: &redb::Error) -> bool {
     use std::io::ErrorKind;
     match error {
         redb::Error::Io(error) => !matches!(

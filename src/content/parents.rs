@@ -6,7 +6,10 @@
 //! The store is this process's own. What others have seen that share the directory is in the manifests
 //! themselves (`survey`).
 
-use std::sync::{Arc, Mutex};
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex},
+};
 
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
@@ -19,12 +22,12 @@ use super::{
     disk::Disk,
     inner::lock,
     notebook::{
-        Failure, Notebook, Queue, decode, encode, failure, forget_oldest, in_one, next_number,
+        Failure, Notebook, Queue, TAKEN_AT_ONCE, decode, encode, failure, forget_oldest, in_one,
+        next_number,
     },
-    survey::{Listed, Read, Survey},
+    survey::{Listed, Survey},
 };
 use crate::oci::Digest;
-use crate::oci::ImageName;
 
 /// Parents that are kept of one digest: the latest seen.
 const PARENTS_MAX: usize = 16;
@@ -73,66 +76,47 @@ impl Parents {
         }))
     }
 
-    /// The manifests that were seen to list a digest, the latest first: where to look. Where none is
-    /// known, the manifests on disk are read of which others have written some.
+    /// The manifests that were seen to list a digest, the latest first: where to look.
     pub async fn of(&self, child: &ContentKey) -> Vec<Digest> {
-        let (known, may_learn) = self.look(child, |known| known.is_empty()).await;
-        match may_learn && self.learn(child).await {
-            true => self.look(child, |_| false).await.0,
-            false => known,
-        }
-    }
-
-    /// The same, with what can be learned from the manifests on disk; `None` where there is nothing to
-    /// learn. For those who would say "no" otherwise.
-    pub async fn of_anew(&self, child: &ContentKey) -> Option<Vec<Digest>> {
-        let (_, may_learn) = self.look(child, |_| true).await;
-        match may_learn && self.learn(child).await {
-            true => Some(self.look(child, |_| false).await.0),
-            false => None,
-        }
-    }
-
-    /// What the store knows; and, where that is wanted, whether there may be more on disk.
-    async fn look(
-        &self,
-        child: &ContentKey,
-        wants_more: impl FnOnce(&[Digest]) -> bool + Send + 'static,
-    ) -> (Vec<Digest>, bool) {
         let (shared, child) = (Arc::clone(&self.0), child.clone());
-        let looking = self.0.tasks.spawn_blocking(move || {
-            let mut known = shared.read(&child);
-            let mut may_learn = wants_more(&known);
-            if may_learn {
-                shared.notebook.adopt();
-                known = shared.read(&child);
-                let lacks_some = shared.notebook.lacks_some();
-                may_learn = lacks_some || shared.survey.has_company();
-            }
-            (known, may_learn)
-        });
-        looking.await.unwrap_or_default()
+        let reading = self.0.tasks.spawn_blocking(move || shared.read(&child));
+        reading.await.unwrap_or_default()
     }
 
-    /// Has the manifests of a digest's repository read that were not; false where that failed.
-    async fn learn(&self, child: &ContentKey) -> bool {
-        let image = ImageName {
-            registry: child.host.clone(),
-            repository: child.repository.clone(),
-        };
-        while let Some(turn) = self.0.survey.turn_for(&image).await {
-            let (shared, asked) = (Arc::clone(&self.0), image.clone());
+    /// The same, and what can be learned from the manifests on disk that others have written. It may
+    /// take a while, and is for those who would say "no" otherwise.
+    pub async fn of_anew(&self, child: &ContentKey) -> Vec<Digest> {
+        let (shared, asked) = (Arc::clone(&self.0), child.clone());
+        let looking = self.0.tasks.spawn_blocking(move || {
+            shared.notebook.adopt();
+            let may_learn = shared.notebook.lacks_some() || shared.survey.has_company();
+            (shared.read(&asked), may_learn)
+        });
+        let (mut known, may_learn) = looking.await.unwrap_or_default();
+        if may_learn {
+            let learned = self.learn(child).await;
+            known.retain(|parent| !learned.contains(parent));
+            known.extend(learned);
+        }
+        known
+    }
+
+    /// Has the manifests of a digest's repository read that were not: those that list it.
+    async fn learn(&self, child: &ContentKey) -> Vec<Digest> {
+        let surveys = self.0.survey.want(child);
+        while let Some(turn) = self.0.survey.turn_for(child).await {
+            let shared = Arc::clone(&self.0);
             let reading = self.0.tasks.spawn_blocking(move || {
                 let learn = |listed: &Listed| shared.write(listed, Rank::Learned);
-                shared.survey.read(turn, &asked, learn)
+                shared
+                    .survey
+                    .read(turn, shared.notebook.beginnings(), learn);
             });
-            match reading.await {
-                Ok(Read::All) => return true,
-                Ok(Read::Some) => {}
-                Ok(Read::Failed) | Err(_) => return false,
+            if reading.await.is_err() {
+                break;
             }
         }
-        true
+        self.0.survey.found(child, surveys)
     }
 
     /// Notes that `parent` was seen to list the children. It is written soon.
@@ -166,20 +150,25 @@ impl Shared {
         }
     }
 
-    /// Writes in which manifests digests were seen; true when that is done.
+    /// Writes in which manifests digests were seen; true when all of it has a place there.
     fn write(&self, batch: &Listed, rank: Rank) -> bool {
-        let entries_max = self.entries_max;
+        let (entries_max, mut has_place) = (self.entries_max, true);
         let written = self.notebook.with(|database| {
+            let refused = Cell::new(false);
             let merge = |transaction: &_, (child, seen): (&_, &Vec<_>)| {
-                merge(transaction, child, seen, rank, entries_max)
+                let merged = merge(transaction, child, seen, rank, entries_max)?;
+                refused.set(refused.get() || merged == Merged::Refused);
+                Ok(merged == Merged::News)
             };
             in_one(database, batch, merge, |transaction| {
                 let table = transaction.open_table(PARENTS).map_err(failure)?;
                 let by_age = transaction.open_table(BY_AGE).map_err(failure)?;
                 forget_oldest(table, by_age, entries_max)
-            })
+            })?;
+            has_place = !refused.get();
+            Ok(())
         });
-        written.is_some()
+        written.is_some() && has_place
     }
 }
 
@@ -206,14 +195,23 @@ fn stored(database: &Database, child: &ContentKey) -> Result<Vec<Digest>, Failur
     Ok(found.map_or_else(Vec::new, |found| parents(found.value().1)))
 }
 
-/// Puts the parents of one digest to those that are known; false when that changes nothing.
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Merged {
+    News,
+    Known,
+    /// There is no place for it.
+    Refused,
+}
+
+/// Puts the parents of one digest, the one that comes first being last, to those that are known.
 fn merge(
     transaction: &WriteTransaction,
     child: &ContentKey,
     seen: &[Digest],
     rank: Rank,
     entries_max: u64,
-) -> Result<bool, Failure> {
+) -> Result<Merged, Failure> {
     let mut table = transaction.open_table(PARENTS).map_err(failure)?;
     let mut by_age = transaction.open_table(BY_AGE).map_err(failure)?;
     let digest = encode(&child.digest);
@@ -225,7 +223,7 @@ fn merge(
     };
     let is_full = by_age.len().map_err(failure)? >= entries_max;
     if rank == Rank::Learned && age.is_none() && is_full {
-        return Ok(false);
+        return Ok(Merged::Refused);
     }
     let seen: Vec<Digest> = seen.iter().rev().copied().collect();
     let (first, second) = match rank {
@@ -234,9 +232,13 @@ fn merge(
     };
     let mut all = first.clone();
     all.extend(second.iter().filter(|parent| !first.contains(parent)));
+    let is_over = all.len() > PARENTS_MAX;
     all.truncate(PARENTS_MAX);
     if all == known {
-        return Ok(false);
+        return Ok(match is_over {
+            true => Merged::Refused,
+            false => Merged::Known,
+        });
     }
     let number = match (age, rank) {
         (Some(age), Rank::Learned) => age,
@@ -250,30 +252,47 @@ fn merge(
     table
         .insert(key, (number, encoded.as_slice()))
         .map_err(failure)?;
-    Ok(true)
+    Ok(Merged::News)
 }
 
-/// Takes over what another store has, where there is a place for it.
-pub(super) fn take_over(from: &Database, to: &WriteTransaction) -> Result<(), Failure> {
+/// Takes over what another store has, where there is a place for it; false where it cannot be written
+/// down.
+pub(super) fn take_over(from: &Database, to: &Notebook) -> Result<bool, Failure> {
     let transaction = from.begin_read().map_err(failure)?;
-    let table = transaction.open_table(PARENTS).map_err(failure)?;
-    for row in table.iter().map_err(failure)? {
-        let (name, row) = row.map_err(failure)?;
-        let (host, repository, digest) = name.value();
-        let child = decode(digest).first().and_then(|digest| {
-            Some(ContentKey {
-                host: host.parse().ok()?,
-                repository: repository.parse().ok()?,
-                digest: *digest,
-            })
-        });
-        if let Some(child) = child {
-            let mut seen = parents(row.value().1);
-            seen.reverse();
-            merge(to, &child, &seen, Rank::Learned, *ENTRIES.end())?;
+    let table = match transaction.open_table(PARENTS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(true),
+        table => table.map_err(failure)?,
+    };
+    let mut rows = table.iter().map_err(failure)?.fuse();
+    loop {
+        let mut batch = Listed::new();
+        let mut is_last = true;
+        for row in rows.by_ref().take(TAKEN_AT_ONCE) {
+            let (name, row) = row.map_err(failure)?;
+            is_last = false;
+            let (host, repository, digest) = name.value();
+            let names = (host.parse(), repository.parse(), decode(digest));
+            if let (Ok(host), Ok(repository), [digest]) = (names.0, names.1, names.2.as_slice()) {
+                let child = ContentKey {
+                    host,
+                    repository,
+                    digest: *digest,
+                };
+                batch.insert(child, parents(row.value().1));
+            }
+        }
+        if is_last {
+            return Ok(true);
+        }
+        let put = |transaction: &_, (child, seen): (&_, &Vec<_>)| {
+            merge(transaction, child, seen, Rank::Learned, *ENTRIES.end())
+        };
+        let put = |transaction: &_, row: (&_, &Vec<_>)| Ok(put(transaction, row)? == Merged::News);
+        let written = to.with(|database| in_one(database, &batch, put, |_| Ok(())));
+        if written.is_none() {
+            return Ok(false);
         }
     }
-    Ok(())
 }
 
 fn key<'a>(child: &'a ContentKey, digest: &'a [u8]) -> (&'a str, &'a str, &'a [u8]) {
@@ -302,7 +321,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let (metrics_of_disk, tasks) = (Arc::clone(&metrics), TaskTracker::new());
         let disk = Disk::open(directory, 1 << 20, metrics_of_disk, Clock::system(), tasks);
-        let notebook = Arc::new(Notebook::new(directory, user, metrics));
+        let notebook = Arc::new(Notebook::new(directory, user, metrics, Clock::system()));
         Parents::new(
             notebook,
             Arc::new(disk.expect("opens")),
@@ -359,42 +378,97 @@ mod tests {
         let max = u32::try_from(*ENTRIES.start()).expect("few");
         let mut listed = Listed::from([(child("app", 1), junk)]);
         listed.extend((2..=max + 10).map(|number| (child("app", number), vec![digest(1)])));
-        assert!(store.0.write(&listed, Rank::Learned));
+        // There is no place for all of it.
+        assert!(!store.0.write(&listed, Rank::Learned));
         let found = store.of(&child("app", 1)).await;
         assert_eq!((found[0], found.len()), (digest(100), PARENTS_MAX));
         let others = Listed::from([(child("other", 1), vec![digest(1)])]);
-        assert!(store.0.write(&others, Rank::Learned));
+        assert!(!store.0.write(&others, Rank::Learned));
         assert_eq!(store.of(&child("other", 1)).await, []);
         assert!(store.0.write(&others, Rank::Admitted));
         assert_eq!(store.of(&child("other", 1)).await, [digest(1)]);
         end(store).await;
     }
 
+    /// Nobody has written to it for a while.
+    fn age(file: &Path) {
+        let file = fs::File::options().write(true).open(file);
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let aged = file.and_then(|file| file.set_modified(long_ago));
+        aged.expect("it is there");
+    }
+
     #[tokio::test]
     async fn what_a_process_left_is_taken_over_and_what_lives_is_left_alone() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name);
-        let (first, second) = (
-            parents_of(directory.path(), 0),
-            parents_of(directory.path(), 1),
-        );
-        first.add(vec![child("app", 1)], digest(100));
-        second.add(vec![child("app", 2)], digest(200));
-        end(first.clone()).await;
-        end(second).await;
+        let [first, second, young] = [0, 1, 3].map(|user| parents_of(directory.path(), user));
+        for (store, number) in [(&first, 1), (&second, 2), (&young, 3)] {
+            store.add(vec![child("app", number)], digest(100 * number));
+            end(store.clone()).await;
+        }
+        drop((second, young));
+        age(&path("hints.redb"));
+        age(&path("hints-1.redb"));
         let third = parents_of(directory.path(), 2);
-        // It is open still.
+        third.0.notebook.adopt();
+        // One is open still, and one may only be starting again.
         assert_eq!(third.of(&child("app", 1)).await, []);
         assert_eq!(third.of(&child("app", 2)).await, [digest(200)]);
-        assert!(path("hints.redb").exists());
+        assert_eq!(third.of(&child("app", 3)).await, []);
+        assert!(path("hints.redb").exists() && path("hints-3.redb").exists());
         assert!(!path("hints-1.redb").exists());
+        assert!(third.0.notebook.lacks_some());
         drop(first);
+        age(&path("hints.redb"));
         end(third).await;
         let fourth = parents_of(directory.path(), 2);
+        fourth.0.notebook.adopt();
         assert_eq!(fourth.of(&child("app", 1)).await, [digest(100)]);
         assert_eq!(fourth.of(&child("app", 2)).await, [digest(200)]);
         assert!(!path("hints.redb").exists());
         end(fourth).await;
+    }
+
+    // THREATS C8: whatever others have left, what is here stays.
+    #[tokio::test]
+    async fn what_others_left_damaged_damages_nothing_here() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let ours = parents(directory.path());
+        ours.add(vec![child("app", 1)], digest(100));
+        end(ours.clone()).await;
+        let other = parents_of(directory.path(), 1);
+        other.add(vec![child("app", 2)], digest(200));
+        end(other).await;
+        let whole = fs::read(path("hints-1.redb")).expect("a store");
+        let damages: [fn(&mut Vec<u8>); 5] = [
+            |bytes| bytes.truncate(1000),
+            |bytes| bytes.clear(),
+            |bytes| bytes[..64].fill(0x55),
+            |bytes| bytes.iter_mut().skip(4096).for_each(|byte| *byte ^= 0xff),
+            |bytes| bytes.iter_mut().skip(8192).for_each(|byte| *byte ^= 1),
+        ];
+        for damage in damages {
+            let mut bytes = whole.clone();
+            damage(&mut bytes);
+            fs::write(path("hints-1.redb"), bytes).expect("writes");
+            age(&path("hints-1.redb"));
+            *lock(&ours.0.notebook.adopted_at) = None;
+            ours.0.notebook.adopt();
+            assert_eq!(ours.of(&child("app", 1)).await, [digest(100)]);
+            for left in ["hints-1.redb", "hints-1.taken"] {
+                assert!(!path(left).exists(), "{left} is tried again and again");
+            }
+        }
+        // One of an earlier version, or of a process that came to no more: without its tables.
+        drop(Database::create(path("hints-1.redb")).expect("a store"));
+        age(&path("hints-1.redb"));
+        *lock(&ours.0.notebook.adopted_at) = None;
+        ours.0.notebook.adopt();
+        assert_eq!(ours.of(&child("app", 1)).await, [digest(100)]);
+        assert!(!path("hints-1.redb").exists() && !path("hints.redb.damaged").exists());
+        end(ours).await;
     }
 
     #[tokio::test]

@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 use super::{
     inner::lock,
     notebook::{
-        Failure, Notebook, Queue, decode, encode, failure, forget_oldest, in_one, next_number,
+        Failure, Notebook, Queue, TAKEN_AT_ONCE, decode, encode, failure, forget_oldest, in_one,
+        next_number,
     },
 };
 use crate::oci::Digest;
@@ -158,25 +159,41 @@ fn change(
     Ok(true)
 }
 
-/// Takes over what another store has of what is not known, or is older here.
-pub(super) fn take_over(from: &Database, to: &WriteTransaction) -> Result<(), Failure> {
+/// Takes over what another store has of what is not known, or is older here; false where it cannot be
+/// written down.
+pub(super) fn take_over(from: &Database, to: &Notebook) -> Result<bool, Failure> {
     let transaction = from.begin_read().map_err(failure)?;
-    let table = transaction.open_table(REMEMBERED).map_err(failure)?;
-    for row in table.iter().map_err(failure)? {
-        let (name, row) = row.map_err(failure)?;
-        let Some(theirs) = memory(row.value()) else {
-            continue;
+    let table = match transaction.open_table(REMEMBERED) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(true),
+        table => table.map_err(failure)?,
+    };
+    let mut rows = table.iter().map_err(failure)?.fuse();
+    loop {
+        let mut batch = Vec::new();
+        for row in rows.by_ref().take(TAKEN_AT_ONCE) {
+            let (name, row) = row.map_err(failure)?;
+            batch.extend(memory(row.value()).map(|theirs| (name.value(), theirs)));
+        }
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        let put = |transaction: &_, (name, theirs): (Name, Memory)| {
+            let ours = {
+                let table = WriteTransaction::open_table(transaction, REMEMBERED);
+                let table = table.map_err(failure)?;
+                let ours = table.get(name).map_err(failure)?;
+                ours.and_then(|row| memory(row.value()))
+            };
+            match ours.is_none_or(|ours| ours.at < theirs.at) {
+                true => change(transaction, name, Some(theirs)),
+                false => Ok(false),
+            }
         };
-        let ours = {
-            let table = to.open_table(REMEMBERED).map_err(failure)?;
-            let ours = table.get(name.value()).map_err(failure)?;
-            ours.and_then(|row| memory(row.value()))
-        };
-        if ours.is_none_or(|ours| ours.at < theirs.at) {
-            change(to, name.value(), Some(theirs))?;
+        let written = to.with(|database| in_one(database, batch, put, |_| Ok(())));
+        if written.is_none() {
+            return Ok(false);
         }
     }
-    Ok(())
 }
 
 fn memory((_, at, digest): (u64, i64, &[u8])) -> Option<Memory> {
@@ -191,11 +208,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::metrics::Metrics;
 
     fn remembered(directory: &Path) -> Remembered {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let notebook = Arc::new(Notebook::new(directory, 0, metrics));
+        let notebook = Arc::new(Notebook::new(directory, 0, metrics, Clock::system()));
         Remembered::new(notebook, 0, TaskTracker::new())
     }
 

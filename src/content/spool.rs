@@ -1,9 +1,9 @@
 //! A transfer of which nothing can be kept, for all who ask for it at once: its latest bytes are held in
 //! memory, until all have them.
 //!
-//! Whoever comes before the first bytes are let go reads along, at the pace of the slowest. Who is held up
-//! too long by that leaves, and goes on with a transfer of its own from where it stands: so the slow
-//! harm nobody.
+//! Whoever comes before the first bytes are let go reads along, at the pace of the slowest. Who is far
+//! behind most others is let go when it has held them up for a while; and who is held up for long all the
+//! same leaves. Both go on with a transfer of their own from where they stand: so the slow harm nobody.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,6 +29,10 @@ use crate::upstream::Upstream;
 
 /// Bytes that one transfer holds at most, but for the piece that comes last.
 pub(super) const WINDOW_BYTES: u64 = 4 << 20;
+/// For so long, all its times together, one who is far behind may hold up the others.
+const HOLD_UP_MAX: Duration = Duration::from_secs(1);
+/// How long somebody who was told that it is coming may take to sit down.
+const SEATED_WITHIN: Duration = Duration::from_secs(10);
 /// So long, and a part of the time that it has read, a reader lets itself be held up by others.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_PART: u32 = 2;
@@ -48,8 +52,7 @@ struct State {
     first: u64,
     /// Where the last one ends.
     end: u64,
-    /// Where each reader stands.
-    readers: HashMap<u64, u64>,
+    readers: HashMap<u64, Reader>,
     seats: u64,
     /// All has come, and is right.
     is_done: bool,
@@ -62,12 +65,20 @@ struct Piece {
     hasher: Hasher,
 }
 
+#[derive(Default)]
+struct Reader {
+    at: u64,
+    held_up: Duration,
+}
+
 /// What is there for a reader.
 enum Taken {
     Bytes(Bytes),
     /// Nothing yet, or only what may be the last of all and is not verified.
     Nothing,
     End,
+    /// It was let go.
+    LetGo,
 }
 
 impl Spool {
@@ -85,22 +96,36 @@ impl Spool {
         state.end - state.first >= WINDOW_BYTES
     }
 
-    /// Waits until there is room for more; false when nobody reads. Who comes from now on comes too
-    /// late.
+    /// Waits until there is room for more; false when nobody reads any more. Who comes from now on comes
+    /// too late.
     pub(super) async fn make_room(&self) -> bool {
         loop {
-            {
+            let patience = {
                 let mut state = lock(&self.state);
-                if state.readers.is_empty() {
-                    return false;
-                }
                 state.let_pieces_go();
-                if state.end - state.first < WINDOW_BYTES {
-                    return true;
+                match (state.readers.is_empty(), state.seats) {
+                    // Those for whom it was begun are on their way.
+                    (true, 0) => SEATED_WITHIN,
+                    (true, _) => return false,
+                    (false, _) if state.end - state.first < WINDOW_BYTES => return true,
+                    (false, _) => HOLD_UP_MAX / 4,
                 }
+            };
+            let begun = Instant::now();
+            let moved = timeout(patience, self.moved.notified()).await;
+            let mut state = lock(&self.state);
+            if moved.is_err() && state.seats == 0 {
+                return false;
             }
-            self.moved.notified().await;
+            state.blame(begun.elapsed());
         }
+    }
+
+    /// Whether others are so far behind a reader that nothing more comes for it.
+    fn is_held_up(&self, at: u64) -> bool {
+        let state = lock(&self.state);
+        let last = state.last();
+        last < at && state.end - last >= WINDOW_BYTES
     }
 
     /// Puts the next bytes there; `hasher` has seen them.
@@ -118,16 +143,43 @@ impl Spool {
 }
 
 impl State {
+    fn last(&self) -> u64 {
+        let readers = self.readers.values();
+        readers.map(|reader| reader.at).min().unwrap_or(self.end)
+    }
+
     /// Forgets what all have.
     fn let_pieces_go(&mut self) {
-        let last = self.readers.values().min().copied();
-        let last = last.unwrap_or(self.end);
+        if self.readers.is_empty() {
+            return;
+        }
+        let last = self.last();
         while let Some(piece) = self.pieces.front()
             && piece.end <= last
         {
             self.first = piece.end;
             self.pieces.pop_front();
         }
+    }
+
+    /// Those who are last, and far behind most others, have held them up; and are let go when it is
+    /// enough.
+    fn blame(&mut self, waited: Duration) {
+        let mut places: Vec<u64> = self.readers.values().map(|reader| reader.at).collect();
+        places.sort_unstable();
+        let (Some(last), Some(middle)) = (places.first(), places.get(places.len() / 2)) else {
+            return;
+        };
+        if middle - last < WINDOW_BYTES / 2 {
+            return;
+        }
+        for reader in self.readers.values_mut() {
+            if reader.at == *last {
+                reader.held_up += waited;
+            }
+        }
+        self.readers
+            .retain(|_, reader| reader.held_up < HOLD_UP_MAX);
     }
 }
 
@@ -196,14 +248,13 @@ impl Listener {
             match self.seat.next() {
                 Taken::Bytes(bytes) => return Ok(Some((bytes, Phase::Listening(self)))),
                 Taken::End => return Ok(None),
-                Taken::Nothing => {
-                    if !self.wait().await? {
-                        let mut stream = self.leave().await?;
-                        return match stream.next().await {
-                            Some(bytes) => Ok(Some((bytes?, Phase::Drifting(stream)))),
-                            None => Ok(None),
-                        };
-                    }
+                Taken::Nothing if self.wait().await? => {}
+                Taken::Nothing | Taken::LetGo => {
+                    let mut stream = self.leave().await?;
+                    return match stream.next().await {
+                        Some(bytes) => Ok(Some((bytes?, Phase::Drifting(stream)))),
+                        None => Ok(None),
+                    };
                 }
             }
         }
@@ -212,7 +263,7 @@ impl Listener {
     /// Waits for more; false when others have held it up for too long.
     async fn wait(&mut self) -> Result<bool, BlobError> {
         let changed = self.progress.changed();
-        let changed = if self.seat.spool.is_full() {
+        let changed = if self.seat.spool.is_held_up(self.seat.at) {
             let begun = Instant::now();
             let patience = PATIENCE + (begun - self.begun) / PATIENCE_PART;
             let changed = timeout(patience.saturating_sub(self.held_up), changed).await;
@@ -247,8 +298,9 @@ impl Seat {
         }
         let number = state.seats;
         state.seats += 1;
-        state.readers.insert(number, 0);
+        state.readers.insert(number, Reader::default());
         drop(state);
+        spool.moved.notify_one();
         Some(Self {
             spool,
             number,
@@ -265,6 +317,9 @@ impl Seat {
             is_done,
             ..
         } = &mut *state;
+        let Some(reader) = readers.get_mut(&self.number) else {
+            return Taken::LetGo;
+        };
         let next = pieces.partition_point(|piece| piece.end <= self.at);
         let Some(piece) = pieces.get(next) else {
             return match is_done {
@@ -277,7 +332,7 @@ impl Seat {
         }
         self.at = piece.end;
         self.hasher = piece.hasher.clone();
-        readers.insert(self.number, piece.end);
+        reader.at = piece.end;
         let bytes = piece.bytes.clone();
         drop(state);
         self.spool.moved.notify_one();
@@ -319,7 +374,7 @@ mod tests {
     fn next(seat: &mut Seat) -> Option<u8> {
         match seat.next() {
             Taken::Bytes(bytes) => bytes.first().copied(),
-            Taken::Nothing | Taken::End => None,
+            Taken::Nothing | Taken::End | Taken::LetGo => None,
         }
     }
 
@@ -369,5 +424,49 @@ mod tests {
         assert!(waits(&spool).await);
         let (is_room, ()) = tokio::join!(spool.make_room(), async { drop(other) });
         assert!(is_room);
+    }
+
+    #[tokio::test]
+    async fn who_is_far_behind_most_others_is_let_go_and_who_is_not_is_not() {
+        let spool = spool();
+        let mut all = [(); 4].map(|()| seat(&spool).expect("a seat"));
+        for byte in 0..4 {
+            push(&spool, byte);
+        }
+        let (slow, others) = all.split_first_mut().expect("four");
+        for seat in &mut *others {
+            assert_eq!([0; 3].map(|_| next(seat)), [Some(0), Some(1), Some(2)]);
+        }
+        assert!(spool.make_room().await);
+        assert!(matches!(slow.next(), Taken::LetGo));
+        // Most are behind by as much now: they are waited for.
+        for byte in 4..7 {
+            push(&spool, byte);
+        }
+        let (quick, others) = others.split_first_mut().expect("three");
+        assert_eq!([0; 3].map(|_| next(quick)), [Some(3), Some(4), Some(5)]);
+        let waits = timeout(2 * HOLD_UP_MAX, spool.make_room());
+        assert!(waits.await.is_err(), "most are let go");
+        assert!(spool.is_held_up(quick.at));
+        assert!(!spool.is_held_up(others[0].at));
+        for seat in others {
+            assert_eq!(next(seat), Some(3));
+        }
+    }
+
+    #[tokio::test]
+    async fn those_for_whom_it_was_begun_may_take_a_moment_to_come() {
+        let spool = spool();
+        for byte in 0..4 {
+            push(&spool, byte);
+        }
+        let (is_room, mut late) = tokio::join!(spool.make_room(), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut late = seat(&spool).expect("it comes in time");
+            assert_eq!(next(&mut late), Some(0));
+            late
+        });
+        assert!(is_room);
+        assert_eq!(next(&mut late), Some(1));
     }
 }

@@ -31,35 +31,44 @@ const CHILDREN_MAX: usize = 1000;
 const BATCH: usize = 256;
 /// For so many times as long as a survey took there is none.
 const REST: u32 = 4;
+/// Digests of which it is kept who lists them, and how many of those.
+const FOUND_MAX: usize = 10_000;
+const PARENTS_MAX: usize = 256;
 /// How long one takes, but for the names. What is left then is for the next.
 const GO_MAX: Duration = Duration::from_secs(1);
 
 /// In which manifests digests were seen.
 pub(super) type Listed = HashMap<ContentKey, Vec<Digest>>;
 
+/// The manifests that were read, and what they list is written down.
+#[derive(Debug, Default)]
+struct AlreadyRead {
+    /// Hashes of their names, keyed by chance.
+    names: HashSet<u64>,
+    /// Which beginning of the store it is written to.
+    beginning: u64,
+}
+
+/// What the latest surveys have found.
+#[derive(Debug, Default)]
+struct Found {
+    surveys: u64,
+    /// Who lists a digest, by the latest survey that was for it.
+    parents: HashMap<ContentKey, (u64, Vec<Digest>)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Survey {
     disk: Arc<Disk>,
     /// Others were seen to use the directory.
     had_company: AtomicBool,
-    /// Whose manifests are to be read.
-    wanted: Mutex<HashSet<ImageName>>,
+    /// Of what it is to be found who lists it.
+    wanted: Mutex<HashSet<ContentKey>>,
+    found: Mutex<Found>,
     /// Of whoever reads for all; when the next may begin.
     turn: Arc<tokio::sync::Mutex<Instant>>,
-    /// Hashes of the names that were read, keyed by chance.
-    read: Mutex<HashSet<u64>>,
+    read: Mutex<AlreadyRead>,
     hasher: RandomState,
-}
-
-/// What came of a survey, for one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Read {
-    /// All of its manifests were read.
-    All,
-    /// There are more.
-    Some,
-    /// What they list could not be written down.
-    Failed,
 }
 
 /// The right to read for all who wait, until it is dropped.
@@ -72,6 +81,7 @@ impl Survey {
             disk,
             had_company: AtomicBool::new(false),
             wanted: Mutex::default(),
+            found: Mutex::default(),
             turn: Arc::new(tokio::sync::Mutex::new(now)),
             read: Mutex::default(),
             hasher: RandomState::new(),
@@ -87,48 +97,65 @@ impl Survey {
         has
     }
 
-    /// Waits until the manifests of an image were read after this was called; or until it is the
-    /// caller's turn to [read them](Self::read), for all who wait.
-    pub(super) async fn turn_for(&self, image: &ImageName) -> Option<Turn> {
-        lock(&self.wanted).insert(image.clone());
+    /// Wants to know who lists a digest; for how many surveys that comes too late.
+    pub(super) fn want(&self, child: &ContentKey) -> u64 {
+        lock(&self.wanted).insert(child.clone());
+        lock(&self.found).surveys
+    }
+
+    /// Waits until it was looked who lists a digest that is wanted; or until it is the caller's turn to
+    /// [look](Self::read), for all who wait.
+    pub(super) async fn turn_for(&self, child: &ContentKey) -> Option<Turn> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        if !lock(&self.wanted).contains(image) {
+        if !lock(&self.wanted).contains(child) {
             return None;
         }
         tokio::time::sleep_until((*turn).into()).await;
         Some(turn)
     }
 
-    /// Reads the manifests of all images that are wanted, as far as they were not read and there is
-    /// time, and has `learn` write down what they list. Says what came of it for one of them; what is
-    /// left goes on being wanted.
-    pub(super) fn read(
-        &self,
-        mut turn: Turn,
-        asked: &ImageName,
-        learn: impl Fn(&Listed) -> bool,
-    ) -> Read {
+    /// Who was found to list a digest, by surveys that came after so many.
+    pub(super) fn found(&self, child: &ContentKey, surveys: u64) -> Vec<Digest> {
+        let found = lock(&self.found);
+        let parents = found.parents.get(child);
+        let parents = parents.filter(|(survey, _)| *survey > surveys);
+        parents.map_or_else(Vec::new, |(_, parents)| parents.clone())
+    }
+
+    /// Reads the manifests beside all that is wanted, as far as they were not read and there is time,
+    /// and has `learn` write down what they list, in the store's so-manieth beginning. What is left
+    /// goes on being wanted.
+    pub(super) fn read(&self, mut turn: Turn, beginning: u64, learn: impl Fn(&Listed) -> bool) {
         let started = Instant::now();
-        let images: Vec<ImageName> = std::mem::take(&mut *lock(&self.wanted))
-            .into_iter()
-            .collect();
+        let survey = {
+            let mut found = lock(&self.found);
+            found.surveys += 1;
+            found.surveys
+        };
+        let wanted = std::mem::take(&mut *lock(&self.wanted));
+        let image_of = |key: &ContentKey| ImageName {
+            registry: key.host.clone(),
+            repository: key.repository.clone(),
+        };
+        let images: HashSet<ImageName> = wanted.iter().map(image_of).collect();
+        let images: Vec<ImageName> = images.into_iter().collect();
         let named = self.disk.manifests_of(&images);
         let mut unread: Vec<(u64, &ImageName, FileName)> = {
-            let read = lock(&self.read);
+            let mut read = lock(&self.read);
+            if read.beginning != beginning || read.names.len() >= READ_MAX {
+                *read = AlreadyRead {
+                    beginning,
+                    ..AlreadyRead::default()
+                };
+            }
             let named = named.into_iter();
             let hashed = named.map(|(image, name)| (self.hasher.hash_one(name), image, name));
-            hashed.filter(|(hash, ..)| !read.contains(hash)).collect()
+            let is_unread = |(hash, ..): &(u64, _, _)| !read.names.contains(hash);
+            hashed.filter(is_unread).collect()
         };
-        // Whoever has its turn is served first.
-        unread.sort_by_key(|(_, image, _)| *image == asked);
         let listing = started.elapsed();
-        let mut outcome = Read::All;
-        while !unread.is_empty() && outcome == Read::All {
-            if started.elapsed() >= listing + GO_MAX {
-                let is_left = unread.iter().any(|(_, image, _)| *image == asked);
-                outcome = if is_left { Read::Some } else { Read::All };
-                break;
-            }
+        let mut found = Listed::new();
+        while !unread.is_empty() && started.elapsed() < listing + GO_MAX {
             let batch = unread.split_off(unread.len().saturating_sub(BATCH));
             let mut listed = Listed::new();
             let mut hashes = Vec::new();
@@ -137,19 +164,38 @@ impl Survey {
                     hashes.push(hash);
                 }
             }
-            if !learn(&listed) {
-                outcome = Read::Failed;
+            let is_written = learn(&listed);
+            for (child, parents) in listed {
+                if wanted.contains(&child) {
+                    found.entry(child).or_default().extend(parents);
+                }
             }
-            let mut read = lock(&self.read);
-            if read.len() >= READ_MAX {
-                read.clear();
+            // What has no place in the store is read anew for whoever asks next.
+            if is_written {
+                lock(&self.read).names.extend(hashes);
             }
-            read.extend(hashes);
         }
-        lock(&self.wanted).extend(unread.into_iter().map(|(_, image, _)| image.clone()));
+        {
+            let mut kept = lock(&self.found);
+            if kept.parents.len() >= FOUND_MAX {
+                // Whoever still waits does so for this one.
+                kept.parents.clear();
+            }
+            for (child, mut parents) in found {
+                let (latest, known) = kept.parents.entry(child).or_default();
+                parents.retain(|parent| !known.contains(parent));
+                known.extend(parents);
+                known.truncate(PARENTS_MAX);
+                *latest = survey;
+            }
+        }
+        let left: HashSet<&ImageName> = unread.iter().map(|(_, image, _)| *image).collect();
+        let left = wanted
+            .into_iter()
+            .filter(|key| left.contains(&image_of(key)));
+        lock(&self.wanted).extend(left);
         let now = Instant::now();
         *turn = now + (now - started) * REST;
-        outcome
     }
 
     /// Notes what a manifest lists; false where it could not be read now.

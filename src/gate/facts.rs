@@ -327,7 +327,7 @@ impl Gate {
         // What proves nothing for want of a root to prove it with is not gone.
         let is_known = !evidence.is_empty() || has_all_roots;
         if failures.is_empty() && is_known {
-            self.remember_evidence(key, evidence, gathered_at, search);
+            self.remember_evidence(key, evidence, gathered_at, search.into_share());
         }
         let is_away = !failures.is_empty() && failures.iter().all(evidence::Failure::is_transient);
         Ok(FactsEntry {

@@ -156,25 +156,27 @@ impl Hints {
         })
     }
 
-    /// Learns parents that others have written; true where there are some that were not known.
-    pub(super) async fn learn(&self, key: &ContentKey) -> bool {
+    /// Learns parents of which others know: those that are news. They come before those that were not
+    /// seen to vouch, which whoever asks this has just looked at.
+    pub(super) async fn learn(&self, key: &ContentKey) -> Vec<Digest> {
         let Some(store) = &self.store else {
-            return false;
+            return Vec::new();
         };
-        let Some(stored) = store.of_anew(key).await else {
-            return false;
-        };
-        let mut is_news = false;
-        self.update(key, |hint| {
-            for parent in stored {
-                if hint.parents.len() < PARENTS_MAX && !hint.parents.contains(&parent) {
-                    hint.parents.push(parent);
-                    is_news = true;
-                }
-            }
-            is_news
-        });
-        is_news
+        let stored = store.of_anew(key).await;
+        let known = self.noted(key).parents;
+        let mut news = stored;
+        news.retain(|parent| !known.contains(parent));
+        if !news.is_empty() {
+            self.update(key, |hint| {
+                let vouching = usize::from(hint.vouching).min(hint.parents.len());
+                let others = hint.parents.split_off(vouching);
+                hint.parents.extend(&news);
+                hint.parents.extend(others);
+                hint.parents.truncate(PARENTS_MAX);
+                true
+            });
+        }
+        news
     }
 
     /// How often what was noted and not used has grown old. What was noted two turns ago may be

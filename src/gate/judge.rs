@@ -90,7 +90,7 @@ impl Gate {
             let is_last = !judgement.is_admitted() && scope.may_lie_around() && !has_learned;
             if is_last && scope.doubt().is_none() {
                 has_learned = true;
-                if self.0.hints.learn(key).await {
+                if !self.0.hints.learn(key).await.is_empty() {
                     continue;
                 }
             }

@@ -121,16 +121,18 @@ impl Gate {
         Err(self.not_reached(image, key.digest, answer))
     }
 
-    /// Adds parents that are not known yet to those that are; false where there are none.
+    /// Adds parents of which others know to those that are known here; false where there are none, or
+    /// enough were looked at.
     async fn learned(&self, key: &ContentKey, parents: &mut Vec<Digest>) -> bool {
-        if !self.0.hints.learn(key).await {
+        let room = self.0.settings.index_manifests_max;
+        if parents.len() >= room {
             return false;
         }
-        let all = self.0.hints.noted(key).parents;
         let before = parents.len();
-        let news = all.into_iter().filter(|parent| !parents.contains(parent));
-        let news: Vec<Digest> = news.collect();
+        let mut news = self.0.hints.learn(key).await;
+        news.retain(|parent| !parents.contains(parent));
         parents.extend(news);
+        parents.truncate(room);
         parents.len() > before
     }
 

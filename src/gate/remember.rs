@@ -17,11 +17,11 @@ use crate::content::ContentKey;
 use crate::content::Memory;
 use crate::content::Remembered;
 use crate::evidence;
+use crate::evidence::Share;
 use crate::gate::Gate;
 use crate::gate::Resolved;
 use crate::gate::facts::{FactsEntry, FactsKey};
 use crate::gate::hints::Named;
-use crate::gate::searches::Search;
 use crate::gate::table::Key;
 use crate::oci::Digest;
 use crate::oci::ImageName;
@@ -92,13 +92,13 @@ impl Gate {
     }
 
     /// Writes down the evidence of these facts, in place of what was; none, where none proves anything
-    /// any more. The search keeps its bytes until that is done.
+    /// any more. Its bytes are paid for until that is done.
     pub(super) fn remember_evidence(
         &self,
         key: &FactsKey,
         evidence: Vec<Evidence>,
         gathered_at: Instant,
-        search: Search,
+        share: Share,
     ) {
         let Some(remembered) = self.remembered().cloned() else {
             return;
@@ -111,7 +111,7 @@ impl Gate {
         let write_down = move || evidence::write_down(&evidence);
         let kept = move |digest| {
             remembered.note(name, Some(Memory { digest, at }));
-            drop(search);
+            drop(share);
         };
         self.0
             .content

@@ -36,6 +36,13 @@ pub(super) struct Search {
     _place: OwnedSemaphorePermit,
 }
 
+impl Search {
+    /// Leaves its place to the next, and keeps its bytes.
+    pub(super) fn into_share(self) -> Share {
+        self.share
+    }
+}
+
 impl Searches {
     pub(super) fn new<'a>(
         settings: &Settings,

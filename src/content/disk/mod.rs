@@ -143,6 +143,10 @@ impl Disk {
         &self.root
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Which of those who use the directory this process is: the lowest number that is free.
     pub(super) fn user_number(&self) -> u32 {
         self.user.number()
@@ -233,12 +237,20 @@ impl Disk {
                 index.insert(name, stamp, used);
             }
         }
-        // It may have come after its folder was read.
-        let is_gone = |name: &FileName| !there.contains(name) && !name.path(&self.root).exists();
-        for gone in FileName::in_shard(kind, algorithm, shard)
-            .map_or_else(Vec::new, |shard| index.within(shard, is_gone))
-        {
-            index.remove(&gone);
+        let is_missing = |name: &FileName| !there.contains(name);
+        let missing = FileName::in_shard(kind, algorithm, shard)
+            .map_or_else(Vec::new, |shard| index.within(shard, is_missing));
+        drop(index);
+        for name in missing {
+            // It may have come after its folder was read. The file system may be slow, and is not
+            // asked under the lock but for what is gone.
+            let is_gone = || !name.path(&self.root).exists();
+            if is_gone() {
+                let mut index = self.index();
+                if is_gone() {
+                    index.remove(&name);
+                }
+            }
         }
     }
 

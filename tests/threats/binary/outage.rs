@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pullgate::oci::Digest;
 use pullgate::sandbox::image::Package;
@@ -117,7 +117,12 @@ async fn what_a_program_remembered_goes_to_the_one_that_takes_its_place() {
     site.registry.misbehave(Misdeed::DropConnection);
     new.manifest("app", "v1").await.cannot_tell(AWAY);
     drop(old);
-    // It looks every ten seconds.
+    // That was a while ago. It looks every ten seconds.
+    let store = fs::File::options()
+        .write(true)
+        .open(site.path("cache/hints.redb"));
+    let aged = store.and_then(|store| store.set_modified(SystemTime::UNIX_EPOCH));
+    aged.expect("what the old one has left");
     let begun = Instant::now();
     while new.manifest("app", "v1").await.status != http::StatusCode::OK {
         assert!(begun.elapsed() < PATIENCE, "it is not found");

@@ -48,6 +48,8 @@ pub(super) type Failure = Box<redb::Error>;
 #[derive(Debug)]
 pub(super) struct Notebook {
     pub(super) path: PathBuf,
+    /// There were manifests in the directory when this process began.
+    had_content: bool,
     database: Mutex<State>,
     /// When it was looked for what others have left.
     pub(super) adopted_at: Mutex<Option<Instant>>,
@@ -76,6 +78,8 @@ impl Notebook {
             other => format!("{NAME}-{other}.{EXTENSION}"),
         };
         Self {
+            // Before anything is written by this process.
+            had_content: directory.join("manifests").exists(),
             path: directory.join(name),
             database: Mutex::default(),
             adopted_at: Mutex::default(),
@@ -142,8 +146,7 @@ impl Notebook {
             let created = catch_unwind(AssertUnwindSafe(|| create(&self.path)));
             let is_damaged = match created {
                 Ok(Ok(database)) => {
-                    let has_content = self.path.with_file_name("manifests").exists();
-                    let lacks_some = (is_missing || is_anew) && has_content;
+                    let lacks_some = is_anew || (is_missing && self.had_content);
                     self.lacks_some.fetch_or(lacks_some, Ordering::Relaxed);
                     if is_anew || is_missing {
                         self.beginnings.fetch_add(1, Ordering::Relaxed);

@@ -150,6 +150,10 @@ async fn g2_a_member_of_no_admitted_index_is_denied_after_a_kill() {
     is_denied(&gate, "app", &child, "unsigned").await;
     gate.says("app", "v1", "unsigned").await;
     is_denied(&gate, "app", &child, "unsigned").await;
+    // The store of hints is there, with what was admitted; where it is lost, manifests on disk are read.
+    let other = site.released("other");
+    gate.manifest("other", "v1").await.admits(&other.manifest);
+    site.hinted(&digests_of(&other)).await;
     let identity = release();
     site.sign("app", &index, &recipe(&identity));
     let gate = site.restart(gate);

@@ -17,6 +17,8 @@ use super::{
 
 /// What a store ends in that is being taken over.
 const TAKEN: &str = "taken";
+/// Rows that are written at once.
+const TAKEN_AT_ONCE: usize = 1000;
 /// How often it is looked for stores that are left, at most.
 const LOOKED_EVERY: Duration = Duration::from_secs(10);
 /// One that was written to a moment ago may be of a process that only starts again.
@@ -106,6 +108,24 @@ impl Notebook {
             Ok(Ok(false)) => Ok(false),
             Ok(Err(error)) => put_aside(&taken, error),
             Err(_) => put_aside(&taken, crashed()),
+        }
+    }
+}
+
+/// Hands the rows of another store on, so many at a time, those of them that can be read; false where
+/// they cannot be written.
+pub(super) fn in_batches<T>(
+    mut rows: impl Iterator<Item = Result<Option<T>, Failure>>,
+    mut write: impl FnMut(Vec<T>) -> bool,
+) -> Result<bool, Failure> {
+    loop {
+        let batch = rows.by_ref().take(TAKEN_AT_ONCE);
+        let batch = batch.collect::<Result<Vec<_>, _>>()?;
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        if !write(batch.into_iter().flatten().collect()) {
+            return Ok(false);
         }
     }
 }

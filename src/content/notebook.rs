@@ -39,9 +39,6 @@ const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of the store's pages that are held in memory.
 const PAGES_BYTES_MAX: usize = 4 << 20;
 
-/// Rows that are taken over from another store at once.
-pub(super) const TAKEN_AT_ONCE: usize = 1000;
-
 pub(super) type Failure = Box<redb::Error>;
 
 /// The store.
@@ -65,7 +62,7 @@ enum State {
     #[default]
     Closed,
     Open(Arc<Database>),
-    /// Not even a new one could be begun. It is not tried again by this process.
+    /// The disk failed, or not even a new one could be begun. It is not tried again by this process.
     Broken,
 }
 

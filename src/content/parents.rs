@@ -19,11 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     ContentKey,
+    adopt::in_batches,
     disk::Disk,
     inner::lock,
     notebook::{
-        Failure, Notebook, Queue, TAKEN_AT_ONCE, decode, encode, failure, forget_oldest, in_one,
-        next_number,
+        Failure, Notebook, Queue, decode, encode, failure, forget_oldest, in_one, next_number,
     },
     survey::{Listed, Survey},
 };
@@ -263,36 +263,26 @@ pub(super) fn take_over(from: &Database, to: &Notebook) -> Result<bool, Failure>
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(true),
         table => table.map_err(failure)?,
     };
-    let mut rows = table.iter().map_err(failure)?.fuse();
-    loop {
-        let mut batch = Listed::new();
-        let mut is_last = true;
-        for row in rows.by_ref().take(TAKEN_AT_ONCE) {
-            let (name, row) = row.map_err(failure)?;
-            is_last = false;
-            let (host, repository, digest) = name.value();
-            let names = (host.parse(), repository.parse(), decode(digest));
-            if let (Ok(host), Ok(repository), [digest]) = (names.0, names.1, names.2.as_slice()) {
-                let child = ContentKey {
-                    host,
-                    repository,
-                    digest: *digest,
-                };
-                batch.insert(child, parents(row.value().1));
-            }
-        }
-        if is_last {
-            return Ok(true);
-        }
-        let put = |transaction: &_, (child, seen): (&_, &Vec<_>)| {
-            merge(transaction, child, seen, Rank::Learned, *ENTRIES.end())
+    let rows = table.iter().map_err(failure)?.map(|row| {
+        let (name, row) = row.map_err(failure)?;
+        let (host, repository, digest) = name.value();
+        let child = decode(digest).first().and_then(|digest| {
+            Some(ContentKey {
+                host: host.parse().ok()?,
+                repository: repository.parse().ok()?,
+                digest: *digest,
+            })
+        });
+        Ok(child.map(|child| (child, parents(row.value().1))))
+    });
+    in_batches(rows, |batch| {
+        let put = |transaction: &_, (child, seen): (ContentKey, Vec<_>)| {
+            let merged = merge(transaction, &child, &seen, Rank::Learned, *ENTRIES.end())?;
+            Ok(merged == Merged::News)
         };
-        let put = |transaction: &_, row: (&_, &Vec<_>)| Ok(put(transaction, row)? == Merged::News);
-        let written = to.with(|database| in_one(database, &batch, put, |_| Ok(())));
-        if written.is_none() {
-            return Ok(false);
-        }
-    }
+        let written = to.with(|database| in_one(database, batch, put, |_| Ok(())));
+        written.is_some()
+    })
 }
 
 fn key<'a>(child: &'a ContentKey, digest: &'a [u8]) -> (&'a str, &'a str, &'a [u8]) {

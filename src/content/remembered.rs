@@ -14,10 +14,10 @@ use redb::{
 use tokio_util::task::TaskTracker;
 
 use super::{
+    adopt::in_batches,
     inner::lock,
     notebook::{
-        Failure, Notebook, Queue, TAKEN_AT_ONCE, decode, encode, failure, forget_oldest, in_one,
-        next_number,
+        Failure, Notebook, Queue, decode, encode, failure, forget_oldest, in_one, next_number,
     },
 };
 use crate::oci::Digest;
@@ -167,20 +167,14 @@ pub(super) fn take_over(from: &Database, to: &Notebook) -> Result<bool, Failure>
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(true),
         table => table.map_err(failure)?,
     };
-    let mut rows = table.iter().map_err(failure)?.fuse();
-    loop {
-        let mut batch = Vec::new();
-        for row in rows.by_ref().take(TAKEN_AT_ONCE) {
-            let (name, row) = row.map_err(failure)?;
-            batch.extend(memory(row.value()).map(|theirs| (name.value(), theirs)));
-        }
-        if batch.is_empty() {
-            return Ok(true);
-        }
-        let put = |transaction: &_, (name, theirs): (Name, Memory)| {
+    let rows = table.iter().map_err(failure)?.map(|row| {
+        let (name, row) = row.map_err(failure)?;
+        Ok(memory(row.value()).map(|theirs| (name.value(), theirs)))
+    });
+    in_batches(rows, |batch| {
+        let put = |transaction: &WriteTransaction, (name, theirs): (Name, Memory)| {
             let ours = {
-                let table = WriteTransaction::open_table(transaction, REMEMBERED);
-                let table = table.map_err(failure)?;
+                let table = transaction.open_table(REMEMBERED).map_err(failure)?;
                 let ours = table.get(name).map_err(failure)?;
                 ours.and_then(|row| memory(row.value()))
             };
@@ -190,10 +184,8 @@ pub(super) fn take_over(from: &Database, to: &Notebook) -> Result<bool, Failure>
             }
         };
         let written = to.with(|database| in_one(database, batch, put, |_| Ok(())));
-        if written.is_none() {
-            return Ok(false);
-        }
-    }
+        written.is_some()
+    })
 }
 
 fn memory((_, at, digest): (u64, i64, &[u8])) -> Option<Memory> {

@@ -99,8 +99,10 @@ impl Survey {
 
     /// Wants to know who lists a digest; for how many surveys that comes too late.
     pub(super) fn want(&self, child: &ContentKey) -> u64 {
+        // Counted first: a survey that begins in between may be for it already.
+        let surveys = lock(&self.found).surveys;
         lock(&self.wanted).insert(child.clone());
-        lock(&self.found).surveys
+        surveys
     }
 
     /// Waits until it was looked who lists a digest that is wanted; or until it is the caller's turn to

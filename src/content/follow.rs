@@ -8,11 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use futures_util::stream::{Stream, StreamExt as _};
 use tokio::sync::watch;
 
 use super::{
     BlobError, ContentKey,
+    along::{Next, Rest, read_along},
     disk::open,
     fill::Progress,
     inner::Inner,
@@ -48,11 +49,6 @@ enum Step {
     Wait,
 }
 
-enum Phase {
-    Following(Follower),
-    Drifting(BoxStream<'static, Result<Bytes, BlobError>>),
-}
-
 impl Follower {
     /// `None` when the file is not there any more, since the fill has come further.
     pub(super) async fn open(
@@ -74,33 +70,19 @@ impl Follower {
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
-        stream::try_unfold(Phase::Following(self), |phase| async move {
-            match phase {
-                Phase::Following(follower) => follower.next().await,
-                Phase::Drifting(mut stream) => match stream.next().await {
-                    Some(bytes) => Ok(Some((bytes?, Phase::Drifting(stream)))),
-                    None => Ok(None),
-                },
-            }
-        })
+        read_along(self, Self::next)
     }
 
-    async fn next(mut self) -> Result<Option<(Bytes, Phase)>, BlobError> {
+    async fn next(mut self) -> Result<Next<Self>, BlobError> {
         loop {
             match self.step()? {
                 Step::Read(end) => {
                     let count = (end - self.at).min(READ_BYTES);
                     let bytes = self.read(count).await?;
-                    return Ok(Some((bytes, Phase::Following(self))));
+                    return Ok(Next::Bytes(bytes, self));
                 }
-                Step::End => return Ok(None),
-                Step::Drift(hasher, at) => {
-                    let mut stream = self.drift(hasher, at).await?;
-                    return match stream.next().await {
-                        Some(bytes) => Ok(Some((bytes?, Phase::Drifting(stream)))),
-                        None => Ok(None),
-                    };
-                }
+                Step::End => return Ok(Next::End),
+                Step::Drift(hasher, at) => return self.drift(hasher, at).await.map(Next::Alone),
                 Step::Wait => {
                     let changed = self.progress.changed().await;
                     changed.map_err(|_| BlobError::GivenUp)?;
@@ -148,11 +130,7 @@ impl Follower {
     }
 
     /// Goes on without the file.
-    async fn drift(
-        mut self,
-        hasher: Hasher,
-        at: u64,
-    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+    async fn drift(mut self, hasher: Hasher, at: u64) -> Result<Rest, BlobError> {
         let withheld = match at - self.at {
             0 => None,
             left => Some(self.read(left).await?),

@@ -7,6 +7,7 @@
 //! another's.
 
 mod adopt;
+mod along;
 mod blob;
 mod blobs;
 mod body;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use futures_util::stream::{Stream, StreamExt as _};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, watch},
     time::timeout,
@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     BlobError, ContentKey,
+    along::{Next, Rest, read_along},
     fill::Progress,
     inner::{Inner, lock},
     transfer::{Transfer, Verified},
@@ -203,11 +204,6 @@ struct Seat {
     hasher: Hasher,
 }
 
-enum Phase {
-    Listening(Box<Listener>),
-    Drifting(BoxStream<'static, Result<Bytes, BlobError>>),
-}
-
 impl Listener {
     /// `None` when the first bytes are gone.
     pub(super) fn join(
@@ -229,33 +225,19 @@ impl Listener {
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
-        stream::try_unfold(Phase::Listening(Box::new(self)), |phase| async move {
-            match phase {
-                Phase::Listening(listener) => listener.next().await,
-                Phase::Drifting(mut stream) => match stream.next().await {
-                    Some(bytes) => Ok(Some((bytes?, Phase::Drifting(stream)))),
-                    None => Ok(None),
-                },
-            }
-        })
+        read_along(self, Self::next)
     }
 
-    async fn next(mut self: Box<Self>) -> Result<Option<(Bytes, Phase)>, BlobError> {
+    async fn next(mut self) -> Result<Next<Self>, BlobError> {
         loop {
             if let Progress::Failed(error) = &*self.progress.borrow_and_update() {
                 return Err(error.clone().into());
             }
             match self.seat.next() {
-                Taken::Bytes(bytes) => return Ok(Some((bytes, Phase::Listening(self)))),
-                Taken::End => return Ok(None),
+                Taken::Bytes(bytes) => return Ok(Next::Bytes(bytes, self)),
+                Taken::End => return Ok(Next::End),
                 Taken::Nothing if self.wait().await? => {}
-                Taken::Nothing | Taken::LetGo => {
-                    let mut stream = self.leave().await?;
-                    return match stream.next().await {
-                        Some(bytes) => Ok(Some((bytes?, Phase::Drifting(stream)))),
-                        None => Ok(None),
-                    };
-                }
+                Taken::Nothing | Taken::LetGo => return self.leave().await.map(Next::Alone),
             }
         }
     }
@@ -279,9 +261,7 @@ impl Listener {
     }
 
     /// Goes on alone.
-    async fn leave(
-        self: Box<Self>,
-    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+    async fn leave(self) -> Result<Rest, BlobError> {
         let (at, hasher) = (self.seat.at, self.seat.hasher.clone());
         drop(self.seat);
         let metrics = &self.inner.metrics;
